@@ -1,0 +1,18 @@
+"""Clients of the AWS APIs, by the standard rules of the AWS SDK: environment, profile, role."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+# Throttling is common while a stack update runs; boto3's own retries wait and try again.
+_CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, connect_timeout=5)
+
+
+@lru_cache(maxsize=32)
+def client(service: str, region: str) -> Any:
+    """Return the client of `service` in `region`; clients are thread-safe, so they are shared."""
+    return boto3.session.Session().client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]

@@ -1,0 +1,159 @@
+"""Where SQL goes: an environment's writer endpoint, and connections to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+from psycopg import conninfo
+
+from bluegreen.aws import client
+from bluegreen.errors import Refused, Retry
+
+Role = Literal["admin", "replication"]
+Row = tuple[Any, ...]
+
+# Values of the tool's own sessions. A role or a database may carry others, and each of these would
+# break something: a read-only default the un-fencing, an asynchronous commit the durability of the
+# decision (seen: `decided` was `preparing` again after kill -9), a timeout any long wait.
+_OPTIONS = " ".join(
+    f"-c {name}={value}"
+    for name, value in (
+        ("default_transaction_read_only", "off"),
+        ("synchronous_commit", "on"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("idle_session_timeout", "0"),
+        ("search_path", "pg_catalog"),
+        ("DateStyle", "ISO"),
+        ("TimeZone", "UTC"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """References to credentials, never the credentials: fetched anew for every connection."""
+
+    admin_secret_arn: str
+    replication_secret_arn: str
+    tls: str = "verify-full"
+    ca_file: str | None = None
+    admin_iam_user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The writer endpoint of a cluster, with the references that open it."""
+
+    cluster: str
+    region: str
+    host: str
+    port: int
+    credentials: Credentials
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, Any]) -> Self:
+        """Return the server that a resource's `server` property describes."""
+        known = {k: props["credentials"].get(k) for k in Credentials.__dataclass_fields__}
+        return cls(
+            cluster=props["cluster"],
+            region=props["region"],
+            host=props["host"],
+            port=int(props["port"]),
+            credentials=Credentials(**known),
+        )
+
+    def to_props(self) -> dict[str, Any]:
+        """Return the `server` property of a resource."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.cluster
+
+    def conninfo(self, database: str, role: Role, *, application_name: str = "bluegreen") -> str:
+        """Return a libpq connection string. It holds the password: never log or store it."""
+        user, password = self._login(role)
+        return conninfo.make_conninfo(
+            host=self.host,
+            port=self.port,
+            dbname=database,
+            user=user,
+            password=password,
+            sslmode=self.credentials.tls,
+            sslrootcert=self.credentials.ca_file,
+            application_name=application_name,
+        )
+
+    def connect(
+        self, database: str, *, role: Role = "admin", application_name: str = "bluegreen"
+    ) -> psycopg.Connection[Row]:
+        """Return an autocommit connection with the tool's own session values.
+
+        Raises `Retry` when the server can't be reached, `Refused` when it says no.
+        """
+        text = self.conninfo(database, role, application_name=application_name)
+        try:
+            return psycopg.connect(text, autocommit=True, connect_timeout=10, options=_OPTIONS)
+        except psycopg.OperationalError as error:
+            raise self._connect_error(error, database, role) from None
+
+    def _connect_error(
+        self, error: psycopg.OperationalError, database: str, role: Role
+    ) -> Refused | Retry:
+        # libpq's text names host, user and database, never the password.
+        text = " ".join(str(error).split())
+        where = f"database {database!r} on {self.cluster} ({self.host}:{self.port}) as {role}"
+        # No SQLSTATE reaches psycopg from a failed connection, so the server's words must do.
+        if "password authentication failed" in text or "no password supplied" in text:
+            arn = self._arn(role)
+            return Refused(f"{where}: wrong user or password; mend the secret {arn}")
+        if "FATAL:" in text and "does not exist" in text:
+            return Refused(f"{where}: {text.rpartition('FATAL:')[2].strip()}")
+        return Retry(f"{where}: can't connect: {text}")
+
+    def _arn(self, role: Role) -> str:
+        chosen = self.credentials
+        return chosen.admin_secret_arn if role == "admin" else chosen.replication_secret_arn
+
+    def _login(self, role: Role) -> tuple[str, str]:
+        """Return user and password, fetched now."""
+        user = self.credentials.admin_iam_user
+        if role == "admin" and user is not None:
+            token = client("rds", self.region).generate_db_auth_token(
+                DBHostname=self.host, Port=self.port, DBUsername=user, Region=self.region
+            )
+            return user, str(token)
+        return secret_login(self._arn(role), self.region)
+
+
+def secret_login(arn: str, region: str) -> tuple[str, str]:
+    """Return user name and password from the secret `arn`, JSON with `username` and `password`.
+
+    The keys are those that RDS itself writes into its secrets.
+    """
+    # An ARN names its Region, which may be another than the cluster's.
+    parts = arn.split(":")
+    where = parts[3] if len(parts) > 3 and parts[3] else region
+    try:
+        text = client("secretsmanager", where).get_secret_value(SecretId=arn)["SecretString"]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise Refused(
+            f"secret {arn}: {code}; check the ARN and secretsmanager:GetSecretValue"
+        ) from None
+    except BotoCoreError as error:
+        raise Retry(f"secret {arn}: AWS can't be reached: {type(error).__name__}") from None
+    try:
+        secret = json.loads(text)
+        return str(secret["username"]), str(secret["password"])
+    except (ValueError, TypeError, KeyError):
+        # `from None`: the JSON error would quote the secret's text.
+        raise Refused(
+            f"secret {arn}: expected JSON with the keys username and password, as RDS writes it"
+        ) from None

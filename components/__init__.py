@@ -1,0 +1,1 @@
+"""Component resources: they declare, and do no I/O."""

@@ -1,0 +1,97 @@
+"""What all dynamic providers share: clean errors, explicit diffs, no secret in the state."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
+from pulumi import contains_unknowns
+from pulumi.dynamic import DiffResult, ResourceProvider
+
+from bluegreen.errors import BlueGreenError
+
+Props = dict[str, Any]
+
+
+class ProviderError(Exception):
+    """What the user reads: one line."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return `error` as one line that holds no connection string."""
+    if isinstance(error, BlueGreenError):
+        return str(error)
+    if isinstance(error, psycopg.Error):
+        # The primary message only: DETAIL may quote rows.
+        text = error.diag.message_primary or str(error).partition("\n")[0]
+        return f"PostgreSQL: {text}" + (f" (SQLSTATE {error.sqlstate})" if error.sqlstate else "")
+    if isinstance(error, ClientError | BotoCoreError):
+        return f"AWS: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _clean(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def cleaned(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # the edge to the user: everything becomes a line
+            failure = ProviderError(one_line(error))
+        # SDK 3.272 prints the traceback of what it catches; without one there is only the line.
+        failure.__traceback__ = None
+        raise failure
+
+    return cleaned
+
+
+class Provider(ResourceProvider):
+    """Base of all providers. No constructor: what is set on `self` would land in the state."""
+
+    # By reference the serialised provider holds only names, so there is nothing to encrypt.
+    serialize_as_secret_always = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("create", "update", "delete", "read"):
+            if name in cls.__dict__:
+                setattr(cls, name, _clean(cls.__dict__[name]))
+
+
+def inputs_only(props: Props) -> Props:
+    """Return `props` without what the SDK adds."""
+    return {key: value for key, value in props.items() if key != "__provider"}
+
+
+def _same(old: Any, new: Any) -> bool:
+    # A missing key, None, and an empty one are the same to the protocol, which drops None.
+    return (old or None) == (new or None) if not isinstance(new, bool) else bool(old) == new
+
+
+def explicit_diff(
+    olds: Props,
+    news: Props,
+    *,
+    updates: Iterable[str] = (),
+    replaces: Iterable[str] = (),
+) -> DiffResult:
+    """Return the diff over the named keys only; `olds` are outputs, live values after a refresh.
+
+    A value unknown at preview counts as an update, never as a replacement: what is cut off from
+    its slot by a needless replacement is lost.
+    """
+    changed = [key for key in updates if _differs(olds, news, key)]
+    replaced = [
+        key
+        for key in replaces
+        if not contains_unknowns(news.get(key)) and _differs(olds, news, key)
+    ]
+    return DiffResult(
+        changes=bool(changed or replaced), replaces=replaced, delete_before_replace=True
+    )
+
+
+def _differs(olds: Props, news: Props, key: str) -> bool:
+    return contains_unknowns(news.get(key)) or not _same(olds.get(key), news.get(key))

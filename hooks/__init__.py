@@ -1,0 +1,1 @@
+"""Runtime hooks of the program."""

@@ -1,0 +1,1 @@
+"""Real PostgreSQL servers, one loopback address a cluster."""
