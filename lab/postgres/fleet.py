@@ -1,0 +1,155 @@
+"""The servers behind the lab's clusters, by the cluster's ARN."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from psycopg import sql
+
+from lab.postgres import clone as copies
+from lab.postgres.server import LabServer, server_parameters, with_master
+
+# Two primaries at a time, each the other's peer: one deployment has a source and a target.
+_PRIMARIES = (11, 12)
+_FIRST_SECONDARY = 21
+
+
+class Fleet:
+    """Real servers on addresses of one block, all on the same port. Its methods block."""
+
+    def __init__(self, root: Path, block: str, port: int) -> None:
+        """`block` is the first three numbers of the addresses, such as `127.40.0`."""
+        self._root, self._block, self._port = root, block, port
+        self._servers: dict[str, LabServer] = {}
+        self._taken: set[int] = set()
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def create(
+        self,
+        arn: str,
+        *,
+        major: int,
+        parameters: Mapping[str, str],
+        master_username: str,
+        master_password: str,
+        database: str | None,
+    ) -> tuple[str, int]:
+        """Make an empty cluster and return its address."""
+        server = self._new(arn, major, secondary=False)
+        with self._kept(arn, server):
+            server.parameters = server_parameters(parameters)
+            server.initdb()
+            server.start()
+            with_master(server, master_username, master_password)
+            if database is not None:
+                with server.connect() as conn:
+                    conn.execute(
+                        sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                            sql.Identifier(database), sql.Identifier(master_username)
+                        )
+                    )
+        return server.host, server.port
+
+    def clone(self, arn: str, source_arn: str, *, parameters: Mapping[str, str]) -> tuple[str, int]:
+        """Make a copy-on-write clone of a running cluster and return its address."""
+        source = self._servers[source_arn]
+        server = self._new(arn, source.major, secondary=False)
+        with self._kept(arn, server):
+            copies.clone(source, server, server_parameters(parameters))
+        return server.host, server.port
+
+    def standby(self, arn: str, primary_arn: str) -> tuple[str, int]:
+        """Make a secondary Region's cluster: a physical standby. Return its address."""
+        primary = self._servers[primary_arn]
+        server = self._new(arn, primary.major, secondary=True)
+        with self._kept(arn, server):
+            copies.standby(primary, server)
+        return server.host, server.port
+
+    def promote(self, arn: str) -> None:
+        """Detach a standby: it becomes a cluster of its own."""
+        copies.promote(self._servers[arn])
+
+    def set_password(self, arn: str, user: str, password: str) -> None:
+        """Give the master user another password."""
+        with self._servers[arn].connect() as conn:
+            conn.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(user), sql.Literal(password)
+                )
+            )
+
+    def reboot(self, arn: str, parameters: Mapping[str, str]) -> None:
+        """Restart with the parameter group's values of now."""
+        server = self._servers[arn]
+        server.parameters = server_parameters(parameters)
+        server.configure()
+        server.restart()
+
+    def upgrade(self, arn: str, major: int, parameters: Mapping[str, str]) -> None:
+        """Upgrade to another major version in place."""
+        values = server_parameters(parameters)
+        self._servers[arn] = copies.upgrade(self._servers[arn], major, values)
+
+    def delete(self, arn: str) -> None:
+        """Delete a cluster's server and data, and free its address."""
+        with self._lock:
+            server = self._servers.pop(arn)
+        server.remove()
+        self._release(server)
+
+    def address(self, arn: str) -> tuple[str, int]:
+        """Return host address and port of a cluster."""
+        server = self._servers[arn]
+        return server.host, server.port
+
+    def server(self, arn: str) -> LabServer:
+        """Return the server itself, for tests and faults."""
+        return self._servers[arn]
+
+    def close(self) -> None:
+        """Stop every server."""
+        with self._lock:
+            servers, self._servers = list(self._servers.values()), {}
+        for server in servers:
+            server.stop("immediate")
+
+    def _new(self, arn: str, major: int, *, secondary: bool) -> LabServer:
+        with self._lock:
+            number = self._free(secondary)
+            self._taken.add(number)
+            self._count += 1
+            name = f"{arn.rpartition(':')[2]}-{self._count}"
+        peer = None
+        if number in _PRIMARIES:
+            other = _PRIMARIES[1 - _PRIMARIES.index(number)]
+            peer = f"{self._block}.{other}"
+        host = f"{self._block}.{number}"
+        return LabServer(name, major, self._root, host, self._port, peer=peer)
+
+    def _free(self, secondary: bool) -> int:
+        choices = range(_FIRST_SECONDARY, 255) if secondary else _PRIMARIES
+        for number in choices:
+            if number not in self._taken:
+                return number
+        raise RuntimeError("the lab holds two primary clusters at a time; delete one first")
+
+    @contextmanager
+    def _kept(self, arn: str, server: LabServer) -> Iterator[None]:
+        """Keep `server` when the block succeeds; else leave nothing of it."""
+        try:
+            yield
+        except BaseException:
+            server.remove()
+            self._release(server)
+            raise
+        with self._lock:
+            self._servers[arn] = server
+
+    def _release(self, server: LabServer) -> None:
+        with self._lock:
+            self._taken.discard(int(server.host.rpartition(".")[2]))
