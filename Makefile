@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` shows the whole life of a deployment, `make test` runs the tests.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN := .venv/bin
+LAB ?= default
+
+.DEFAULT_GOAL := help
+.PHONY: help install check-python demo demo-svg lab lab-down format lint types test test-all clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+check-python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (with venv); none was found: install it, or call make PYTHON=/path/to/python3"; exit 1; }
+
+install: .venv/.installed ## install the pinned dependencies and the command `bluegreen` into .venv
+
+.venv/.installed: requirements.lock pyproject.toml | check-python
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: check-python ## the life of a deployment in the lab, under load, in a few minutes
+	@started=$$(date +%s); lab/check && $(MAKE) --no-print-directory install && \
+	LAB_SETUP_STARTED=$$started $(BIN)/python -m lab.demo --name demo
+
+demo-svg: install ## the demo, its output drawn into docs/demo.svg
+	@$(BIN)/python -m lab.demo --name demo --svg docs/demo.svg
+
+lab: install ## start a lab that stays; prints the line that enters it
+	@$(BIN)/python -m lab up --name $(LAB)
+
+lab-down: install ## end the lab that `make lab` started
+	@$(BIN)/python -m lab down --name $(LAB)
+
+format: install ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: install ## check format and lint
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: install ## check types, strictly
+	@$(BIN)/mypy
+
+test: lint types ## lint, types and every test that is not slow
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: install ## the slow tests
+	@$(BIN)/python -m pytest -m slow
+
+clean: ## remove the virtual environment and every lab's files
+	@rm -rf .venv .lab
