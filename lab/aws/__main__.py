@@ -1,0 +1,88 @@
+"""The lab's AWS as a process: the API, the servers behind the clusters, and the DNS.
+
+`python -m lab.aws --root DIR --block 127.B.0 --port N --dns IP:PORT --log FILE` prints one line of
+JSON when it is ready. It ends, with its servers, on SIGTERM, SIGINT, or when its standard input
+closes: so it never outlives who started it, however that ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+from lab.aws import clusters, global_clusters, zones
+from lab.aws.apilog import ApiLog
+from lab.aws.servers import WIRE
+from lab.dns.server import start as start_dns
+from lab.postgres.fleet import Fleet
+
+
+class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
+    def log(self, *args: object) -> None:
+        """Say nothing: the API log has it all."""
+
+
+def main() -> None:
+    """Serve until told to end."""
+    options = _options()
+    clusters.install()
+    global_clusters.install()
+    zones.install()
+    if not options.no_fleet:
+        WIRE.servers = Fleet(options.root, options.block, options.port)
+    application = ApiLog(DomainDispatcherApplication(create_backend_app), options.log)
+    server = make_server(
+        "127.0.0.1", options.api_port, application, threaded=True, request_handler=_QuietHandler
+    )
+    host, _, port = options.dns.partition(":")
+    dns = start_dns(host, int(port))
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    print(json.dumps({"url": url, "dns": options.dns}), flush=True)
+    ended.wait()
+    server.shutdown()
+    dns.stop()
+    WIRE.close()
+
+
+def _watch_stdin(ended: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    ended.set()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lab.aws", description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="where the servers' data goes")
+    parser.add_argument("--block", required=True, help="the servers' addresses, such as 127.40.0")
+    parser.add_argument("--port", type=int, required=True, help="the servers' port")
+    parser.add_argument(
+        "--api-port", type=int, default=0, help="the API's port; 0 takes a free one"
+    )
+    parser.add_argument("--dns", required=True, help="IP:PORT to answer DNS on")
+    parser.add_argument("--log", type=Path, required=True, help="the file for the API log")
+    parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    # Threads of the HTTP server may still wait for clients; nothing of theirs is to be kept.
+    os._exit(0)

@@ -1,0 +1,399 @@
+"""Clusters and instances: corrected, and wired to servers.
+
+On Aurora no endpoint of a cluster answers before it has an instance; here the server starts with
+the cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import moto.rds.models as m
+
+from lab.aws.errors import RdsError
+from lab.aws.servers import WIRE
+from lab.aws.versions import ENGINE, family, major, offered, targets
+
+IN_SYNC, PENDING_REBOOT = "in-sync", "pending-reboot"
+
+
+class AuroraCluster(m.DBCluster):  # type: ignore[misc]
+    """A cluster whose status and endpoints follow its server."""
+
+    __module__ = "moto.rds.models"  # moto reads the service's name off the module
+
+    clone_group_id: str | None = None
+    pending_modified_values: dict[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        """Return what goes on: moto knows only two states."""
+        return WIRE.status(self.arn) or "available"
+
+    @status.setter
+    def status(self, value: str) -> None:
+        self._status = value
+
+    @property
+    def scaling_configuration_info(self) -> dict[str, Any] | None:
+        """Return nothing for provisioned clusters: `{}` would be an eternal diff."""
+        return super().scaling_configuration_info if self.scaling_configuration else None
+
+    @property
+    def db_cluster_members(self) -> list[dict[str, Any]]:
+        """Return the instances, each with the state of the cluster's parameter group."""
+        return [
+            member
+            | {
+                "DBClusterParameterGroupStatus": self.backend.databases[
+                    member["DBInstanceIdentifier"]
+                ].group_status
+            }
+            for member in super().db_cluster_members
+        ]
+
+    def values(self) -> dict[str, str]:
+        """Return the values of the cluster's parameter group."""
+        group = self.backend.db_cluster_parameter_groups.get(self.parameter_group)
+        found = group.parameters.items() if group else ()
+        return {name: str(value["ParameterValue"]) for name, value in found}
+
+
+class AuroraInstance(m.DBInstanceClustered):  # type: ignore[misc]
+    """An instance; all of a cluster share its one server."""
+
+    __module__ = "moto.rds.models"
+
+    group_status = IN_SYNC
+
+    @property
+    def dbi_resource_id(self) -> str:
+        """Return an id of the instance's own; moto has one constant for all."""
+        return f"db-{self.arn.encode().hex().upper()[-26:]}"
+
+    @dbi_resource_id.setter
+    def dbi_resource_id(self, value: str) -> None:
+        """Take moto's constant and forget it."""
+
+    @property
+    def address(self) -> str:
+        """Return a name below the cluster's own, as AWS does."""
+        name, zone = self.db_instance_identifier, self.cluster.url_identifier
+        return f"{name}.{zone}.{self.region}.rds.amazonaws.com"
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """Return the instance's endpoint on the cluster's port."""
+        zone = self.cluster.hosted_zone_id
+        return {"Address": self.address, "Port": self.cluster.port, "HostedZoneId": zone}
+
+
+class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
+    """RDS of one Region."""
+
+    __module__ = "moto.rds.models"
+
+    _INHERITED = (
+        "engine",
+        "engine_version",
+        "master_username",
+        "database_name",
+        "storage_encrypted",
+        "kms_key_id",
+        "port",
+        "backup_retention_period",
+        "preferred_backup_window",
+        "preferred_maintenance_window",
+        "availability_zones",
+        "engine_mode",
+        "db_subnet_group_name",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Global clusters have tags too.
+        known: str = self.arn_regex.pattern  # type: ignore[has-type]
+        self.arn_regex = re.compile(known.replace("(db|", "(global-cluster|db|"))
+
+    def _find_resource(self, resource_type: str, resource_name: str) -> Any:
+        home = m.rds_backends[self.account_id]["us-east-1"]  # where moto keeps global clusters
+        where = home if resource_type == "global-cluster" else self
+        return m.RDSBackend._find_resource(where, resource_type, resource_name)
+
+    # --- clusters
+
+    def create_db_cluster(self, kwargs: dict[str, Any], source: Any = None) -> Any:
+        """Make a cluster and, behind it, a server: empty, a clone, or a secondary's standby."""
+        wanted = dict(kwargs)
+        self._require_free(wanted["db_cluster_identifier"])
+        self._require_groups(wanted)
+        primary = self._primary(wanted)
+        newest = primary.engine_version if primary is not None else offered()[-1]
+        version = wanted.setdefault("engine_version", newest)
+        if wanted.get("engine") == ENGINE and version not in offered():
+            raise m.InvalidParameterCombination(f"Cannot find version {version} for {ENGINE}")
+        wanted.setdefault("db_cluster_parameter_group_name", f"default.{family(version)}")
+        storage = wanted.pop("storage_type", None)  # moto: a KeyError for Aurora's own types
+        cluster = super().create_db_cluster(wanted)
+        self._forget_snapshots(cluster)
+        cluster.storage_type = None if storage == "aurora" else storage
+        if cluster.kms_key_id == "default_kms_key_id":
+            cluster.kms_key_id = None
+        if primary is not None:
+            cluster.master_username = primary.master_username
+            cluster.database_name = primary.database_name
+            cluster._master_user_password = primary._master_user_password
+        WIRE.run(cluster.arn, "creating", lambda: self._serve(cluster, source, primary))
+        return cluster
+
+    def _serve(self, cluster: Any, source: Any, primary: Any) -> None:
+        if source is not None:
+            address = WIRE.servers.clone(cluster.arn, source.arn, parameters=cluster.values())
+        elif primary is not None:
+            address = WIRE.servers.standby(cluster.arn, primary.arn)
+        else:
+            address = WIRE.servers.create(
+                cluster.arn,
+                major=major(cluster.engine_version),
+                parameters=cluster.values(),
+                master_username=cluster.master_username,
+                master_password=cluster._master_user_password,
+                database=cluster.database_name,
+            )
+        WIRE.addresses[cluster.arn] = address
+        cluster.port = address[1]
+
+    def _require_free(self, identifier: str) -> None:
+        if identifier.lower() in self.clusters:
+            raise RdsError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
+
+    def _require_groups(self, wanted: dict[str, Any]) -> None:
+        group = wanted.get("db_cluster_parameter_group_name")
+        known = self.db_cluster_parameter_groups
+        if group and not group.startswith("default.") and group not in known:
+            raise RdsError(
+                "DBClusterParameterGroupNotFound", f"DBClusterParameterGroup not found: {group}"
+            )
+        subnets = wanted.get("db_subnet_group_name")
+        if subnets and subnets != "default" and subnets not in self.subnet_groups:
+            raise m.DBSubnetGroupNotFoundError(subnets)
+
+    def _primary(self, wanted: dict[str, Any]) -> Any:
+        """Return the writer of the global cluster that a new secondary joins; None without."""
+        name = wanted.get("global_cluster_identifier")
+        if not name:
+            return None
+        found = m.rds_backends[self.account_id]["us-east-1"].global_clusters.get(name)
+        if found is None:
+            raise RdsError("GlobalClusterNotFoundFault", f"Global cluster {name} not found")
+        return next((member for member in found.members if member.is_writer), None)
+
+    def restore_db_cluster_to_point_in_time(
+        self,
+        db_cluster_identifier: str,
+        source_db_cluster_identifier: str | None = None,
+        restore_type: str = "full-copy",
+        restore_to_time: Any = None,
+        use_latest_restorable_time: bool = False,
+        **overrides: Any,
+    ) -> Any:
+        """Clone a cluster. Only what a clone inherits is inherited: moto copies everything."""
+        if restore_to_time is not None and (
+            use_latest_restorable_time or restore_type == "copy-on-write"
+        ):
+            raise m.InvalidParameterCombination(
+                "RestoreToTime cannot be specified with this request"
+            )
+        source = self._source(source_db_cluster_identifier, overrides)
+        wanted = {name: getattr(source, name) for name in self._INHERITED}
+        wanted["master_user_password"] = source._master_user_password
+        wanted |= {name: value for name, value in overrides.items() if value is not None}
+        wanted["db_cluster_identifier"] = db_cluster_identifier
+        cluster = self.create_db_cluster(wanted, source=source)
+        if restore_type == "copy-on-write":
+            group = source.clone_group_id or m.random.get_random_hex(32)
+            source.clone_group_id = cluster.clone_group_id = group
+        return cluster
+
+    def _source(self, identifier: str | None, overrides: dict[str, Any]) -> Any:
+        resource = overrides.pop("source_db_cluster_resource_id", None)
+        for cluster in self.clusters.values():
+            if resource is not None and cluster.db_cluster_resource_id == resource:
+                return cluster
+        return self.describe_db_clusters(identifier or "none")[0]
+
+    def modify_db_cluster(self, kwargs: dict[str, Any]) -> Any:
+        """Change a cluster: at once, or pending; a new major version upgrades the server."""
+        wanted = dict(kwargs)
+        found = self.describe_db_clusters(wanted["db_cluster_identifier"])[0]
+        wanted["db_cluster_identifier"] = found.db_cluster_identifier  # it may have been an ARN
+        self._require_groups(wanted)
+        version = wanted.get("engine_version")
+        if version is not None and version != found.engine_version:
+            self._require_upgrade(found, version, wanted)
+            if not wanted.get("apply_immediately"):
+                found.pending_modified_values = {"EngineVersion": wanted.pop("engine_version")}
+                version = None
+        before, had = found.engine_version, found.parameter_group
+        group = wanted.pop("db_instance_parameter_group_name", None)
+        answer = super().modify_db_cluster(wanted)
+        upgrades = version is not None and major(version) != major(before)
+        if version is not None:
+            found.pending_modified_values = None
+        if upgrades:
+            self._upgrade(found, group)
+        elif found.parameter_group != had:
+            for instance in found._members:
+                instance.group_status = PENDING_REBOOT
+        password = wanted.get("master_user_password")
+        if password:
+            user = found.master_username
+            WIRE.run(
+                found.arn,
+                "resetting-master-credentials",
+                lambda: WIRE.servers.set_password(found.arn, user, password),
+            )
+        return answer
+
+    def _require_upgrade(self, found: Any, version: str, wanted: dict[str, Any]) -> None:
+        if version not in targets(found.engine_version):
+            raise m.InvalidParameterCombination(
+                f"Cannot upgrade {ENGINE} from {found.engine_version} to {version}"
+            )
+        if major(version) == major(found.engine_version):
+            return
+        if not wanted.get("allow_major_version_upgrade"):
+            raise m.InvalidParameterCombination(
+                "The AllowMajorVersionUpgrade flag must be present when upgrading to a new major"
+                " version."
+            )
+        group = wanted.get("db_cluster_parameter_group_name")
+        known = self.db_cluster_parameter_groups.get(group or "")
+        if known is not None and known.db_parameter_group_family != family(version):
+            raise m.InvalidParameterCombination(
+                f"The Parameter Group {group} with DBParameterGroupFamily"
+                f" {known.db_parameter_group_family} cannot be used for this instance. Please use"
+                f" a Parameter Group with DBParameterGroupFamily {family(version)}"
+            )
+        if known is None:
+            wanted["db_cluster_parameter_group_name"] = f"default.{family(version)}"
+
+    def _upgrade(self, found: Any, instance_group: str | None) -> None:
+        wanted, values = major(found.engine_version), found.values()
+
+        def work() -> None:
+            WIRE.servers.upgrade(found.arn, wanted, values)
+            for instance in found._members:
+                instance.group_status = IN_SYNC
+                if instance_group:
+                    instance.db_parameter_group_name = instance_group
+
+        WIRE.run(found.arn, "upgrading", work)
+
+    def delete_db_cluster(self, cluster_identifier: str, snapshot_name: str | None = None) -> Any:
+        """Delete a cluster and its server; a member of a global cluster is refused."""
+        found = self.describe_db_clusters(cluster_identifier)[0]
+        if found.global_cluster_identifier:
+            raise m.InvalidDBClusterStateFault(
+                "This cluster is a part of a global cluster, please remove it from globalcluster"
+                " first"
+            )
+        cluster = super().delete_db_cluster(found.db_cluster_identifier, snapshot_name)
+        self._forget_snapshots(cluster)
+
+        def work() -> None:
+            WIRE.servers.delete(cluster.arn)
+            WIRE.forget(cluster.arn)
+
+        WIRE.run(cluster.arn, "deleting", work)
+        return cluster
+
+    def _forget_snapshots(self, cluster: Any) -> None:
+        """Drop the automated snapshots: a new cluster of that name within the minute would fail."""
+        name = cluster.db_cluster_identifier
+        for key, snapshot in list(self.cluster_snapshots.items()):
+            automated = snapshot.snapshot_type == "automated"
+            if automated and snapshot.cluster.db_cluster_identifier == name:
+                del self.cluster_snapshots[key]
+
+    # --- instances
+
+    def create_db_instance(self, db_kwargs: dict[str, Any]) -> Any:
+        """Make an instance in its cluster's subnet group."""
+        wanted = dict(db_kwargs)
+        cluster = self.clusters.get(wanted.get("db_cluster_identifier") or "")
+        if cluster is not None and cluster.db_subnet_group_name in self.subnet_groups:
+            wanted["db_subnet_group_name"] = cluster.db_subnet_group_name
+        return super().create_db_instance(wanted)
+
+    def reboot_db_instance(self, db_instance_identifier: str) -> Any:
+        """Restart the server with its parameter group's values of now."""
+        instance = super().reboot_db_instance(db_instance_identifier)
+        cluster = getattr(instance, "cluster", None)
+        if cluster is None:
+            return instance
+        instance.status = "rebooting"
+
+        def work() -> None:
+            try:
+                WIRE.servers.reboot(cluster.arn, cluster.values())
+                for member in cluster._members:
+                    member.group_status = IN_SYNC
+            finally:
+                instance.status = "available"
+
+        WIRE.run(cluster.arn, "available", work)  # only the instance shows a reboot
+        return instance
+
+    # --- parameter and subnet groups
+
+    def modify_db_cluster_parameter_group(
+        self, db_cluster_parameter_group_name: str, db_cluster_parameter_group_parameters: Any
+    ) -> Any:
+        """Change values; static ones wait for a reboot of the instances that use the group."""
+        values = list(db_cluster_parameter_group_parameters)
+        group = super().modify_db_cluster_parameter_group(db_cluster_parameter_group_name, values)
+        if any(value.get("ApplyMethod") == "pending-reboot" for value in values):
+            for cluster in self.clusters.values():
+                if cluster.parameter_group == group.name:
+                    for instance in cluster._members:
+                        instance.group_status = PENDING_REBOOT
+        return group
+
+    def delete_db_cluster_parameter_group(self, db_cluster_parameter_group_name: str) -> None:
+        """Delete a group that no cluster uses."""
+        used = (cluster.parameter_group for cluster in self.clusters.values())
+        if db_cluster_parameter_group_name in used:
+            raise RdsError(
+                "InvalidDBParameterGroupState",
+                "One or more database instances are still members of this parameter group"
+                f" {db_cluster_parameter_group_name}, so the group cannot be deleted",
+            )
+        super().delete_db_cluster_parameter_group(db_cluster_parameter_group_name)
+
+    def modify_db_subnet_group(
+        self, subnet_name: str, description: str | None, subnets: list[Any]
+    ) -> Any:
+        """Change a group in place; moto takes it out and never puts it back."""
+        group = self.describe_db_subnet_groups(subnet_name)[0]
+        group.subnets = subnets
+        if description:
+            group.description = description
+        return group
+
+    def delete_subnet_group(self, subnet_name: str) -> Any:
+        """Delete a group that no cluster uses."""
+        if any(cluster.db_subnet_group_name == subnet_name for cluster in self.clusters.values()):
+            raise RdsError(
+                "InvalidDBSubnetGroupStateFault",
+                f"Cannot delete the subnet group '{subnet_name}' because at least one database"
+                " instance is using it.",
+            )
+        return super().delete_subnet_group(subnet_name)
+
+
+def install() -> None:
+    """Put the subclasses in moto's place; call it before the first request."""
+    m.DBCluster, m.DBInstanceClustered = AuroraCluster, AuroraInstance
+    m.rds_backends.backend = AuroraBackend

@@ -1,0 +1,178 @@
+"""The story of the demo: every command line of a deployment, in order, under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.demo.result import Result
+from lab.demo.screen import Screen
+from lab.demo.stacks import Stacks
+from lab.workload import checker, schema
+from lab.workload.checker import Side
+from lab.workload.login import Login
+from lab.workload.workload import Workload
+
+SOURCE, TARGET = "blue", "green"
+_SETTLE_COMMITS = 2000  # about two seconds of load on either side of every switch
+
+
+@dataclass(slots=True)
+class Story:
+    """One run: what it drives, and what it has proved so far."""
+
+    stacks: Stacks
+    screen: Screen
+    result: Result
+    workload: Workload
+    logins: schema.Logins
+    chapters: int = 0
+
+    def tell(self) -> None:
+        """Run the life of a deployment; raises where a command fails that must not."""
+        started = time.monotonic()
+        self._stand_source_up()
+        self._stand_target_up()
+        self._switch_to_and_fro()
+        self._give_way_back_up()
+        self._retire_source()
+        self._become_plain()
+        self._prove(None)
+        self.result.secrets_in_state = self.stacks.secrets_in_state()
+        self.result.seconds = round(time.monotonic() - started, 1)
+
+    def _chapter(self, title: str) -> None:
+        self.chapters += 1
+        self.screen.chapter(self.chapters, title)
+
+    def _stand_source_up(self) -> None:
+        self._chapter("Production: PostgreSQL 16, a global database in two Regions, under load")
+        self.stacks.up(SOURCE)
+        writer = self.stacks.outputs(SOURCE)
+        with self.screen.busy("seeding two databases"):
+            schema.seed(writer["endpoint"], int(writer["port"]), self.stacks.master, self.logins)
+        self.screen.fact("seeded: 1 million rows in app, pgbench's tables in bench")
+        self.workload.start(self.stacks.writer_name, int(writer["port"]))
+        self.workload.probe(writer["endpoint"], int(writer["port"]))
+        self.workload.wait_until_running()
+        self.screen.load = self._load
+        self._steady()
+
+    def _stand_target_up(self) -> None:
+        self._chapter("Green: cloned, upgraded to PostgreSQL 18, replicating, global")
+        self.stacks.set(TARGET, "source", SOURCE)
+        self.stacks.up(TARGET)
+        target = self.stacks.outputs(TARGET)
+        self.result.engine_version = str(target["engine_version"])
+        self.workload.probe(target["endpoint"], int(target["port"]))
+        self.screen.fact(f"Green runs {target['engine_version']} and follows Blue")
+        self._routine()
+        self._steady()
+
+    def _switch_to_and_fro(self) -> None:
+        self._chapter("The cutover, reviewed first")
+        self.stacks.set(TARGET, "cutover", "true")
+        self.stacks.preview(TARGET)
+        self._switch("cutover")
+        self._routine()
+        self._chapter("The rollback: the same flag, the other way")
+        self.stacks.set(TARGET, "cutover", "false")
+        self._switch("rollback")
+        self._chapter("The cutover, once more")
+        self.stacks.set(TARGET, "cutover", "true")
+        self._switch("cutover")
+        self._prove_both_sides()
+
+    def _switch(self, kind: str) -> None:
+        """Flip the writer and show what the clients saw of it."""
+        self.workload.reset_gap()
+        self.stacks.up(TARGET)
+        self._steady()
+        gap = self.workload.live().longest_gap_ms
+        self.screen.fact(f"{kind}: no commit for {gap:.0f} ms, seen by all 8 clients together")
+
+    def _prove_both_sides(self) -> None:
+        """Stop writing for a moment and compare both sides while they still replicate."""
+        self.workload.stop()
+        self.screen.load = lambda: ""
+        report = self._prove(self._side(SOURCE))
+        switches = report.switches
+        outages = [round(switch.outage_ms, 1) for switch in switches]
+        self.result.cutover_outage_ms = outages[0::2]
+        self.result.rollback_outage_ms = outages[1::2]
+        self.result.worst_client_ms = [round(switch.worst_client_ms, 1) for switch in switches]
+
+    def _give_way_back_up(self) -> None:
+        self._chapter("The point of no return")
+        target = self.stacks.outputs(TARGET)
+        self.workload.start(self.stacks.writer_name, int(target["port"]))
+        self.workload.probe(target["endpoint"], int(target["port"]))
+        self.workload.wait_until_running()
+        self.screen.load = self._load
+        self.stacks.set(TARGET, "rollback", "false")
+        self.stacks.up(TARGET)
+        self._routine()
+        self._steady()
+
+    def _retire_source(self) -> None:
+        self._chapter("Blue is retired")
+        refusal = self.stacks.refused_destroy(SOURCE)
+        self.screen.say(refusal)
+        self.stacks.set_path(SOURCE, "environment.deletion_protection", "false")
+        self.stacks.up(SOURCE)
+        self.stacks.destroy(SOURCE)
+        self.result.blue_retired = not self.stacks.cluster_exists(SOURCE)
+        self._steady()
+
+    def _become_plain(self) -> None:
+        self._chapter("Green is plain production, ready to be the next round's source")
+        self.stacks.remove(TARGET, "source")
+        self.stacks.up(TARGET)
+        self._routine_of(TARGET)
+        self._steady()
+        self.workload.stop()
+        self.screen.load = lambda: ""
+
+    def _routine(self) -> None:
+        """Show that routine updates of both stacks change nothing, whatever is under way."""
+        self._routine_of(TARGET)
+        self._routine_of(SOURCE)
+
+    def _routine_of(self, stack: str) -> None:
+        changed = self.stacks.routine_up(stack)
+        self.result.routine_updates_changed += changed
+        if not changed:
+            self.screen.fact(f"a routine pulumi up --refresh of {stack} changes nothing")
+
+    def _steady(self) -> None:
+        self.workload.wait_for_commits(_SETTLE_COMMITS)
+        self.screen.load_line()
+
+    def _load(self) -> str:
+        now = self.workload.live()
+        where = ", ".join(map(str, now.servers))
+        errors = sum(now.errors.values())
+        return f"{now.committed:,} committed on {where}; {errors} errors seen by clients"
+
+    def _side(self, stack: str) -> Side:
+        address = self.stacks.address(stack)
+        return Side(address.host, address.port, self.stacks.master)
+
+    def _prove(self, standby: Side | None) -> checker.Report:
+        """Check everything recorded so far against the writer, and both sides' tables."""
+        with self.screen.busy("comparing what clients were told with what the servers hold"):
+            report = checker.check(self.workload.folder, self._side(TARGET), standby)
+        for problem in report.problems:
+            self.screen.wrong(problem)
+        return report
+
+
+def master_login(login: tuple[str, str]) -> Login:
+    """Return the master user as the workload's tools take it."""
+    return Login(*login)
+
+
+Progress = Callable[[str], None]
+Folder = Path
