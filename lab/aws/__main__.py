@@ -52,7 +52,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
+    if not options.stays:
+        threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     print(json.dumps({"url": url, "dns": options.dns}), flush=True)
     ended.wait()
@@ -78,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dns", required=True, help="IP:PORT to answer DNS on")
     parser.add_argument("--log", type=Path, required=True, help="the file for the API log")
     parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
+    parser.add_argument("--stays", action="store_true", help="outlive standard input")
     return parser.parse_args()
 
 

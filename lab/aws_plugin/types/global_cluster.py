@@ -1,0 +1,101 @@
+"""aws:rds/globalCluster:GlobalCluster, of an existing cluster or empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lab.aws_plugin.clients import code
+from lab.aws_plugin.spec import Aws, Spec, names
+from lab.aws_plugin.types import tagging
+from lab.aws_plugin.values import Props
+
+_SENT = {
+    "databaseName": "DatabaseName",
+    "deletionProtection": "DeletionProtection",
+    "engine": "Engine",
+    "engineVersion": "EngineVersion",
+    "sourceDbClusterIdentifier": "SourceDBClusterIdentifier",
+    "storageEncrypted": "StorageEncrypted",
+}
+
+
+class _GlobalCluster:
+    def create(self, aws: Aws, news: Props) -> str:
+        identifier = news["globalClusterIdentifier"]
+        chosen = _SENT.keys() & news.keys()
+        aws.client("rds", news.get("region")).create_global_cluster(
+            GlobalClusterIdentifier=identifier,
+            Tags=tagging.as_list(news),
+            **{_SENT[name]: news[name] for name in sorted(chosen)},
+        )
+        return str(identifier)
+
+    def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
+        found = _find(aws.client("rds", known.get("region")), identity)
+        if found is None:
+            return None
+        members = found["GlobalClusterMembers"]
+        writer = next((m["DBClusterArn"] for m in members if m["IsWriter"]), "")
+        live = {
+            "arn": found["GlobalClusterArn"],
+            "databaseName": found.get("DatabaseName", ""),
+            "deletionProtection": bool(found.get("DeletionProtection")),
+            "endpoint": found.get("Endpoint", ""),
+            "engine": found["Engine"],
+            "engineVersion": found["EngineVersion"],
+            "engineVersionActual": found["EngineVersion"],
+            "globalClusterIdentifier": found["GlobalClusterIdentifier"],
+            "globalClusterMembers": [
+                {"dbClusterArn": m["DBClusterArn"], "isWriter": m["IsWriter"]} for m in members
+            ],
+            "globalClusterResourceId": found["GlobalClusterResourceId"],
+            "sourceDbClusterIdentifier": known.get("sourceDbClusterIdentifier") or writer,
+            "storageEncrypted": bool(found.get("StorageEncrypted")),
+        }
+        return live | tagging.as_map(found.get("TagList", []))
+
+    def update(self, aws: Aws, identity: str, olds: Props, news: Props) -> None:
+        rds = aws.client("rds", olds.get("region"))
+        if bool(news.get("deletionProtection")) != bool(olds.get("deletionProtection")):
+            rds.modify_global_cluster(
+                GlobalClusterIdentifier=identity,
+                DeletionProtection=bool(news.get("deletionProtection")),
+            )
+        tagging.update(rds, olds["arn"], olds, news)
+
+    def delete(self, aws: Aws, identity: str, olds: Props) -> None:
+        rds = aws.client("rds", olds.get("region"))
+        found = _find(rds, identity)
+        if found is None:
+            return
+        if olds.get("forceDestroy"):
+            # Readers first: the primary can only leave an otherwise empty global cluster.
+            for member in sorted(found["GlobalClusterMembers"], key=lambda m: bool(m["IsWriter"])):
+                rds.remove_from_global_cluster(
+                    GlobalClusterIdentifier=identity, DbClusterIdentifier=member["DBClusterArn"]
+                )
+        rds.delete_global_cluster(GlobalClusterIdentifier=identity)
+        aws.wait(f"RDS Global Cluster ({identity}) delete", lambda: _find(rds, identity) is None)
+
+
+def _find(rds: Any, identity: str) -> Any:
+    try:
+        return rds.describe_global_clusters(GlobalClusterIdentifier=identity)["GlobalClusters"][0]
+    except ClientError as error:
+        if code(error) == "GlobalClusterNotFoundFault":
+            return None
+        raise
+
+
+SPEC = Spec(
+    operations=_GlobalCluster(),
+    required=names("globalClusterIdentifier"),
+    optional=frozenset(_SENT) | names("forceDestroy engineLifecycleSupport"),
+    computed=names("databaseName engine engineVersion sourceDbClusterIdentifier storageEncrypted"),
+    outputs=names("arn endpoint engineVersionActual globalClusterMembers globalClusterResourceId"),
+    replaces=names(
+        "databaseName engine globalClusterIdentifier sourceDbClusterIdentifier storageEncrypted"
+    ),
+)

@@ -1,0 +1,147 @@
+"""aws:rds/clusterParameterGroup:ClusterParameterGroup and aws:rds/parameterGroup:ParameterGroup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from lab.aws_plugin.spec import Aws, Spec, names
+from lab.aws_plugin.types import tagging
+from lab.aws_plugin.values import Props
+
+_AT_ONCE = 20  # parameters in one request, AWS's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The same five calls under two names each."""
+
+    key: str
+    create: str
+    modify: str
+    reset: str
+    delete: str
+    describe: str
+    listed: str
+    values: str
+    arn: str
+
+
+_CLUSTER = _Calls(
+    key="DBClusterParameterGroupName",
+    create="create_db_cluster_parameter_group",
+    modify="modify_db_cluster_parameter_group",
+    reset="reset_db_cluster_parameter_group",
+    delete="delete_db_cluster_parameter_group",
+    describe="describe_db_cluster_parameter_groups",
+    listed="DBClusterParameterGroups",
+    values="describe_db_cluster_parameters",
+    arn="DBClusterParameterGroupArn",
+)
+_INSTANCE = _Calls(
+    key="DBParameterGroupName",
+    create="create_db_parameter_group",
+    modify="modify_db_parameter_group",
+    reset="reset_db_parameter_group",
+    delete="delete_db_parameter_group",
+    describe="describe_db_parameter_groups",
+    listed="DBParameterGroups",
+    values="describe_db_parameters",
+    arn="DBParameterGroupArn",
+)
+
+
+class _Group:
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+
+    def create(self, aws: Aws, news: Props) -> str:
+        rds, calls = aws.client("rds", news.get("region")), self._calls
+        getattr(rds, calls.create)(
+            **{calls.key: news["name"]},
+            DBParameterGroupFamily=news["family"],
+            Description=news.get("description") or "Managed by Pulumi",
+            Tags=tagging.as_list(news),
+        )
+        self._send(rds, news["name"], news.get("parameters") or [])
+        return str(news["name"])
+
+    def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
+        rds, calls = aws.client("rds", known.get("region")), self._calls
+        try:
+            found = getattr(rds, calls.describe)(**{calls.key: identity})[calls.listed][0]
+        except ClientError as error:
+            if "NotFound" in error.response["Error"]["Code"]:
+                return None
+            raise
+        arn = found[calls.arn]
+        listed = getattr(rds, calls.values)(**{calls.key: identity}, Source="user")["Parameters"]
+        tags = rds.list_tags_for_resource(ResourceName=arn)["TagList"]
+        live = {
+            "arn": arn,
+            "description": found["Description"],
+            "family": found["DBParameterGroupFamily"],
+            "name": found[calls.key],
+            "parameters": [
+                {
+                    "name": value["ParameterName"],
+                    "value": value.get("ParameterValue", ""),
+                    "applyMethod": value.get("ApplyMethod", "immediate"),
+                }
+                for value in listed
+            ],
+            "region": arn.split(":")[3],
+        }
+        return live | tagging.as_map(tags)
+
+    def update(self, aws: Aws, identity: str, olds: Props, news: Props) -> None:
+        rds = aws.client("rds", olds.get("region"))
+        old = {item["name"]: item for item in olds.get("parameters") or []}
+        new = {item["name"]: item for item in news.get("parameters") or []}
+        changed = [item for name, item in new.items() if not _same(old.get(name), item)]
+        self._send(rds, identity, changed)
+        gone = [_request(item) for name, item in old.items() if name not in new]
+        if gone:
+            getattr(rds, self._calls.reset)(**{self._calls.key: identity}, Parameters=gone)
+        tagging.update(rds, olds["arn"], olds, news)
+
+    def delete(self, aws: Aws, identity: str, olds: Props) -> None:
+        rds = aws.client("rds", olds.get("region"))
+        if self.read(aws, identity, olds) is not None:
+            getattr(rds, self._calls.delete)(**{self._calls.key: identity})
+
+    def _send(self, rds: Any, name: str, parameters: list[Props]) -> None:
+        for first in range(0, len(parameters), _AT_ONCE):
+            chunk = [_request(item) for item in parameters[first : first + _AT_ONCE]]
+            getattr(rds, self._calls.modify)(**{self._calls.key: name}, Parameters=chunk)
+
+
+def _request(item: Props) -> dict[str, str]:
+    return {
+        "ParameterName": item["name"],
+        "ParameterValue": str(item["value"]),
+        "ApplyMethod": item.get("applyMethod", "immediate"),
+    }
+
+
+def _same(old: Props | None, new: Props) -> bool:
+    return old is not None and _request(old) == _request(new)
+
+
+def _spec(calls: _Calls) -> Spec:
+    return Spec(
+        operations=_Group(calls),
+        required=names("family"),
+        optional=names("description name namePrefix parameters skipDestroy"),
+        computed=names("description name namePrefix"),
+        outputs=names("arn"),
+        replaces=names("description family name namePrefix"),
+        sets=names("parameters"),
+        autonamed=True,
+    )
+
+
+CLUSTER_SPEC = _spec(_CLUSTER)
+INSTANCE_SPEC = _spec(_INSTANCE)
