@@ -1,0 +1,141 @@
+"""From the barrier to the mark: everything written before the fence is on the other side, durably.
+
+What has been drained counts only on the connections that saw it: if the new writer restarts, what
+was applied but not yet durable is gone there and comes again, so a broken connection ends the
+attempt (before the decision) or starts the crossing anew (after it).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+
+from bluegreen import heartbeat, sequences
+from bluegreen.errors import Retry
+from bluegreen.lsn import Lsn
+from bluegreen.sequences import Reader, Value
+from bluegreen.side import Side
+from bluegreen.timeline import Timeline
+
+Result = TypeVar("Result")
+
+_FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')"
+_PROOF = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn, pg_current_wal_insert_lsn()::text"
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """What the decision needs: the ids of the barrier's transactions, and the mark."""
+
+    heartbeats: list[int]
+    mark: Lsn
+
+
+class Crossing:
+    """The way of the rows from `old` to `new`; made before the outage, walked within it."""
+
+    def __init__(self, old: Side, new: Side) -> None:
+        self._old, self._new = old, new
+        self._readers: dict[str, Reader] = {}
+        self._known: dict[str, dict[str, Value]] = {}
+        self._pool = ThreadPoolExecutor(2 * len(old.databases), "crossing")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, *, seconds: float) -> int:
+        """Pre-set the sequences and let a heartbeat cross, all while writers go on.
+
+        Here a large transaction costs nobody an outage. Returns the number of sequences. Raises
+        `Retry` when the heartbeat takes longer than `seconds`.
+        """
+
+        def one(name: str) -> None:
+            old, new = self._old.databases[name], self._new.databases[name]
+            sequences.require_alike(old, new)
+            reader = Reader(old)
+            values = reader.read()
+            sequences.write(new, sequences.changed(values, Reader(new).read()))
+            self._readers[name], self._known[name] = reader, values
+
+        self._each(one)
+        number = time.time_ns()
+        self._each(lambda name: heartbeat.barrier(self._old.databases[name], number))
+        self._each(lambda name: self._wait(name, number, seconds))
+        # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
+        self._each(one)
+        self._new.databases[min(self._new.databases)].execute(_FLUSH)
+        return sum(map(len, self._readers.values()))
+
+    def walk(self, timeline: Timeline, *, drain_seconds: float) -> Crossed:
+        """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
+
+        Raises `Retry` when the drain takes longer than `drain_seconds`.
+        """
+        number = time.time_ns()
+        waiting = self._start(lambda name: self._wait(name, number, drain_seconds))
+
+        def barrier_and_read(name: str) -> tuple[int, dict[str, Value]]:
+            conn = self._old.databases[name]
+            beat = heartbeat.barrier(conn, number)
+            # Exact now: after the fence nothing calls them any more, and the drain takes its time.
+            reader = self._readers.setdefault(name, Reader(conn))
+            return beat, reader.read()
+
+        written = self._each(barrier_and_read)
+        for future in waiting.values():
+            future.result()
+        timeline.lap("drain")
+
+        def bring(name: str) -> None:
+            values = written[name][1]
+            known = self._known.get(name, {})
+            sequences.write(self._new.databases[name], sequences.changed(values, known))
+            self._known[name] = values
+
+        self._each(bring)
+        timeline.lap("sequences")
+        mark = self._mark()
+        timeline.lap("mark")
+        return Crossed([beat for beat, _ in written.values()], mark)
+
+    def _mark(self) -> Lsn:
+        """Make everything applied so far durable, and return where the new writer's WAL is.
+
+        The subscription applies asynchronously; a synchronous commit flushes all before it.
+        """
+        conn = self._new.databases[min(self._new.databases)]
+        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        assert row is not None
+        applied = row[0]
+        conn.execute(_FLUSH)
+        proof = conn.execute(_PROOF, (applied,)).fetchone()
+        assert proof is not None
+        if not proof[0]:
+            raise Retry(f"{self._new.server}: a synchronous commit did not flush up to {applied}")
+        return Lsn.parse(proof[1])
+
+    def _wait(self, name: str, number: int, seconds: float) -> None:
+        try:
+            heartbeat.wait_until_crossed(self._new.databases[name], number, seconds=seconds)
+        except psycopg.errors.QueryCanceled:
+            raise Retry(
+                f"database {name!r}: {self._new.server} has not caught up with"
+                f" {self._old.server} within {seconds:g} s"
+            ) from None
+
+    def _start(self, work: Callable[[str], Result]) -> Mapping[str, Future[Result]]:
+        return {name: self._pool.submit(work, name) for name in self._old.databases}
+
+    def _each(self, work: Callable[[str], Result]) -> dict[str, Result]:
+        """Do `work` for every database at once; with one only there is no thread to wait for."""
+        if len(self._old.databases) == 1:
+            return {name: work(name) for name in self._old.databases}
+        futures: Mapping[str, Future[Any]] = self._start(work)
+        return {name: future.result() for name, future in futures.items()}

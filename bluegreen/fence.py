@@ -1,0 +1,132 @@
+"""The fence: an environment refuses writes, and every session that could still write is ended.
+
+`ALTER DATABASE ... SET default_transaction_read_only` reaches new sessions only, so those that are
+there are ended, in a loop: a session that was starting while the fence was put up has read the old
+value and is not in `pg_stat_activity` yet (not at all up to 17, without a user in 18). It holds a
+lock on its virtual transaction id, though, so the loop goes on until two passes in a row find
+neither (24 of 24 such races closed; a single pass let them write).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from bluegreen import register
+
+Connection = psycopg.Connection[Any]
+
+_IS_CLOSED = """\
+SELECT count(*) > 0 AND bool_and(EXISTS (
+        SELECT FROM pg_db_role_setting s
+         WHERE s.setdatabase = d.oid AND s.setrole = 0
+           AND 'default_transaction_read_only=on' = ANY (s.setconfig)))
+  FROM pg_database d WHERE d.datname = ANY (%s)"""
+
+_ROLES = """\
+SELECT rolname FROM pg_roles
+ WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication
+   AND rolname <> ALL (%s) AND rolname !~ '^(rds|pg_)' AND rolname <> current_user
+ ORDER BY 1"""
+
+# Sessions that count: any client's in a closed database, but the tool's own and AWS's. Ending a
+# superuser's takes a superuser, and one refusal would fail the statement as a whole.
+_FENCE = """\
+DO $do$
+DECLARE
+    fenced_at timestamptz;
+    starting int[];
+    suspects int[];
+    ended int;
+    clean int := 0;
+BEGIN
+    PERFORM FROM public.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'attempt % was aborted', {attempt}
+            USING ERRCODE = 'transaction_rollback';
+    END IF;
+    PERFORM public.close_databases();
+    PERFORM public.close_roles({roles});
+    COMMIT;
+    fenced_at := clock_timestamp();
+    LOOP
+        PERFORM pg_stat_clear_snapshot();
+        SELECT coalesce(array_agg(l.pid), '{{}}') INTO starting
+          FROM pg_locks l
+         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid()
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid
+                AND (a.usename IS NOT NULL OR a.backend_type <> 'client backend'));
+        -- Only those of the first pass can have read the old value.
+        SELECT CASE WHEN suspects IS NULL THEN starting ELSE
+               coalesce((SELECT array_agg(p) FROM unnest(suspects) p WHERE p = ANY (starting)),
+                        '{{}}') END
+          INTO suspects;
+        SELECT count(pg_terminate_backend(a.pid)) INTO ended
+          FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+         WHERE a.backend_type = 'client backend' AND a.backend_start <= fenced_at
+           AND a.pid <> ALL ({ours})
+           AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
+           AND a.usename <> 'rdsadmin'
+           AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on');
+        clean := CASE WHEN ended = 0 AND cardinality(suspects) = 0 THEN clean + 1 ELSE 0 END;
+        EXIT WHEN clean >= 2;
+        COMMIT;
+        PERFORM pg_sleep(0.001);
+    END LOOP;
+END $do$"""
+
+_END_READ_ONLY = """\
+SELECT count(pg_terminate_backend(a.pid))
+  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+ WHERE a.backend_type = 'client backend' AND a.backend_start <= %s
+   AND a.pid <> ALL (%s) AND a.datname = ANY (%s) AND a.usename <> 'rdsadmin'
+   AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
+
+
+def is_closed(conn: Connection, databases: Collection[str]) -> bool:
+    """Return whether all of `databases` refuse writes by default: the mark of a standby."""
+    row = conn.execute(_IS_CLOSED, (list(databases),)).fetchone()
+    return bool(row and row[0])
+
+
+def close_all(conn: Connection) -> None:
+    """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
+    register.ensure_tables(conn)
+    conn.execute("SELECT public.close_databases()")
+
+
+def application_roles(conn: Connection, *, spared: Collection[str]) -> list[str]:
+    """Return the roles that applications log in as: all but the tool's, AWS's and `spared`."""
+    rows = conn.execute(_ROLES, (list(spared),)).fetchall()
+    return [name for (name,) in rows]
+
+
+def put_up(conn: Connection, attempt: str, *, roles: Sequence[str], ours: Sequence[int]) -> None:
+    """Fence the environment and end every session that could still write.
+
+    `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
+    `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
+    after an abort.
+    """
+    conn.execute(
+        sql.SQL(_FENCE).format(
+            attempt=sql.Literal(attempt),
+            roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
+            ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))),
+        )
+    )
+
+
+def end_read_only_sessions(
+    conn: Connection, databases: Sequence[str], *, born_before: Any, ours: Sequence[int]
+) -> int:
+    """End sessions that began under a fence that is gone; return how many.
+
+    They keep the read-only default of their birth. Only after the transaction that opened has
+    committed: before, new ones would be born the same way.
+    """
+    row = conn.execute(_END_READ_ONLY, (born_before, list(ours), list(databases))).fetchone()
+    return int(row[0]) if row else 0

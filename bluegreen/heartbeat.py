@@ -1,0 +1,103 @@
+"""Heartbeats: rows that show how far replication has come; and the canary.
+
+Both are part of every publication. A heartbeat that is visible on the other side proves that all
+commits before it have been applied there: one apply worker applies in commit order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from bluegreen.names import TOOL_SCHEMA
+
+Connection = psycopg.Connection[Any]
+
+_ANYBODY, _SWITCH = 1, 2  # rows: only the switch writes the second one
+
+# The canary has no key on purpose: a row that comes twice must show instead of stopping the apply.
+_SCHEMA = """\
+CREATE SCHEMA IF NOT EXISTS bluegreen;
+CREATE TABLE IF NOT EXISTS bluegreen.heartbeat (
+    id int PRIMARY KEY,
+    beat bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS bluegreen.canary (
+    writer int NOT NULL,
+    n bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+"""
+
+_BEAT = (
+    "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, 1)"
+    " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp() RETURNING beat"
+)
+_SEEN = "SELECT beat >= %s FROM bluegreen.heartbeat WHERE id = %s"
+_BARRIER = (
+    "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, %s)"
+    " ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, at = clock_timestamp()"
+    " RETURNING pg_current_xact_id()::text"
+)
+
+# Waits in the server: a round trip for each look would cost more than the wait. A transaction of
+# its own for each look, or it would look at the same snapshot again and again.
+_WAIT = """\
+DO $do$
+DECLARE
+    until timestamptz := clock_timestamp() + make_interval(secs => {seconds});
+BEGIN
+    WHILE NOT EXISTS (SELECT FROM bluegreen.heartbeat WHERE id = {row} AND beat = {beat}) LOOP
+        IF clock_timestamp() > until THEN
+            RAISE EXCEPTION 'heartbeat {beat} has not arrived' USING ERRCODE = 'query_canceled';
+        END IF;
+        COMMIT;
+        PERFORM pg_sleep(0.0005);
+    END LOOP;
+END $do$"""
+
+
+def ensure(conn: Connection) -> None:
+    """Make the schema in a database that is to be published."""
+    with conn.transaction():
+        conn.execute(_SCHEMA)
+
+
+def drop(conn: Connection) -> None:
+    """Remove the schema; one that is gone already is fine."""
+    conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(TOOL_SCHEMA)))
+
+
+def beat(conn: Connection) -> int:
+    """Write a heartbeat and return what `seen` looks for."""
+    row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def seen(conn: Connection, token: int) -> bool:
+    """Return whether the heartbeat, or a later one, has arrived."""
+    row = conn.execute(_SEEN, (token, _ANYBODY)).fetchone()
+    return bool(row and row[0])
+
+
+def barrier(conn: Connection, number: int) -> int:
+    """Write the switch's heartbeat and return the id of its transaction."""
+    row = conn.execute(_BARRIER, (_SWITCH, number)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def wait_until_crossed(conn: Connection, number: int, *, seconds: float) -> None:
+    """Wait until the switch's heartbeat has arrived.
+
+    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`.
+    """
+    conn.execute(
+        sql.SQL(_WAIT).format(
+            seconds=sql.Literal(seconds), row=sql.Literal(_SWITCH), beat=sql.Literal(number)
+        )
+    )

@@ -1,0 +1,332 @@
+"""The register: which switch is under way or was made, kept on the servers themselves.
+
+Each environment has a database of the tool's own with three tables. `register` is written on the
+environment that is being fenced: one row an attempt, and at most one of them live. `opening` is
+written on the other: whether it has been opened for that attempt. `closure` says what closing this
+environment has changed, so that opening it restores exactly that.
+
+The rules that involve several of them are functions in that database, so that one transaction on
+one server keeps them, whoever calls: the orchestrator, a fuse, or a finisher. Everywhere the
+register's row is locked first, and databases are altered second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from bluegreen.lsn import Lsn
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.server import Server
+
+Connection = psycopg.Connection[Any]
+
+
+class State(StrEnum):
+    """States of an attempt. Only `preparing` may become `decided` or `aborted`."""
+
+    PREPARING = "preparing"
+    DECIDED = "decided"
+    ABORTED = "aborted"
+    DONE = "done"
+
+
+class Opening(StrEnum):
+    """States of an attempt on the environment that is to be opened."""
+
+    CLOSED = "closed"
+    OPENED = "opened"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One switch, as the fenced environment knows it."""
+
+    name: str
+    state: State
+    new_writer: str
+    overdue: bool
+    """Whether the server fuse's deadline is past: whoever began it has no claim any more."""
+
+
+# Closed is what belongs to the application: the tool's database stays writable for the register,
+# AWS's own is none of ours, and applications don't write to templates.
+_SCHEMA = """\
+CREATE TABLE IF NOT EXISTS public.register (
+    attempt     text PRIMARY KEY,
+    state       text NOT NULL CHECK (state IN ('preparing', 'decided', 'aborted', 'done')),
+    new_writer  text NOT NULL,
+    mark        pg_lsn,
+    barrier     pg_lsn,
+    slipped     bigint,
+    deadline    timestamptz NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS register_one_live
+    ON public.register ((true)) WHERE state IN ('preparing', 'decided');
+CREATE TABLE IF NOT EXISTS public.opening (
+    attempt     text PRIMARY KEY,
+    state       text NOT NULL CHECK (state IN ('closed', 'opened', 'given up')),
+    mark        pg_lsn,
+    changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS public.closure (
+    kind        text NOT NULL CHECK (kind IN ('database', 'role')),
+    name        text NOT NULL,
+    previous    text,
+    PRIMARY KEY (kind, name)
+);
+CREATE OR REPLACE FUNCTION public.close_databases() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN
+        SELECT d.datname,
+            (SELECT split_part(option, '=', 2)
+               FROM pg_db_role_setting s, unnest(s.setconfig) option
+              WHERE s.setdatabase = d.oid AND s.setrole = 0
+                AND option LIKE 'default_transaction_read_only=%') AS previous
+          FROM pg_database d
+         WHERE d.datallowconn AND NOT d.datistemplate
+           AND d.datname NOT IN ('bluegreen', 'rdsadmin')
+         ORDER BY d.datname
+    LOOP
+        -- Closed already: what was there before is known, and not to be overwritten.
+        INSERT INTO public.closure VALUES ('database', item.datname, item.previous)
+            ON CONFLICT DO NOTHING;
+        EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', item.datname);
+    END LOOP;
+END $function$;
+CREATE OR REPLACE FUNCTION public.close_roles(roles text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname = ANY (roles) LOOP
+        INSERT INTO public.closure VALUES ('role', item.rolname, NULL) ON CONFLICT DO NOTHING;
+        EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
+    END LOOP;
+END $function$;
+CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN DELETE FROM public.closure RETURNING kind, name, previous LOOP
+        IF item.kind = 'role' THEN
+            IF EXISTS (SELECT FROM pg_roles WHERE rolname = item.name) THEN
+                EXECUTE format('ALTER ROLE %I LOGIN', item.name);
+            END IF;
+        ELSIF EXISTS (SELECT FROM pg_database WHERE datname = item.name) THEN
+            IF item.previous IS NULL THEN
+                EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', item.name);
+            ELSE
+                EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = %L',
+                               item.name, item.previous);
+            END IF;
+        END IF;
+    END LOOP;
+END $function$;
+CREATE OR REPLACE FUNCTION public.abort_switch(which text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
+        WHERE attempt = which AND state = 'preparing';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.reopen();
+    RETURN true;
+END $function$;
+-- The one commit point. A fence that leaks is noticed here: had anything else written since the
+-- heartbeats, an id would be missing between theirs and this transaction's, or still be held. A
+-- snapshot would not show the transaction that began last: its xmax is the last completed id + 1.
+CREATE OR REPLACE FUNCTION public.decide_switch(which text, heartbeats bigint[], its_mark pg_lsn)
+RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    mine bigint;
+    first bigint;
+    last bigint;
+BEGIN
+    UPDATE public.register
+        SET state = 'decided', mark = its_mark, barrier = pg_current_wal_insert_lsn()
+        WHERE attempt = which AND state = 'preparing';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    mine := pg_current_xact_id()::text::bigint;
+    SELECT min(h), max(h) INTO first, last FROM unnest(heartbeats) h;
+    IF mine <> last + 1 OR last - first + 1 <> cardinality(heartbeats) OR EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'transactionid' AND granted
+           AND pid IS DISTINCT FROM pg_backend_pid())
+    THEN
+        RAISE EXCEPTION 'not quiet' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN true;
+END $function$;
+CREATE OR REPLACE FUNCTION public.open_environment(which text, its_mark pg_lsn) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    UPDATE public.opening SET state = 'opened', mark = its_mark, changed_at = clock_timestamp()
+        WHERE attempt = which AND state = 'closed';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.reopen();
+    RETURN true;
+END $function$;
+"""
+
+
+def ensure_database(server: Server) -> None:
+    """Make the tool's database on an environment, and bring its tables to this version."""
+    with server.connect("postgres") as conn:
+        have = conn.execute(
+            "SELECT FROM pg_database WHERE datname = %s", (TOOL_DATABASE,)
+        ).fetchone()
+        if have is None:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TOOL_DATABASE)))
+    with server.connect(TOOL_DATABASE) as conn:
+        ensure_tables(conn)
+
+
+def ensure_tables(conn: Connection) -> None:
+    """Make the tables and functions; `conn` is to the tool's database."""
+    with conn.transaction():
+        # Two deployments of one source may come here at once; DDL of the same name collides.
+        conn.execute("SELECT pg_advisory_xact_lock(4782, 1)")
+        conn.execute(_SCHEMA)
+
+
+def drop_database(server: Server) -> None:
+    """Drop the tool's database; one that is gone already is fine."""
+    with server.connect("postgres") as conn:
+        conn.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(TOOL_DATABASE))
+        )
+
+
+def clear(server: Server) -> None:
+    """Forget what a clone has inherited of its source's switches.
+
+    What closing the clone has changed stays known: opening it needs that.
+    """
+    with server.connect(TOOL_DATABASE) as conn, conn.transaction():
+        conn.execute("DELETE FROM public.register")
+        conn.execute("DELETE FROM public.opening")
+
+
+def live_attempt(server: Server) -> str | None:
+    """Return the switch under way, in words; None when there is none."""
+    with server.connect(TOOL_DATABASE) as conn:
+        found = find_live(conn)
+    return f"attempt {found.name}, {found.state}" if found else None
+
+
+def find_live(conn: Connection) -> Attempt | None:
+    """Return the live attempt of the environment that `conn` is to; None when there is none."""
+    row = conn.execute(
+        "SELECT attempt, state, new_writer, clock_timestamp() > deadline FROM public.register"
+        " WHERE state IN ('preparing', 'decided')"
+    ).fetchone()
+    return Attempt(row[0], State(row[1]), row[2], row[3]) if row else None
+
+
+def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) -> None:
+    """Register an attempt that its server fuse will abort after `seconds`.
+
+    Raises `psycopg.errors.UniqueViolation` when another one is live.
+    """
+    conn.execute(
+        "INSERT INTO public.register (attempt, state, new_writer, deadline) VALUES"
+        " (%s, 'preparing', %s, clock_timestamp() + make_interval(secs => %s))",
+        (attempt, new_writer, seconds),
+    )
+
+
+def expect_opening(conn: Connection, attempt: str) -> None:
+    """Note on the environment to be opened that it is closed for this attempt."""
+    conn.execute(
+        "INSERT INTO public.opening (attempt, state) VALUES (%s, 'closed') ON CONFLICT DO NOTHING",
+        (attempt,),
+    )
+
+
+def abort(conn: Connection, attempt: str) -> bool:
+    """Abort an attempt and take its fence off, in one transaction; False when it is too late."""
+    row = conn.execute("SELECT public.abort_switch(%s)", (attempt,)).fetchone()
+    return bool(row and row[0])
+
+
+def decide(conn: Connection, attempt: str, heartbeats: list[int], mark: Lsn) -> bool:
+    """Decide an attempt, the one commit point; False when somebody has aborted it.
+
+    `heartbeats` are the ids of the barrier's transactions. Raises
+    `psycopg.errors.ObjectNotInPrerequisiteState` when something else has written since: set the
+    barrier again.
+    """
+    row = conn.execute(
+        "SELECT public.decide_switch(%s, %s::bigint[], %s::pg_lsn)",
+        (attempt, heartbeats, str(mark)),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def lock_opening(conn: Connection, attempt: str) -> Opening | None:
+    """Lock the attempt's row on the environment to be opened, within a transaction; its state.
+
+    Whoever finishes holds it from the last look at the drain to the opening: a second finisher
+    would set used sequence values back, and take a mark past the first new writes.
+    """
+    row = conn.execute(
+        "SELECT state FROM public.opening WHERE attempt = %s FOR UPDATE", (attempt,)
+    ).fetchone()
+    return Opening(row[0]) if row else None
+
+
+def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
+    """Open an environment for writers; `lock_opening` has said that it is closed."""
+    row = conn.execute(
+        "SELECT public.open_environment(%s, %s::pg_lsn)", (attempt, str(mark))
+    ).fetchone()
+    assert row == (True,), "the row was locked"
+
+
+def finish(conn: Connection, attempt: str, slipped: int) -> None:
+    """Note that a decided attempt is done, and how many writes came after its barrier."""
+    conn.execute(
+        "UPDATE public.register SET state = 'done', ended_at = clock_timestamp(), slipped = %s"
+        " WHERE attempt = %s AND state = 'decided'",
+        (slipped, attempt),
+    )
+
+
+def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
+    """Return the attempt that opened this environment last, and its mark; None without one."""
+    row = conn.execute(
+        "SELECT attempt, mark::text FROM public.opening WHERE state = 'opened'"
+        " ORDER BY changed_at DESC LIMIT 1"
+    ).fetchone()
+    return (row[0], Lsn.parse(row[1])) if row else None
+
+
+def barrier(conn: Connection, attempt: str) -> Lsn | None:
+    """Return where the fenced environment's WAL was at the decision; None before it."""
+    row = conn.execute(
+        "SELECT barrier::text FROM public.register WHERE attempt = %s", (attempt,)
+    ).fetchone()
+    return Lsn.parse(row[0]) if row and row[0] else None
+
+
+def slipped(conn: Connection) -> int:
+    """Return how many writes came to this environment after it had been left, unresolved."""
+    row = conn.execute("SELECT coalesce(sum(slipped), 0)::bigint FROM public.register").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,223 @@
+"""Sequence values: read exactly, and copied to the standby. They are not replicated.
+
+`pg_sequences.last_value` is NULL for a sequence that was never called, for one that was set with
+`is_called = false`, and for one that may not be read, so it is no source: 18 has a function that
+gives both columns, before that the few without a value are read one by one. All in chunks, since a
+sequence's lock is held to the end of its transaction and 50,000 do not fit into the lock table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from bluegreen.errors import Refused
+
+Connection = psycopg.Connection[Any]
+Item = TypeVar("Item")
+
+CHUNK = 2000  # sequences in one statement: half of the lock table's default size is 6400
+_DIRECT = 500  # sequences in one UNION ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Where a sequence is: the next call gives `last`, or the one after it when `called`."""
+
+    last: int
+    called: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What kind of sequence it is; values may only be copied between equal ones."""
+
+    kind: str
+    start: int
+    least: int
+    greatest: int
+    increment: int
+    cycles: bool
+
+
+Values = Mapping[str, Value]
+
+_LIST = """\
+SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+ ORDER BY c.oid"""
+
+_DEFINITIONS = """\
+SELECT format('%I.%I', n.nspname, c.relname), format_type(s.seqtypid, NULL),
+       s.seqstart, s.seqmin, s.seqmax, s.seqincrement, s.seqcycle
+  FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'"""
+
+_READ_18 = """\
+SELECT o, d.last_value, d.is_called
+  FROM unnest(%s::bigint[]) o, LATERAL pg_get_sequence_data(o::oid::regclass) d"""
+_READ_OLDER = "SELECT o, pg_sequence_last_value(o::oid::regclass) FROM unnest(%s::bigint[]) o"
+_WRITE = """\
+SELECT count(setval(name::regclass, last, called))
+  FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)"""
+_UNREADABLE = """\
+SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+   AND NOT (has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'))
+ ORDER BY 1 LIMIT 5"""
+
+
+class Reader:
+    """Reads all sequences of one database again and again; the list is read once.
+
+    A sequence that is made later is not seen: the schema is frozen during a switch.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        rows = conn.execute(_LIST).fetchall()
+        self._names: dict[int, str] = dict(rows)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def read(self) -> dict[str, Value]:
+        """Return every sequence's value, by its quoted name.
+
+        Raises `Refused` naming sequences that may not be read.
+        """
+        values: dict[str, Value] = {}
+        for oids in chunks(list(self._names), CHUNK):
+            if self._conn.info.server_version >= 180000:
+                for oid, last, called in self._conn.execute(_READ_18, (oids,)):
+                    if last is None:  # 18 hides what may not be read
+                        raise unreadable(self._conn)
+                    values[self._names[oid]] = Value(last, called)
+            else:
+                values |= self._read_older(oids)
+        return values
+
+    def _read_older(self, oids: Sequence[int]) -> dict[str, Value]:
+        values, uncalled = {}, []
+        try:
+            for oid, last in self._conn.execute(_READ_OLDER, (oids,)):
+                if last is None:
+                    uncalled.append(self._names[oid])
+                else:
+                    values[self._names[oid]] = Value(last, True)
+            for names in chunks(uncalled, _DIRECT):
+                values |= _read_directly(self._conn, names)
+        except psycopg.errors.InsufficientPrivilege:
+            raise unreadable(self._conn) from None
+        return values
+
+
+def _read_directly(conn: Connection, names: Sequence[str]) -> dict[str, Value]:
+    # The names come quoted from the server's own format().
+    selects = [
+        sql.SQL("SELECT {}::text, last_value, is_called FROM {}").format(
+            sql.Literal(name),
+            sql.SQL(name),
+        )
+        for name in names
+    ]
+    rows = conn.execute(sql.SQL(" UNION ALL ").join(selects))
+    return {name: Value(last, called) for name, last, called in rows}
+
+
+def unreadable(conn: Connection) -> Refused:
+    """Return the refusal that names sequences without privilege, and the GRANT that helps."""
+    names = [name for (name,) in conn.execute(_UNREADABLE).fetchall()]
+    database = conn.info.dbname
+    return Refused(
+        f"sequences in {database}: no privilege on {', '.join(names)}; expected SELECT and UPDATE:"
+        f" GRANT SELECT, UPDATE ON SEQUENCE {names[0] if names else '...'} TO {conn.info.user}"
+    )
+
+
+def definitions(conn: Connection) -> dict[str, Definition]:
+    """Return what kind each sequence is, by its quoted name."""
+    return {row[0]: Definition(*row[1:]) for row in conn.execute(_DEFINITIONS).fetchall()}
+
+
+def require_alike(writer: Connection, standby: Connection) -> None:
+    """Raise `Refused` naming sequences that the standby lacks, or has of another definition."""
+    wanted, have = definitions(writer), definitions(standby)
+    missing = sorted(name for name in wanted if name not in have)
+    other = sorted(name for name in wanted if name in have and have[name] != wanted[name])
+    database = writer.info.dbname
+    if missing:
+        raise Refused(
+            f"sequences in {database}: the standby lacks {_some(missing)}; make them there with"
+            " the writer's definition"
+        )
+    if other:
+        raise Refused(
+            f"sequences in {database}: {_some(other)} differ in definition; make the standby's"
+            " like the writer's"
+        )
+
+
+def changed(values: Values, known: Values) -> dict[str, Value]:
+    """Return the values that differ from what is known to be on the other side.
+
+    Any difference counts, also downwards: the writer's may have been set back.
+    """
+    return {name: value for name, value in values.items() if known.get(name) != value}
+
+
+def write(conn: Connection, values: Values) -> None:
+    """Set sequences, each chunk in a transaction of its own."""
+    for items in chunks(list(values.items()), CHUNK):
+        conn.execute(
+            _WRITE,
+            (
+                [name for name, _ in items],
+                [value.last for _, value in items],
+                [value.called for _, value in items],
+            ),
+        )
+
+
+def copy(writer: Connection, standby: Connection) -> int:
+    """Bring the standby's sequences to the writer's values of now; return how many there are."""
+    require_alike(writer, standby)
+    values = Reader(writer).read()
+    write(standby, changed(values, Reader(standby).read()))
+    return len(values)
+
+
+def drift(writer: Connection, standby: Connection, *, tolerance: int) -> list[str]:
+    """Return the standby's sequences that are missing, of another definition, or far behind.
+
+    Behind by more than `tolerance` calls: the writer moves on all the time, and the switch brings
+    the rest.
+    """
+    wanted, have = definitions(writer), definitions(standby)
+    found = [name for name in wanted if have.get(name) != wanted[name]]
+    ahead, behind = Reader(writer).read(), Reader(standby).read()
+    for name, value in ahead.items():
+        if name in behind and name not in found:
+            steps = (value.last - behind[name].last) / wanted[name].increment
+            if steps > tolerance:
+                found.append(name)
+    return sorted(found)
+
+
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield `items` in runs of at most `size`."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
+
+
+def _some(names: Iterable[str], shown: int = 5) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(listed[:shown]) + more

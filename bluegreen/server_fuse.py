@@ -1,0 +1,68 @@
+"""The server fuse: a session on the fenced server that takes the fence off when nobody else does.
+
+It sleeps until the attempt's deadline and then aborts the attempt if it is still undecided, in one
+transaction. It needs nobody: it goes on when the machine that runs the switch is gone (measured:
+after SIGKILL of its client the session sleeps on, aborts, and un-fences). A restart of the fenced
+server ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.server import Server
+
+log = logging.getLogger(__name__)
+
+# Sessions that began under the fence keep its read-only default, so they are ended after it is off.
+_FUSE = """\
+DO $do$
+DECLARE
+    closed text[];
+BEGIN
+    PERFORM pg_sleep({seconds});
+    SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
+    IF public.abort_switch({attempt}) THEN
+        COMMIT;
+        PERFORM pg_terminate_backend(a.pid)
+           FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+          WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+            AND a.datname = ANY (closed) AND a.usename <> 'rdsadmin'
+            AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on');
+    END IF;
+END $do$"""
+
+
+class ServerFuse:
+    """Armed by its making; `disarm` once the attempt is decided or aborted."""
+
+    def __init__(self, server: Server, attempt: str, *, seconds: float) -> None:
+        self._conn: psycopg.Connection[Any] = server.connect(
+            TOOL_DATABASE, application_name="bluegreen fuse"
+        )
+        self.pid = self._conn.info.backend_pid
+        statement = sql.SQL(_FUSE).format(
+            seconds=sql.Literal(seconds), attempt=sql.Literal(attempt)
+        )
+        self._thread = threading.Thread(target=self._burn, args=(statement,), daemon=True)
+        self._thread.start()
+
+    def _burn(self, statement: sql.Composed) -> None:
+        try:
+            self._conn.execute(statement)
+        except psycopg.Error as error:
+            log.debug("server fuse ended: %s", error.sqlstate)
+
+    def disarm(self) -> None:
+        """End the session; harmless when it is too late or has burnt."""
+        with contextlib.suppress(psycopg.Error):
+            self._conn.cancel_safe(timeout=5)
+        self._thread.join(10)
+        self._conn.close()

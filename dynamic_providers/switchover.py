@@ -1,0 +1,203 @@
+"""`bluegreen:Switchover`: which environment accepts writes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from bluegreen import fence, register
+from bluegreen.dns import Records
+from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.server import Server
+from bluegreen.switchover import SwitchPlan, Switched, switch
+from bluegreen.timeline import render
+from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+
+log = logging.getLogger(__name__)
+
+SOURCE, TARGET = "source", "target"
+
+
+class SwitchoverProvider(Provider):
+    """Moves the writer when the wish and the servers differ; looks at the servers, not the state."""
+
+    def create(self, props: Props) -> CreateResult:
+        """Register the deployment: the source is the writer, the clone's LSN the first mark."""
+        wanted = inputs_only(props)
+        register.ensure_database(_server(wanted, SOURCE))
+        register.ensure_database(_server(wanted, TARGET))
+        if wanted["writer"] == SOURCE:
+            outs = {"mark": wanted["start_lsn"], "attempt": "", "phases": {}, "switched_at": ""}
+        else:
+            outs = _outputs(_switch(wanted))
+        return CreateResult(f"{wanted['deployment']}/writer", wanted | outs)
+
+    def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:  # noqa: ARG002
+        """Switch when the writer is to be the other one; else only remember the settings."""
+        wanted = inputs_only(news)
+        kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
+        if not wanted["rollback"] or _is_writer(wanted, wanted["writer"]) is None:
+            return UpdateResult(wanted | kept)
+        if _settled(wanted) and olds.get("writer") == wanted["writer"]:
+            return UpdateResult(wanted | kept)
+        return UpdateResult(wanted | _outputs(_switch(wanted)))
+
+    def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:  # noqa: ARG002
+        """Compare the wishes; `olds` after a refresh says who really is the writer."""
+        return explicit_diff(
+            olds,
+            news,
+            updates=(
+                "writer",
+                "rollback",
+                "switch",
+                "dns",
+                "accept_stale",
+                "source",
+                "target",
+                "source_reader",
+                "target_reader",
+                "databases",
+            ),
+            replaces=("deployment",),
+        )
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """Return who accepts writes now."""
+        live = inputs_only(props)
+        # In the final state the source may be gone, and nothing is to be moved any more.
+        if live["rollback"]:
+            for side in (SOURCE, TARGET):
+                if _is_writer(live, side):
+                    live["writer"] = side
+        return ReadResult(id_, live, live)
+
+    def delete(self, id_: str, props: Props) -> None:
+        """Leave the writer as it is: what was closed stays closed, what is open stays open."""
+
+
+def _is_writer(props: Props, side: str) -> bool | None:
+    with _server(props, side).connect(TOOL_DATABASE) as conn:
+        return not fence.is_closed(conn, props["databases"])
+
+
+def _settled(props: Props) -> bool:
+    """Return whether the wished writer is open and no attempt is under way."""
+    other = SOURCE if props["writer"] == TARGET else TARGET
+    with _server(props, other).connect(TOOL_DATABASE) as conn:
+        if register.find_live(conn) is not None:
+            return False
+    return bool(_is_writer(props, props["writer"])) and not _is_writer(props, other)
+
+
+def _server(props: Props, side: str) -> Server:
+    return Server.from_props(props[side])
+
+
+def _switch(props: Props) -> Switched:
+    done = switch(plan(props), log.info)
+    if not done.repeated:
+        log.info("%s", render(done.phases_ms))
+    return done
+
+
+def plan(props: Props) -> SwitchPlan:
+    """Return the switch that brings the writer to where `props` wish it."""
+    new = props["writer"]
+    old = SOURCE if new == TARGET else TARGET
+    settings: dict[str, Any] = props["switch"]
+    roles = settings.get("roles")
+    return SwitchPlan(
+        deployment=props["deployment"],
+        direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
+        old=_server(props, old),
+        new=_server(props, new),
+        databases=tuple(props["databases"]),
+        fence=settings["fence"],
+        old_side=settings["old_side"],
+        lag_seconds=float(settings["lag_seconds"]),
+        drain_seconds=float(settings["drain_seconds"]),
+        roles=tuple(roles) if roles is not None else None,
+        spare_roles=tuple(settings.get("spare_roles") or ()),
+        records=_records(props, new),
+    )
+
+
+def _records(props: Props, new: str) -> Records | None:
+    wanted = props.get("dns")
+    if not wanted:
+        return None
+    targets = {wanted["writer"]: props[new]["host"]}
+    if wanted.get("reader"):
+        targets[wanted["reader"]] = props[f"{new}_reader"]
+    return Records(wanted["zone_id"], int(wanted["ttl"]), targets)
+
+
+def _outputs(done: Switched) -> Props:
+    return {
+        "mark": str(done.mark),
+        "attempt": done.attempt,
+        "phases": done.phases_ms,
+        "switched_at": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
+    }
+
+
+class Switchover(Resource, module="bluegreen", name="Switchover"):
+    """The writer of a deployment.
+
+    Outputs: `mark`, the LSN at which the replication of the running direction starts; `attempt`;
+    `phases`, each phase of the last switch in milliseconds; `switched_at`.
+    """
+
+    mark: pulumi.Output[str]
+    attempt: pulumi.Output[str]
+    phases: pulumi.Output[dict[str, float]]
+    switched_at: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        deployment: pulumi.Input[str],
+        source: pulumi.Input[Any],
+        target: pulumi.Input[Any],
+        source_reader: pulumi.Input[str],
+        target_reader: pulumi.Input[str],
+        databases: pulumi.Input[Any],
+        writer: pulumi.Input[str],
+        rollback: pulumi.Input[bool],
+        start_lsn: pulumi.Input[str],
+        switch: pulumi.Input[Any],
+        dns: pulumi.Input[Any] = None,
+        accept_stale: pulumi.Input[Any] = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`writer` is `source` or `target`; `rollback` false gives the way back up."""
+        super().__init__(
+            SwitchoverProvider(),
+            name,
+            {
+                "deployment": deployment,
+                "source": source,
+                "target": target,
+                "source_reader": source_reader,
+                "target_reader": target_reader,
+                "databases": databases,
+                "writer": writer,
+                "rollback": rollback,
+                "start_lsn": start_lsn,
+                "switch": switch,
+                "dns": dns,
+                "accept_stale": accept_stale,
+                "mark": None,
+                "attempt": None,
+                "phases": None,
+                "switched_at": None,
+            },
+            opts,
+        )
