@@ -284,7 +284,9 @@ def _after(
     if plan.old_side == "closed":
         old.tool.execute("SELECT public.close_roles(%s)", (login_roles(plan, old),))
         _end_sessions(old)
-    slipped = aftermath.count_slipped(old, deployment=plan.deployment, direction=plan.direction)
+    slipped = aftermath.count_slipped(
+        old, attempt, deployment=plan.deployment, direction=plan.direction
+    )
     register.finish(old.tool, attempt, slipped)
     timeline.lap("after")
     opening = register.last_opening(new.tool)

@@ -84,7 +84,7 @@ class SequenceValues(Resource, module="postgres", name="SequenceValues"):
         tolerance: pulumi.Input[int] = 1_000_000,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`tolerance` is in calls of `nextval` that the standby may be behind before it is drift."""
+        """`tolerance`: how many calls of `nextval` the standby may be behind without drift."""
         super().__init__(
             SequenceValuesProvider(),
             name,

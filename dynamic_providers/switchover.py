@@ -14,7 +14,7 @@ from bluegreen import fence, register
 from bluegreen.dns import Records
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
-from bluegreen.switchover import SwitchPlan, Switched, switch
+from bluegreen.switchover import Switched, SwitchPlan, switch
 from bluegreen.timeline import render
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
@@ -24,7 +24,7 @@ SOURCE, TARGET = "source", "target"
 
 
 class SwitchoverProvider(Provider):
-    """Moves the writer when the wish and the servers differ; looks at the servers, not the state."""
+    """Moves the writer when wish and servers differ; looks at the servers, not the state."""
 
     def create(self, props: Props) -> CreateResult:
         """Register the deployment: the source is the writer, the clone's LSN the first mark."""
@@ -41,9 +41,10 @@ class SwitchoverProvider(Provider):
         """Switch when the writer is to be the other one; else only remember the settings."""
         wanted = inputs_only(news)
         kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
-        if not wanted["rollback"] or _is_writer(wanted, wanted["writer"]) is None:
+        # In the final state the source may be gone, and nothing is to be moved any more.
+        if not wanted["rollback"]:
             return UpdateResult(wanted | kept)
-        if _settled(wanted) and olds.get("writer") == wanted["writer"]:
+        if olds.get("writer") == wanted["writer"] and _settled(wanted):
             return UpdateResult(wanted | kept)
         return UpdateResult(wanted | _outputs(_switch(wanted)))
 
@@ -70,8 +71,7 @@ class SwitchoverProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return who accepts writes now."""
         live = inputs_only(props)
-        # In the final state the source may be gone, and nothing is to be moved any more.
-        if live["rollback"]:
+        if live["rollback"]:  # without it the source may be gone
             for side in (SOURCE, TARGET):
                 if _is_writer(live, side):
                     live["writer"] = side
@@ -81,7 +81,7 @@ class SwitchoverProvider(Provider):
         """Leave the writer as it is: what was closed stays closed, what is open stays open."""
 
 
-def _is_writer(props: Props, side: str) -> bool | None:
+def _is_writer(props: Props, side: str) -> bool:
     with _server(props, side).connect(TOOL_DATABASE) as conn:
         return not fence.is_closed(conn, props["databases"])
 
@@ -92,7 +92,7 @@ def _settled(props: Props) -> bool:
     with _server(props, other).connect(TOOL_DATABASE) as conn:
         if register.find_live(conn) is not None:
             return False
-    return bool(_is_writer(props, props["writer"])) and not _is_writer(props, other)
+    return _is_writer(props, props["writer"]) and not _is_writer(props, other)
 
 
 def _server(props: Props, side: str) -> Server:
