@@ -16,6 +16,7 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
 from bluegreen.running_direction import require_healthy
 from bluegreen.server import Credentials, Server
+from bluegreen.switch_in_progress import attempt, has_register
 from bluegreen.transition import State, Wishes
 from bluegreen.writer import Writer, is_closed, writer
 
@@ -117,7 +118,7 @@ def is_registered(had: Deployment) -> bool:
         return True
     if cluster.find(had.source.region, had.source.cluster) is None:
         return True
-    return register.exists(had.source)
+    return has_register(had.source)
 
 
 def _require_way_forth(want: Deployment) -> None:
@@ -188,9 +189,9 @@ def _require_healthy(
 
 
 def _require_no_switch(server: Server) -> None:
-    attempt = register.live_attempt(server)
-    if attempt is not None:
-        raise Refused(f"{server.cluster}: a switch is in progress ({attempt}); {_RECOVER}")
+    found = attempt(server)
+    if found is not None:
+        raise Refused(f"cluster {server.cluster}: a switch is in progress ({found}); {_RECOVER}")
 
 
 def _writer(want: Deployment, source: Server, target: Server) -> Writer:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bluegreen import cluster, fence, names, register
+from bluegreen import cluster, fence, names, switch_in_progress
 from bluegreen.cluster import AVAILABLE
 from bluegreen.errors import Refused
 from bluegreen.names import Direction
@@ -88,7 +88,7 @@ def look(asked: Retirement) -> Environment:
     return Environment(
         cluster=asked.server.cluster,
         closed=closed,
-        attempt=register.live_attempt(asked.server),
+        attempt=switch_in_progress.attempt(asked.server),
         slots=slots,
         subscriptions=subscriptions,
     )

@@ -92,4 +92,4 @@ def test_a_state_that_no_waiting_mends_is_refused(
     make()
     placed.rds.stop_db_cluster(DBClusterIdentifier="orders-1")
     with pytest.raises(Refused, match="cluster orders-1: is stopp"):
-        cluster.wait_until_available(REGION, "orders-1", deadline=time.monotonic() + 30, report=str)
+        cluster.wait_until_available(REGION, "orders-1", deadline=time.monotonic() + 30)
