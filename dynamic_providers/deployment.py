@@ -46,19 +46,21 @@ def _known(value: Any) -> str:
     return "" if value is None or contains_unknowns(value) else str(value)
 
 
-def _wishes(props: Props) -> Wishes:
+def _wishes(props: Props, had: Wishes | None = None) -> Wishes:
     source = props.get("source")
-    # A source that is only unknown at preview is a source all the same.
     known = source if isinstance(source, dict) else {}
-    unknown = "(unknown)" if source is not None and contains_unknowns(source) else ""
     cluster = _known(known.get("cluster"))
+    stack = _known(props.get("source_stack"))
+    if source is not None and not stack and not cluster:
+        # Unknown at preview, it is a source all the same: the one that was, or a new one.
+        stack, cluster = (had.source_stack, had.source_cluster) if had else ("(unknown)", "")
     databases = props.get("databases") or []
     return Wishes(
         stack=_known(props.get("stack")),
         cluster=_known(props.get("cluster_identifier")),
         region=_known(props.get("region")),
         databases=frozenset(_known(name) for name in databases),
-        source_stack=_known(props.get("source_stack")) or ("" if cluster else unknown),
+        source_stack=stack,
         source_cluster=cluster,
         source_region=_known(known.get("region")),
         cutover=bool(props.get("cutover", False)),
@@ -69,7 +71,6 @@ def _wishes(props: Props) -> Wishes:
 
 def _wanted(props: Props) -> Wanted:
     source = props.get("source")
-    # Credentials.from_props doesn't exist: a server's carries the same keys.
     credentials = {k: props["credentials"].get(k) for k in Credentials.__dataclass_fields__}
     return Wanted(
         wishes=_wishes(props),
@@ -84,7 +85,7 @@ class DeploymentProvider(Provider):
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Refuse transitions that are never allowed; `olds` are the last inputs that held."""
         had = _wishes(olds) if olds.get("stack") else None
-        found = refusals(had, _wishes(news))
+        found = refusals(had, _wishes(news, had))
         return CheckResult(news, [CheckFailure(one.setting, one.reason) for one in found])
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bluegreen import engine_upgrade
 from bluegreen.server import Server
 from dynamic_providers.engine_upgrade import EngineUpgradeProvider
 from dynamic_providers.provider import ProviderError
@@ -81,6 +82,41 @@ def test_another_parameter_group_is_given_to_the_cluster(
     provider.create(props(server, "16.6", "cluster-16-other"))
     described = placed.rds.describe_db_clusters(DBClusterIdentifier="orders-2")["DBClusters"][0]
     assert described["DBClusterParameterGroup"] == "cluster-16-other"
+
+
+def test_a_major_upgrade_is_asked_for_awaited_and_finished(
+    placed: PlacedClusters, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A plain moto knows no upgrade targets, and only the label of its cluster changes: the server
+    # has the new version from the start.
+    monkeypatch.setattr(engine_upgrade, "targets", lambda _: {"18.4": True})
+    upgraded = make_server(18, autovacuum="off")
+    with upgraded.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    with upgraded.connect("app") as conn:
+        conn.execute("CREATE TABLE orders AS SELECT generate_series(1, 100) AS id")
+    placed.rds.create_db_cluster_parameter_group(
+        DBClusterParameterGroupName="cluster-18",
+        DBParameterGroupFamily="aurora-postgresql18",
+        Description="test",
+    )
+    server = placed.place(upgraded, "orders-3", EngineVersion="16.6")
+    with pytest.raises(
+        ProviderError, match=r"no upgrade from 16\.6 to 18\.1; allowed to 18: 18\.4"
+    ):
+        provider.create(props(server, "18.1", "cluster-18"))
+    with upgraded.connect("app") as conn:
+        conn.execute("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')")
+    with pytest.raises(ProviderError, match=r"has logical slots \(debezium\)"):
+        provider.create(props(server, "18.4", "cluster-18"))
+    with upgraded.connect("app") as conn:
+        conn.execute("SELECT pg_drop_replication_slot('debezium')")
+    made = provider.create(props(server, "18.4", "cluster-18"))
+    assert made.outs is not None
+    assert made.outs["engine_version_actual"] == "18.4"
+    assert analyzed(upgraded)
+    described = placed.rds.describe_db_clusters(DBClusterIdentifier="orders-3")["DBClusters"][0]
+    assert described["DBClusterParameterGroup"] == "cluster-18"
 
 
 def test_an_older_version_is_refused(server: Server) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from moto.rds.models import RDSBackend
 
 from bluegreen.server import Server
 from dynamic_providers.parameter_apply import ParameterApplyProvider
@@ -79,6 +80,38 @@ def test_what_waits_for_the_window_is_said_and_looked_at_again(
     assert live.outs["effective"] == {"rds.logical_replication": "logical"}
     assert live.outs["waiting"] == []
     assert not provider.diff(made.id, live.outs, wanted).changes
+
+
+def test_a_reboot_that_is_allowed_brings_it_into_force(
+    server: Server, lab: LabServer, placed: PlacedClusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed.rds.modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=GROUP,
+        Parameters=[
+            {
+                "ParameterName": "rds.logical_replication",
+                "ParameterValue": "1",
+                "ApplyMethod": "pending-reboot",
+            }
+        ],
+    )
+    lab.configure(wal_level="logical")
+    rebooted = []
+
+    def reboot(self: RDSBackend, db_instance_identifier: str) -> object:
+        # A plain moto's instances have no server to restart.
+        lab.restart()
+        rebooted.append(db_instance_identifier)
+        return self.describe_db_instances(db_instance_identifier)[0]
+
+    monkeypatch.setattr(RDSBackend, "reboot_db_instance", reboot)
+    made = provider.create(logical(server, "now"))
+    assert made.outs is not None
+    assert made.outs["effective"] == {"rds.logical_replication": "logical"}
+    assert made.outs["waiting"] == []
+    assert rebooted == ["orders-1-1"]
+    provider.update(made.id, made.outs, logical(server, "now"))
+    assert rebooted == ["orders-1-1"]
 
 
 def test_no_reboot_for_what_the_group_does_not_hold(server: Server, lab: LabServer) -> None:
