@@ -1,0 +1,22 @@
+"""Waiting for a condition: look, pause, look again, until a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+
+def looks(deadline: float, *, first: float = 0.2, most: float = 5.0) -> Iterator[None]:
+    """Yield once for every look that is due, the first at once and a last one at `deadline`.
+
+    `deadline` is in seconds of `time.monotonic()`; `first` and `most` are pauses in seconds. They
+    grow, so that what is quick is seen quickly and what takes an hour isn't asked every second.
+    """
+    pause = first
+    while True:
+        yield
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, most)

@@ -1,0 +1,77 @@
+"""`bluegreen:RetirementGuard`: depends on everything in its stack, so that it is deleted first.
+
+Its refusal stops a plain `pulumi destroy` before anything was touched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from bluegreen import retirement
+from bluegreen.server import Server
+from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+
+_INPUTS = ("server", "databases", "deployment", "stack", "deletion_protection", "retire")
+
+
+class RetirementGuardProvider(Provider):
+    """Only its deletion does anything; what it is asked then is what was applied last."""
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Compare the wishes; never replaced, since that would delete it."""
+        return explicit_diff(olds, news, updates=_INPUTS)
+
+    def create(self, props: Props) -> CreateResult:
+        """Stand guard."""
+        return CreateResult(str(props["stack"]), inputs_only(props))
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Remember what was applied."""
+        return UpdateResult(inputs_only(news))
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """Return what was applied: there is nothing of it outside the state."""
+        inputs = {key: props[key] for key in _INPUTS if key in props}
+        return ReadResult(id_, inputs, inputs)
+
+    def delete(self, _id: str, props: Props) -> None:
+        """Refuse while the environment is needed."""
+        retirement.require_retirable(
+            retirement.Retirement(
+                server=Server.from_props(props["server"]),
+                databases=tuple(props["databases"]),
+                stack=str(props["stack"]),
+                deployment=props.get("deployment"),
+                deletion_protection=bool(props.get("deletion_protection", False)),
+                retire=bool(props.get("retire", False)),
+            )
+        )
+
+
+class RetirementGuard(Resource, module="bluegreen", name="RetirementGuard"):
+    """Keeps an environment that is still needed from being destroyed."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        server: pulumi.Input[dict[str, Any]],
+        databases: pulumi.Input[list[str]],
+        stack: pulumi.Input[str],
+        deletion_protection: pulumi.Input[bool],
+        deployment: pulumi.Input[str] | None = None,
+        retire: pulumi.Input[bool] = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "server": server,
+            "databases": databases,
+            "deployment": deployment,
+            "stack": stack,
+            "deletion_protection": deletion_protection,
+            "retire": retire,
+        }
+        super().__init__(RetirementGuardProvider(), name, props, opts)

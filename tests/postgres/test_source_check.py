@@ -1,0 +1,82 @@
+"""Whether a real server is fit to be a source."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg import sql
+
+from bluegreen import source_check
+from bluegreen.errors import Refused
+from bluegreen.server import Server
+from lab.postgres.server import LabServer
+from tests.fixtures.postgres import MakeServer
+from tests.fixtures.rds import REPLICATOR, PlacedClusters
+
+pytestmark = pytest.mark.parametrize("major", [16, 18])
+
+
+@pytest.fixture
+def lab(major: int, make_server: MakeServer) -> LabServer:
+    server = make_server(major)
+    with server.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    return server
+
+
+@pytest.fixture
+def source(lab: LabServer, placed: PlacedClusters) -> Server:
+    return placed.place(lab, "orders-1")
+
+
+def test_a_fit_source_is_seen_as_fit(source: Server) -> None:
+    found = source_check.look(source, ["app"])
+    source_check.require_clonable(found, ["app"])
+    source_check.require_replicable(source, found, ["app"], "green")
+    assert found.wal_level == "logical"
+    assert found.databases == {"app", "postgres"}
+    assert found.role.name == REPLICATOR
+    assert not found.closed
+
+
+def test_what_makes_it_unfit_is_seen(source: Server, lab: LabServer) -> None:
+    with lab.connect("app") as conn:
+        conn.execute(
+            "SELECT pg_create_logical_replication_slot('bg_purple_forward_app', 'pgoutput')"
+        )
+        conn.execute(
+            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere' PUBLICATION p "
+            "WITH (connect=false, slot_name=NONE)"
+        )
+        conn.execute("ALTER DATABASE app SET default_transaction_read_only = on")
+        conn.execute(
+            sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
+        )
+    found = source_check.look(source, ["app"])
+    assert found.slots == {"bg_purple_forward_app"}
+    assert found.subscriptions == ("feed in app",)
+    assert found.closed
+    assert found.used_slots == 1
+    assert not found.role.can_login
+    assert not found.role.can_replicate
+
+
+def test_the_statements_of_the_refusal_mend_the_role(source: Server, lab: LabServer) -> None:
+    with lab.connect("app") as conn:
+        conn.execute(
+            sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
+        )
+        missing = source_check.look(source, ["app"]).role.missing()
+        assert missing is not None
+        conn.execute(missing.partition("run: ")[2].encode())
+    found = source_check.look(source, ["app"])
+    source_check.require_replicable(source, found, ["app"], "green")
+
+
+def test_a_wrong_replication_password_is_refused_before_anything_is_made(
+    source: Server, lab: LabServer
+) -> None:
+    with lab.connect() as conn:
+        conn.execute(sql.SQL("ALTER ROLE {} PASSWORD 'another'").format(sql.Identifier(REPLICATOR)))
+    found = source_check.look(source, ["app"])
+    with pytest.raises(Refused, match="wrong user or password; mend the secret"):
+        source_check.require_replicable(source, found, ["app"], "green")

@@ -1,0 +1,145 @@
+"""What a real upgrade finds in its way, and what it leaves to be done."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluegreen import after_upgrade, upgrade_check
+from bluegreen.after_upgrade import Table
+from bluegreen.errors import Refused
+from bluegreen.server import Server
+from lab.postgres import clone
+from lab.postgres.server import LabServer
+from tests.fixtures.postgres import MASTER, MakeServer
+from tests.fixtures.rds import PlacedClusters
+
+TABLES = """
+CREATE TABLE orders (id int, note text);
+INSERT INTO orders SELECT n, 'x' FROM generate_series(1, 1000) n;
+CREATE TABLE "odd ""name" AS SELECT 1 AS a;
+CREATE TABLE empty (a int);
+CREATE TABLE parts (a int) PARTITION BY RANGE (a);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+INSERT INTO parts SELECT generate_series(0, 99);
+CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM orders;
+"""
+FULL = {
+    Table("public", "orders"),
+    Table("public", 'odd "name'),
+    Table("public", "parts"),
+    Table("public", "summary"),
+}
+
+
+@pytest.fixture
+def lab(make_server: MakeServer) -> LabServer:
+    # Autovacuum would gather statistics while the test looks for their absence.
+    server = make_server(16, autovacuum="off", max_prepared_transactions="5")
+    with server.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    with server.connect("app") as conn:
+        conn.execute(TABLES)
+    return server
+
+
+@pytest.fixture
+def server(lab: LabServer, placed: PlacedClusters) -> Server:
+    return placed.place(lab, "orders-2")
+
+
+def test_a_clean_server_has_nothing_in_the_way(server: Server) -> None:
+    upgrade_check.require_none(server, ["app"])
+
+
+def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
+    with lab.connect("app") as conn:
+        conn.execute("CREATE TABLE handlers (name text, call regproc)")
+        conn.execute("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')")
+        conn.execute(
+            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere' PUBLICATION p "
+            "WITH (connect=false, slot_name=NONE)"
+        )
+        conn.execute("CREATE DATABASE half")
+        conn.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
+        conn.execute("BEGIN")
+        conn.execute("INSERT INTO empty VALUES (1)")
+        conn.execute("PREPARE TRANSACTION 'tx1'")
+        conn.execute("CREATE ROLE shop LOGIN PASSWORD 'shop'")
+    with lab.connect("app", user="shop", password="shop"):
+        found = upgrade_check.look(server, ["app"])
+    assert found == upgrade_check.Obstacles(
+        cluster="orders-2",
+        open_to_writers=True,
+        prepared=("tx1 in app",),
+        invalid_databases=("half",),
+        slots=("debezium",),
+        subscriptions=("feed in app",),
+        sessions=("shop in app",),
+        numbered_columns=("public.handlers.call (regproc) in app",),
+    )
+    with (
+        pytest.raises(Refused, match=r"serves clients \(shop in app\)"),
+        lab.connect("app", user="shop", password="shop"),
+    ):
+        upgrade_check.require_none(server, ["app"])
+
+
+def test_statistics_are_gathered_where_they_are_missing(server: Server, lab: LabServer) -> None:
+    with lab.connect("app") as conn:
+        assert set(after_upgrade.without_statistics(conn)) == FULL
+        after_upgrade.finish(server, ["app"])
+        assert after_upgrade.without_statistics(conn) == []
+        counted = conn.execute("SELECT reltuples FROM pg_class WHERE relname = 'orders'").fetchone()
+        assert counted == (1000,)
+        before = conn.execute("SELECT sum(analyze_count) FROM pg_stat_user_tables").fetchone()
+        after_upgrade.finish(server, ["app"])
+        assert (
+            conn.execute("SELECT sum(analyze_count) FROM pg_stat_user_tables").fetchone() == before
+        )
+
+
+def test_a_real_major_upgrade_is_finished(lab: LabServer, placed: PlacedClusters) -> None:
+    upgraded = clone.upgrade(lab, 18, {"autovacuum": "off", "wal_level": "logical"})
+    try:
+        server = placed.place(upgraded, "orders-2")
+        with upgraded.connect("app") as conn:
+            assert set(after_upgrade.without_statistics(conn)) == FULL
+            after_upgrade.finish(server, ["app"])
+            assert after_upgrade.without_statistics(conn) == []
+    finally:
+        upgraded.remove()
+
+
+def test_a_table_that_may_not_be_analyzed_is_named(lab: LabServer, placed: PlacedClusters) -> None:
+    server = placed.place(lab, "orders-2")
+    with lab.connect("app") as conn:
+        conn.execute(f"ALTER ROLE {MASTER} NOSUPERUSER")
+        conn.execute("ALTER TABLE orders OWNER TO rdsadmin")
+    with pytest.raises(Refused, match=r"without statistics \(.*public\.orders"):
+        after_upgrade.finish(server, ["app"])
+
+
+@pytest.mark.usefixtures("placed")
+@pytest.mark.parametrize(
+    ("installed", "after", "failures"),
+    [
+        pytest.param("0.8.4", "0.8.5", 0, id="older"),
+        pytest.param("0.8.5", "0.8.5", 0, id="current"),
+        # No script leads from there: reported, and the old version stays.
+        pytest.param("0.0.1", "0.0.1", 1, id="no-way"),
+    ],
+)
+def test_extensions_are_brought_to_the_version_on_offer(
+    lab: LabServer, installed: str, after: str, failures: int
+) -> None:
+    with lab.connect("app") as conn:
+        conn.execute("CREATE EXTENSION vector VERSION '0.8.5'")
+        # The build offers one version only; what a script changes doesn't matter here.
+        conn.execute(
+            "UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", (installed,)
+        )
+        failed = after_upgrade.update_extensions(conn)
+        assert len(failed) == failures
+        assert all(text.startswith("vector 0.0.1 to 0.8.5: ") for text in failed)
+        row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        assert row.fetchone() == (after,)

@@ -1,0 +1,85 @@
+"""What the program's first resource says at preview, where values may be unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.output import Unknown
+
+from dynamic_providers.deployment import DeploymentProvider
+
+provider = DeploymentProvider()
+REFERENCES = {"admin_secret_arn": "a", "replication_secret_arn": "r", "tls": "disable"}
+SOURCE = {
+    "cluster": "orders-1",
+    "region": "eu-west-1",
+    "host": "127.0.0.1",
+    "port": 5432.0,
+    "credentials": REFERENCES,
+}
+FORWARD: dict[str, Any] = {
+    "stack": "green",
+    "cluster_identifier": "orders-2",
+    "region": "eu-west-1",
+    "credentials": REFERENCES,
+    "databases": ["app"],
+    "source": SOURCE,
+    "source_stack": "blue",
+    "cutover": False,
+    "rollback": True,
+    "rehearsal": False,
+    "__provider": "by reference",
+}
+
+
+@pytest.fixture
+def unknown() -> Unknown:
+    return pulumi.UNKNOWN if isinstance(pulumi.UNKNOWN, Unknown) else Unknown()
+
+
+def failures(olds: dict[str, Any], news: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(found.property, found.reason) for found in provider.check(olds, news).failures]
+
+
+def test_a_refusal_names_the_setting() -> None:
+    [(setting, reason)] = failures({}, FORWARD | {"cutover": True})
+    assert setting == "cutover"
+    assert reason.startswith("cutover: true at the first up; set cutover to false")
+
+
+def test_flags_that_are_missing_have_their_defaults() -> None:
+    bare = {k: v for k, v in FORWARD.items() if k not in ("cutover", "rollback", "rehearsal")}
+    assert failures({}, bare) == []
+    assert failures(FORWARD, bare) == []
+
+
+@pytest.mark.parametrize("key", ["cluster", "region", "host"])
+def test_a_source_with_unknown_values_is_the_same_source(key: str, unknown: Unknown) -> None:
+    assert failures(FORWARD, FORWARD | {"source": SOURCE | {key: unknown}}) == []
+
+
+def test_a_source_that_is_unknown_as_a_whole_is_a_source(unknown: Unknown) -> None:
+    news = FORWARD | {"source": unknown, "source_stack": None, "cutover": True}
+    assert failures(FORWARD, news) == []
+    [(setting, _)] = failures({}, news)
+    assert setting == "cutover"
+
+
+def test_nothing_changed_is_no_difference() -> None:
+    outs = FORWARD | {"state": "forward"}
+    assert not provider.diff("green", outs, FORWARD).changes
+
+
+@pytest.mark.parametrize(
+    "change", [{"cutover": True}, {"databases": ["b"]}, {"source": SOURCE | {"host": "127.0.0.2"}}]
+)
+def test_every_wish_is_a_difference_and_never_a_replacement(change: dict[str, Any]) -> None:
+    found = provider.diff("green", FORWARD | {"state": "forward"}, FORWARD | change)
+    assert found.changes
+    assert not found.replaces
+
+
+def test_what_an_interrupted_refresh_left_is_a_difference() -> None:
+    assert provider.diff("green", FORWARD | {"state": "unregistered"}, FORWARD).changes

@@ -1,0 +1,85 @@
+"""Which version is newer, and what AWS is asked for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bluegreen.engine_upgrade import Upgrade, request
+from bluegreen.engine_version import EngineVersion, Step, require_target, step
+from bluegreen.errors import Refused
+from bluegreen.server import Credentials, Server
+
+V = EngineVersion.parse
+SERVER = Server("orders-2", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert V("17.1") > V("16.10") > V("16.9") > V("16.8.1") > V("16.8-limitless")
+    assert str(V("16.4-limitless")) == "16.4-limitless"
+
+
+@pytest.mark.parametrize("text", ["17", "", "17.x", "16.6 ", "latest", "16.6;"])
+def test_what_is_not_a_version_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match=r"expected major\.minor"):
+        V(text)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "expected"),
+    [("16.6", "16.6", Step.NONE), ("16.6", "16.10", Step.MINOR), ("16.6", "18.1", Step.MAJOR)],
+)
+def test_the_step_follows_from_the_versions(have: str, want: str, expected: Step) -> None:
+    assert step("orders-2", V(have), V(want), asked_before=None) is expected
+
+
+@given(st.integers(14, 18), st.integers(0, 20), st.integers(14, 18), st.integers(0, 20))
+def test_going_back_is_refused_and_nothing_else(m1: int, n1: int, m2: int, n2: int) -> None:
+    have, want = V(f"{m1}.{n1}"), V(f"{m2}.{n2}")
+    if want >= have:
+        assert (step("c", have, want, asked_before=None) is Step.NONE) is (have == want)
+    else:
+        with pytest.raises(Refused, match="can't go back"):
+            step("c", have, want, asked_before=None)
+
+
+def test_a_minor_that_aws_brought_is_kept() -> None:
+    asked = V("16.6")
+    assert step("c", V("16.8"), asked, asked_before=asked) is Step.NONE
+    with pytest.raises(Refused, match=r"set environment.engine_version to 16\.8"):
+        step("c", V("16.8"), asked, asked_before=V("16.8"))
+    with pytest.raises(Refused, match="can't go back"):
+        step("c", V("17.1"), asked, asked_before=asked)
+
+
+def test_a_version_that_aws_does_not_upgrade_to_is_refused_with_those_it_does() -> None:
+    targets = {"16.10": False, "17.9": True, "17.7": True}
+    require_target("orders-2", V("16.6"), V("17.7"), targets)
+    with pytest.raises(Refused, match=r"allowed to 17: 17\.7, 17\.9"):
+        require_target("orders-2", V("16.6"), V("17.8"), targets)
+    with pytest.raises(Refused, match=r"allowed to 18: none; to any: 16\.10, 17\.7, 17\.9"):
+        require_target("orders-2", V("16.6"), V("18.1"), targets)
+
+
+def upgrade(version: str) -> Upgrade:
+    return Upgrade(SERVER, ("app",), V(version), "cluster-18", "instance-18")
+
+
+def test_a_major_upgrade_names_the_groups_of_the_new_family() -> None:
+    assert request(upgrade("18.1"), Step.MAJOR) == {
+        "DBClusterIdentifier": "orders-2",
+        "EngineVersion": "18.1",
+        "ApplyImmediately": True,
+        "AllowMajorVersionUpgrade": True,
+        "DBClusterParameterGroupName": "cluster-18",
+        "DBInstanceParameterGroupName": "instance-18",
+    }
+
+
+def test_a_minor_upgrade_sends_neither_permission_nor_groups() -> None:
+    assert request(upgrade("16.10"), Step.MINOR) == {
+        "DBClusterIdentifier": "orders-2",
+        "EngineVersion": "16.10",
+        "ApplyImmediately": True,
+    }

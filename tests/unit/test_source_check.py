@@ -1,0 +1,95 @@
+"""What makes a cluster unfit to be cloned or replicated from, decided over what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bluegreen.source_check import ReplicationRole, Source, unfit_to_clone, unfit_to_replicate
+
+ROLE = ReplicationRole(
+    "repl", exists=True, can_login=True, can_replicate=True, rds_role_exists=True
+)
+FIT = Source(
+    cluster="orders-1",
+    wal_level="logical",
+    max_slots=20,
+    used_slots=0,
+    databases=frozenset({"app", "postgres"}),
+    subscriptions=(),
+    slots=frozenset(),
+    closed=False,
+    role=ROLE,
+)
+
+
+def test_a_fit_source() -> None:
+    assert unfit_to_clone(FIT, ["app"]) is None
+    assert unfit_to_replicate(FIT, ["app"], "green") is None
+
+
+def test_a_missing_database_is_named_with_those_that_are_there() -> None:
+    assert unfit_to_clone(FIT, ["app", "billing"]) == (
+        "databases: billing not found on orders-1; it has app"
+    )
+
+
+def test_a_standby_is_no_source() -> None:
+    assert "is closed to writers" in str(unfit_to_clone(replace(FIT, closed=True), ["app"]))
+
+
+def test_a_subscriber_is_not_cloned() -> None:
+    found = unfit_to_clone(replace(FIT, subscriptions=("feed in app",)), ["app"])
+    assert "is a subscriber itself (feed in app)" in str(found)
+
+
+def test_wal_level_names_the_parameter() -> None:
+    found = unfit_to_replicate(replace(FIT, wal_level="replica"), ["app"], "green")
+    assert "set rds.logical_replication to 1" in str(found)
+
+
+def test_another_deployment_is_named_and_ones_own_leftovers_are_not() -> None:
+    slots = frozenset({"bg_green_forward_app", "bg_purple_forward_app", "debezium"})
+    found = unfit_to_replicate(replace(FIT, slots=slots), ["app"], "green")
+    assert "(bg_purple_forward_app)" in str(found)
+    own = replace(FIT, slots=frozenset({"bg_green_forward_app"}), used_slots=20)
+    assert unfit_to_replicate(own, ["app"], "green") is None
+
+
+def test_slots_must_be_free_for_every_database() -> None:
+    found = unfit_to_replicate(replace(FIT, used_slots=19), ["app", "billing"], "green")
+    assert "19 of 20 replication slots are in use, 1 more needed" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "statements"),
+    [
+        (
+            {"exists": False, "can_login": False, "can_replicate": False},
+            "CREATE ROLE \"repl\" LOGIN PASSWORD '(that of the secret)'; "
+            'GRANT rds_replication TO "repl";',
+        ),
+        (
+            {
+                "exists": False,
+                "can_login": False,
+                "can_replicate": False,
+                "rds_role_exists": False,
+            },
+            "CREATE ROLE \"repl\" LOGIN REPLICATION PASSWORD '(that of the secret)';",
+        ),
+        ({"can_login": False}, 'ALTER ROLE "repl" LOGIN;'),
+        ({"can_replicate": False}, 'GRANT rds_replication TO "repl";'),
+        (
+            {"can_replicate": False, "rds_role_exists": False},
+            'ALTER ROLE "repl" REPLICATION;',
+        ),
+        ({"name": 're"pl', "can_login": False}, 'ALTER ROLE "re""pl" LOGIN;'),
+    ],
+)
+def test_the_role_is_refused_with_the_statements_that_mend_it(
+    change: dict[str, bool], statements: str
+) -> None:
+    found = replace(FIT, role=replace(ROLE, **change))  # type: ignore[arg-type]
+    assert str(unfit_to_replicate(found, ["app"], "green")).endswith(f"run: {statements}")
