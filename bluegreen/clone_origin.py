@@ -83,7 +83,7 @@ def ensure(
         with source.connect(databases[0]) as origin_conn:
             refuse_gap(clone.cluster, found, look_at_source(origin_conn, source, slots))
         if stored is None:
-            _refuse_used(conn, clone)
+            _refuse_used(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
         _clean(conn, clone, databases, deployment, deadline=deadline)
@@ -132,9 +132,7 @@ def _table_exists(conn: psycopg.Connection[Any]) -> bool:
 
 def _store(conn: psycopg.Connection[Any], origin: Origin) -> None:
     with conn.transaction():
-        conn.execute(
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(TOOL_SCHEMA))
-        )
+        conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(TOOL_SCHEMA)))
         conn.execute(
             sql.SQL(
                 "CREATE TABLE IF NOT EXISTS {} (resource_id text PRIMARY KEY, lsn pg_lsn NOT NULL,"
@@ -221,8 +219,30 @@ def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:
         )
 
 
-def _refuse_used(conn: psycopg.Connection[Any], clone: Server) -> None:
-    """Refuse a server that took part in a switch of its own."""
+def _refuse_used(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
+    """Refuse a server that took part in a switch of its own: it has records the source lacks."""
+    with source.connect(TOOL_DATABASE) as origin_conn:
+        inherited = _switch_records(origin_conn)
+    own = _switch_records(conn) - inherited
+    if own:
+        raise Refused(
+            f"clone {clone}: has {len(own)} record(s) of switches that {source} lacks, so it was "
+            "used since; expected a fresh clone: clone again"
+        )
+
+
+def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
+    tables = conn.execute(
+        "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname IN ('register', 'opening') AND c.relkind = 'r'"
+    ).fetchall()
+    records = set()
+    for schema, table in tables:
+        query = sql.SQL("SELECT pg_catalog.to_jsonb(t)::text FROM {} t")
+        rows = conn.execute(query.format(sql.Identifier(schema, table))).fetchall()
+        records |= {f"{table} {row}" for (row,) in rows}
+    return records
 
 
 def _clean(
@@ -242,15 +262,11 @@ def _clean(
     for database in databases:
         with clone.connect(database) as own:
             for name in publications:
-                own.execute(
-                    sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name))
-                )
+                own.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
     register.clear(clone)
 
 
-def _drop_subscriptions(
-    conn: psycopg.Connection[Any], clone: Server, *, deadline: float
-) -> None:
+def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadline: float) -> None:
     found = conn.execute(
         "SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s"
         " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid ORDER BY 1, 2"
