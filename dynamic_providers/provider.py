@@ -67,7 +67,7 @@ def inputs_only(props: Props) -> Props:
 
 def _same(old: Any, new: Any) -> bool:
     # The protocol drops None, so a missing key, None, a false flag and an empty value are one.
-    return _plain(old) == _plain(new)
+    return bool(_plain(old) == _plain(new))
 
 
 def _plain(value: Any) -> Any:
