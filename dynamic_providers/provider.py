@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import contains_unknowns
-from pulumi.dynamic import DiffResult, ResourceProvider
+from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
 from bluegreen.errors import BlueGreenError
 
@@ -53,6 +54,15 @@ class Provider(ResourceProvider):
     # By reference the serialised provider holds only names, so there is nothing to encrypt.
     serialize_as_secret_always = False
 
+    def configure(self, _req: ConfigureRequest) -> None:
+        """Show the library's progress: what the host writes to stderr reaches the user."""
+        library = logging.getLogger("bluegreen")
+        if not library.handlers:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter("%(message)s"))
+            library.addHandler(handler)
+            library.setLevel(logging.INFO)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in ("create", "update", "delete", "read"):
@@ -63,6 +73,23 @@ class Provider(ResourceProvider):
 def inputs_only(props: Props) -> Props:
     """Return `props` without what the SDK adds."""
     return {key: value for key, value in props.items() if key != "__provider"}
+
+
+def fixed(olds: Props, news: Props, keys: Iterable[str]) -> list[CheckFailure]:
+    """Return a failure for each of `keys` that an existing resource's wish changes.
+
+    For what a replacement would destroy: it is refused at preview. `olds` are the inputs of the
+    last update that succeeded, empty before the first.
+    """
+    return [
+        CheckFailure(
+            key,
+            f"{key} is {olds[key]!r} and can't become {news.get(key)!r} in place; destroy the "
+            "deployment and stand it up anew",
+        )
+        for key in keys
+        if key in olds and not contains_unknowns(news.get(key)) and _differs(olds, news, key)
+    ]
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -1,0 +1,227 @@
+"""Replication slots: the publisher's memory of what a subscriber still needs.
+
+Made once, before the clone, and never made anew: what is written between a slot's loss and its
+successor would be missing on the other side without any error (measured on 16.14 and 18.4).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import class_row
+
+from bluegreen import blockers, versions
+from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.lsn import Lsn
+from bluegreen.polling import looks
+from bluegreen.versions import Feature
+
+log = logging.getLogger(__name__)
+
+PLUGIN = "pgoutput"
+
+# One attempt; cancelled, it leaves no slot behind.
+_ATTEMPT_MS = 5000
+_DROP_POLL_SECONDS = 0.02
+_UNFINISHED_POLL_SECONDS = 0.2
+
+_SLOT = """
+SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.database::text,
+       s.temporary, s.active_pid, a.application_name AS reader,
+       s.wal_status, {reason} AS invalidated,
+       s.confirmed_flush_lsn::text AS confirmed_flush
+  FROM pg_catalog.pg_replication_slots s
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
+ WHERE s.slot_name = %s
+"""
+
+
+class Status(StrEnum):
+    """What a slot is good for; the first three can still be read."""
+
+    RESERVED = "reserved"
+    EXTENDED = "extended"
+    UNRESERVED = "unreserved"
+    LOST = "lost"
+    INVALIDATED = "invalidated"
+    MISSING = "missing"
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether everything since its last confirmed position is still there."""
+        return self in (Status.RESERVED, Status.EXTENDED, Status.UNRESERVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot as the server has it at one moment."""
+
+    name: str
+    type: str
+    plugin: str | None
+    database: str | None
+    temporary: bool
+    active_pid: int | None
+    reader: str | None
+    """The application name of whoever reads it now: a subscription's name."""
+    wal_status: str | None
+    invalidated: str | None
+    """Why it was invalidated, as far as the server says."""
+    confirmed_flush: str | None
+
+    @property
+    def confirmed(self) -> Lsn:
+        """Return the position before which the subscriber has everything.
+
+        Straight after creation it is the consistent point. It may go back when the server
+        crashes, which the subscriber's origin makes harmless.
+        """
+        if self.confirmed_flush is None:
+            raise Refused(f"slot {self.name}: has no position yet; it is still being made")
+        return Lsn.parse(self.confirmed_flush)
+
+
+def find(conn: psycopg.Connection[Any], name: str) -> Slot | None:
+    """Return the slot of this name, in whatever database."""
+    with_reason = versions.has(versions.major(conn), Feature.INVALIDATION_REASON)
+    query = _SLOT.format(reason="s.invalidation_reason" if with_reason else "NULL::text")
+    with conn.cursor(row_factory=class_row(Slot)) as cursor:
+        return cursor.execute(query, (name,)).fetchone()
+
+
+def status(have: Slot | None) -> Status:
+    """Return what is left of a slot."""
+    if have is None:
+        return Status.MISSING
+    if have.invalidated not in (None, "wal_removed"):
+        return Status.INVALIDATED
+    # A status that this code doesn't know is not one to go on with.
+    return Status(have.wal_status) if have.wal_status in set(Status) else Status.INVALIDATED
+
+
+def get_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Slot:
+    """Return the slot; raises `CloneAgain` when rows after its position are gone."""
+    have = find(conn, name)
+    found = status(have)
+    if have is None or not found.readable:
+        reason = f" ({have.invalidated})" if have is not None and have.invalidated else ""
+        raise CloneAgain(
+            f"slot {name} on {where}: {found}{reason}, expected reserved or extended; made anew it "
+            "would skip rows without an error: clone again"
+        )
+    return have
+
+
+def unfit(have: Slot, *, database: str, reader: str) -> str | None:
+    """Return why a slot that exists already can't be taken over, or None.
+
+    `reader` is the subscription that may be reading it.
+    """
+    if have.type != "logical":
+        return f"is {have.type}, expected logical"
+    if have.plugin != PLUGIN:
+        return f"uses plugin {have.plugin}, expected {PLUGIN}"
+    if have.database != database:
+        return f"belongs to database {have.database!r}, expected {database!r}"
+    if have.temporary:
+        return "is temporary, expected permanent"
+    if have.active_pid is not None and have.reader != reader:
+        return f"is read by pid {have.active_pid} ({have.reader!r}), expected {reader!r} or nobody"
+    if not status(have).readable:
+        return f"is {status(have)}, expected reserved or extended"
+    return None
+
+
+def ensure(
+    conn: psycopg.Connection[Any], name: str, *, reader: str, where: str, wait_seconds: float
+) -> Slot:
+    """Return the slot of `conn`'s database, made now or taken over when it fits.
+
+    The server waits for every transaction that has written; so each attempt is short, and when
+    `wait_seconds` are over `Retry` names who holds it up. `Refused` when another slot has the name.
+    """
+    deadline = time.monotonic() + wait_seconds
+    database = conn.info.dbname
+    while True:
+        have = find(conn, name)
+        if have is not None and have.confirmed_flush is None and time.monotonic() < deadline:
+            # An interrupted attempt of ours goes on in the server until its statement timeout.
+            time.sleep(_UNFINISHED_POLL_SECONDS)
+            continue
+        if have is not None:
+            why = unfit(have, database=database, reader=reader)
+            if why is None:
+                log.info("slot %s on %s: taken over at %s", name, where, have.confirmed)
+                return have
+            raise Refused(f"slot {name} on {where}: exists and {why}; drop it by hand if unused")
+        left_ms = max(1, min(_ATTEMPT_MS, int((deadline - time.monotonic()) * 1000)))
+        try:
+            _create(conn, name, timeout_ms=left_ms)
+        except errors.QueryCanceled:
+            who = blockers.words(blockers.open_transactions(conn, writing=True))
+            if time.monotonic() >= deadline:
+                raise Retry(
+                    f"slot {name} on {where}: not made within {wait_seconds:g} s, since it waits "
+                    f"for open writing transactions: {who}; end them and try again"
+                ) from None
+            log.info("slot %s on %s: waiting for open transactions: %s", name, where, who)
+        except errors.DuplicateObject:
+            continue  # somebody was quicker: look at theirs
+        except errors.ConfigurationLimitExceeded as error:
+            raise Refused(
+                f"slot {name} on {where}: {error.diag.message_primary}; raise "
+                "max_replication_slots, or drop a slot that nobody reads"
+            ) from None
+        except errors.ObjectNotInPrerequisiteState as error:
+            raise Refused(
+                f"slot {name} on {where}: {error.diag.message_primary}; set "
+                "rds.logical_replication to 1 and reboot"
+            ) from None
+        else:
+            made = get_readable(conn, name, where)
+            log.info("slot %s on %s: made, consistent at %s", name, where, made.confirmed)
+            return made
+
+
+def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> None:
+    conn.execute("SELECT set_config('statement_timeout', %s, false)", (str(timeout_ms),))
+    try:
+        conn.execute("SELECT pg_catalog.pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
+    finally:
+        conn.execute("SELECT set_config('statement_timeout', '0', false)")
+
+
+def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: float) -> None:
+    """Drop the slot, ending whoever reads it; none there is fine.
+
+    A subscriber reconnects, so ending and dropping go on until `deadline`, in seconds of
+    `time.monotonic()`; then `Retry`.
+    """
+    ended: int | None = None
+    for _ in looks(deadline, first=_DROP_POLL_SECONDS, most=0.2):
+        have = find(conn, name)
+        if have is None:
+            return
+        if have.active_pid is not None:
+            if have.active_pid != ended:
+                conn.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (have.active_pid,))
+                ended = have.active_pid
+            continue
+        try:
+            conn.execute("SELECT pg_catalog.pg_drop_replication_slot(%s)", (name,))
+        except errors.UndefinedObject:
+            return
+        except errors.ObjectInUse:
+            continue  # taken again between the look and the drop
+        log.info("slot %s on %s: dropped", name, where)
+        return
+    raise Retry(
+        f"slot {name} on {where}: still read by pid {ended}; disable its subscription, then "
+        "try again"
+    )

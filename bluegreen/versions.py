@@ -1,0 +1,60 @@
+"""What each PostgreSQL major can do: the one table of features, and the words of their refusal."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import psycopg
+
+from bluegreen.errors import Refused
+
+
+class Feature(Enum):
+    """A thing that not every supported major has, in the users' words."""
+
+    SCHEMA_PUBLICATION = "publishing whole schemas"
+    ROW_FILTER = "row filters of a publication"
+    COLUMN_LIST = "column lists of a publication"
+    DISABLE_ON_ERROR = "disable_on_error of a subscription"
+    SUBSCRIPTION_STATS = "error counts of subscriptions"
+    ORIGIN_NONE = "origin=none, without which only one direction may run at a time,"
+    STREAMING_PARALLEL = "streaming=parallel of a subscription"
+    RUN_AS_OWNER = "run_as_owner of a subscription"
+    INVALIDATION_REASON = "the reason why a slot was invalidated"
+    CONFLICT_STATS = "counts of replication conflicts by kind"
+
+
+# CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
+# in the manuals of 14 to 18.
+LEAST_MAJOR = {
+    Feature.SCHEMA_PUBLICATION: 15,
+    Feature.ROW_FILTER: 15,
+    Feature.COLUMN_LIST: 15,
+    Feature.DISABLE_ON_ERROR: 15,
+    Feature.SUBSCRIPTION_STATS: 15,
+    Feature.ORIGIN_NONE: 16,
+    Feature.STREAMING_PARALLEL: 16,
+    Feature.RUN_AS_OWNER: 16,
+    Feature.INVALIDATION_REASON: 17,
+    Feature.CONFLICT_STATS: 18,
+}
+
+
+def major(conn: psycopg.Connection[Any]) -> int:
+    """Return the major version of the server behind `conn`."""
+    return conn.info.server_version // 10000
+
+
+def has(server_major: int, feature: Feature) -> bool:
+    """Tell whether servers of `server_major` have `feature`."""
+    return server_major >= LEAST_MAJOR[feature]
+
+
+def require(server_major: int, feature: Feature, what: str) -> None:
+    """Raise `Refused`, naming `what` wants it, when servers of `server_major` lack `feature`."""
+    if not has(server_major, feature):
+        raise Refused(
+            f"{what}: {feature.value} needs PostgreSQL {LEAST_MAJOR[feature]}, "
+            f"this server is {server_major}; leave it out or upgrade the server first"
+        )

@@ -1,0 +1,86 @@
+"""`aurora:CloneOrigin`: where the clone's copy of the source ends, read once and never again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from bluegreen import clone_origin, cluster, register
+from bluegreen.clone_origin import SourceSlot
+from bluegreen.server import Server
+from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+
+_CLEAN_SECONDS = 120.0
+_OUTPUTS = ("lsn", "resource_id")
+
+
+class CloneOriginProvider(Provider):
+    """Only `create` reads the LSN; a clone in use gives another one, which means nothing."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        return CheckResult(news, fixed(olds, news, ("deployment",)))
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        return explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
+
+    def create(self, props: Props) -> CreateResult:
+        origin = clone_origin.ensure(
+            Server.from_props(props["server"]),
+            Server.from_props(props["source"]),
+            databases=props["databases"],
+            deployment=props["deployment"],
+            slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
+            deadline=time.monotonic() + _CLEAN_SECONDS,
+        )
+        outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
+        return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
+
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult({**inputs_only(news), **{key: olds[key] for key in _OUTPUTS}})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        server = Server.from_props(props["server"])
+        itself = cluster.find(server.region, server.cluster)
+        if itself is None or itself.resource_id != props["resource_id"]:
+            return ReadResult(None, {})
+        live = inputs_only(props)
+        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+
+    def delete(self, _id: str, props: Props) -> None:
+        server = Server.from_props(props["server"])
+        itself = cluster.find(server.region, server.cluster)
+        if itself is not None and itself.resource_id == props["resource_id"]:
+            register.drop_database(server)
+
+
+class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
+    """The seam's LSN; closes the clone to writers and removes what it inherited."""
+
+    lsn: pulumi.Output[str]
+    resource_id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        server: pulumi.Input[Mapping[str, Any]],
+        source: pulumi.Input[Mapping[str, Any]],
+        databases: pulumi.Input[Sequence[str]],
+        deployment: pulumi.Input[str],
+        slots: pulumi.Input[Sequence[Mapping[str, str]]],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "server": server,
+            "source": source,
+            "databases": databases,
+            "deployment": deployment,
+            "slots": slots,
+            "lsn": None,
+            "resource_id": None,
+        }
+        super().__init__(CloneOriginProvider(), resource_name, props, opts)

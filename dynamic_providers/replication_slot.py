@@ -1,0 +1,114 @@
+"""`postgres:ReplicationSlot`: what the writer keeps for the standby. Never made twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import (
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    UpdateResult,
+)
+
+from bluegreen import presence, slot
+from bluegreen.server import Server
+from bluegreen.slot import Status
+from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+
+_DROP_SECONDS = 60.0
+
+# Slots belong to the whole cluster: found and dropped without their database.
+_ANY_DATABASE = "postgres"
+_OUTPUTS = ("consistent_point", "status")
+
+
+class ReplicationSlotProvider(Provider):
+    """A slot that is gone or lost stays in the state as such, and every update fails."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        return CheckResult(news, fixed(olds, news, ("database", "name")))
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        found = explicit_diff(olds, news, updates=("server", "publication"))
+        if not Status(olds.get("status") or Status.RESERVED).readable:
+            found.changes = True
+        return found
+
+    def create(self, props: Props) -> CreateResult:
+        server = Server.from_props(props["server"])
+        with server.connect(props["database"]) as conn:
+            made = slot.ensure(
+                conn,
+                props["name"],
+                # A subscription has the name of the publication that it reads.
+                reader=props["publication"],
+                where=str(server),
+                wait_seconds=float(props["wait_seconds"]),
+            )
+        outputs = {"consistent_point": str(made.confirmed), "status": str(slot.status(made))}
+        return CreateResult(
+            f"{props['database']}/{props['name']}", {**inputs_only(props), **outputs}
+        )
+
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        server = Server.from_props(news["server"])
+        with server.connect(_ANY_DATABASE) as conn:
+            have = slot.get_readable(conn, news["name"], str(server))
+        outputs = {
+            "consistent_point": olds.get("consistent_point") or str(have.confirmed),
+            "status": str(slot.status(have)),
+        }
+        return UpdateResult({**inputs_only(news), **outputs})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        conn = presence.connect_unless_gone(Server.from_props(props["server"]), _ANY_DATABASE)
+        if conn is None:
+            return ReadResult(None, {})
+        with conn:
+            found = slot.status(slot.find(conn, props["name"]))
+        live = {**inputs_only(props), "status": str(found)}
+        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+
+    def delete(self, _id: str, props: Props) -> None:
+        server = Server.from_props(props["server"])
+        conn = presence.connect_unless_gone(server, _ANY_DATABASE)
+        if conn is None:
+            return
+        with conn:
+            deadline = time.monotonic() + _DROP_SECONDS
+            slot.drop(conn, props["name"], where=str(server), deadline=deadline)
+
+
+class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
+    """A logical slot for `publication`, made before the clone; waits for open writers."""
+
+    consistent_point: pulumi.Output[str]
+    status: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        server: pulumi.Input[Mapping[str, Any]],
+        database: pulumi.Input[str],
+        name: pulumi.Input[str],
+        publication: pulumi.Input[str],
+        wait_seconds: pulumi.Input[float],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "server": server,
+            "database": database,
+            "name": name,
+            "publication": publication,
+            "wait_seconds": wait_seconds,
+            "consistent_point": None,
+            "status": None,
+        }
+        super().__init__(ReplicationSlotProvider(), resource_name, props, opts)
