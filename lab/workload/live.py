@@ -27,7 +27,10 @@ _SLOT_SIZE = _SLOT.size + _ERRORS * _ERROR.size
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The counters at one moment; two of them make a rate."""
+    """The counters at one moment; two of them make a rate.
+
+    `longest_gap_ms` is between two commits, `since_commit_ms` since the last one.
+    """
 
     at_ns: int
     committed: int
@@ -96,7 +99,7 @@ class Board:
             connects=connects,
             servers=tuple(sorted(servers)),
             errors=dict(errors),
-            longest_gap_ms=max(longest, waiting) / 1e6,
+            longest_gap_ms=longest / 1e6,
             since_commit_ms=waiting / 1e6,
         )
 

@@ -63,7 +63,7 @@ def probe(name: str, port: int, login: Login, folder: Path, lifeline: Lifeline) 
 
 
 def _watch(conn: Connection, session: int, path: Path, lifeline: Lifeline) -> None:
-    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         born = time.monotonic()
         while not lifeline.wait(_PERIOD):

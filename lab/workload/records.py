@@ -57,7 +57,9 @@ class RecordWriter:
 
     def __init__(self, folder: Path, client: int) -> None:
         self._file = os.open(
-            folder / f"client-{client}.bin", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            folder / f"client-{client}.bin",
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND,
+            0o644,
         )
         os.write(self._file, _HEADER.pack(_MAGIC, client, time.monotonic_ns(), time.time_ns()))
 
