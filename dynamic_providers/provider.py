@@ -66,8 +66,12 @@ def inputs_only(props: Props) -> Props:
 
 
 def _same(old: Any, new: Any) -> bool:
-    # A missing key, None, and an empty one are the same to the protocol, which drops None.
-    return (old or None) == (new or None) if not isinstance(new, bool) else bool(old) == new
+    # The protocol drops None, so a missing key, None, a false flag and an empty value are one.
+    return bool(_plain(old) == _plain(new))
+
+
+def _plain(value: Any) -> Any:
+    return None if value is False or value in ("", [], {}) else value
 
 
 def explicit_diff(
@@ -83,14 +87,9 @@ def explicit_diff(
     its slot by a needless replacement is lost.
     """
     changed = [key for key in updates if _differs(olds, news, key)]
-    replaced = [
-        key
-        for key in replaces
-        if not contains_unknowns(news.get(key)) and _differs(olds, news, key)
-    ]
-    return DiffResult(
-        changes=bool(changed or replaced), replaces=replaced, delete_before_replace=True
-    )
+    other = [key for key in replaces if _differs(olds, news, key)]
+    replaced = [key for key in other if not contains_unknowns(news.get(key))]
+    return DiffResult(changes=bool(changed or other), replaces=replaced, delete_before_replace=True)
 
 
 def _differs(olds: Props, news: Props, key: str) -> bool:

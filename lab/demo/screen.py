@@ -1,0 +1,95 @@
+"""What the demo shows: steps, the engine's progress, the load beside it; 100 columns at most."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+WIDTH = 100
+
+# A line of the engine about a finished operation, such as
+# ` +  aws:rds:Cluster cluster created (2s)`.
+_DONE = re.compile(
+    r"^\s*(?P<sign>[-+~]{1,2})\s+(?P<type>\S+)\s+(?P<name>\S+)\s+"
+    r"(?P<verb>created|updated|deleted|replaced)\s*(?:\((?P<seconds>[\d.]+)s\))?"
+)
+_COLOURS = {"+": "green", "~": "yellow", "-": "red"}
+# What the program itself reports stands behind these words in the engine's output.
+_SAID = re.compile(r"^\s*(?:info|warning|error):\s*(?P<text>.+)$")
+
+
+class Screen:
+    """Writes the demo's lines; `load` returns the line about the running workload."""
+
+    def __init__(self, *, record: bool = False) -> None:
+        self.console = Console(width=WIDTH, record=record, highlight=False, soft_wrap=False)
+        self.load: Callable[[], str] = lambda: ""
+
+    def chapter(self, number: int, title: str) -> None:
+        """Begin a step of the story."""
+        self.console.print()
+        self.console.rule(f"[bold]{number}. {escape(title)}[/]", align="left", style="blue")
+
+    def command(self, text: str) -> None:
+        """Show a command as the user would type it."""
+        self.console.print(f"[bold cyan]$ {escape(text)}[/]")
+
+    def say(self, text: str) -> None:
+        """Show a line of the story."""
+        self.console.print(escape(text), style="dim")
+
+    def fact(self, text: str) -> None:
+        """Show a result."""
+        self.console.print(f"[green]✓[/] {escape(text)}")
+
+    def wrong(self, text: str) -> None:
+        """Show what is wrong."""
+        self.console.print(f"[bold red]✗ {escape(text)}[/]")
+
+    def load_line(self) -> None:
+        """Show what the clients are doing now."""
+        line = self.load()
+        if line:
+            self.console.print(f"[magenta]load[/] {escape(line)}")
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show that something runs; yields a function that takes the engine's lines."""
+        with self.console.status(f"{escape(what)} …", spinner="dots") as status:
+
+            def line(text: str) -> None:
+                status.update(f"{escape(what)} … [magenta]{escape(self.load())}[/]")
+                self.engine_line(text)
+
+            yield line
+
+    def engine_line(self, text: str) -> None:
+        """Show a line of the engine when it says that something is done, or reports."""
+        done = _DONE.match(text)
+        if done:
+            seconds = f"{done['seconds']} s" if done["seconds"] else ""
+            sign = done["sign"][0]
+            kind = done["type"].removeprefix("pulumi-python:dynamic/")
+            left = f"{sign} {kind} {done['name']}"
+            self.console.print(f"  [{_COLOURS[sign]}]{escape(left):<84}[/][dim]{seconds:>9}[/]")
+            return
+        said = _SAID.match(text)
+        if said:
+            self.console.print(f"  {escape(said['text'])}", overflow="fold")
+
+    def table(self, title: str, rows: list[tuple[str, str, bool]]) -> None:
+        """Show the closing table: what, how much, and whether it is as it must be."""
+        table = Table(title=title, title_style="bold", width=WIDTH - 2, show_header=False)
+        table.add_column(ratio=3)
+        table.add_column(ratio=2, justify="right")
+        table.add_column(width=2)
+        for what, value, good in rows:
+            mark = "[green]✓[/]" if good else "[bold red]✗[/]"
+            table.add_row(escape(what), escape(value), mark)
+        self.console.print()
+        self.console.print(table)
