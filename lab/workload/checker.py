@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,37 +112,52 @@ class Report:
         return json.dumps(summary | asdict(self), indent=2)
 
 
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Sessions on one side's databases."""
+
+    app: Connection
+    bench: Connection
+
+
 def check(folder: Path, writer: Side, standby: Side | None = None) -> Report:
     """Check everything recorded in `folder` against the writer, and both sides' tables.
 
     With `standby` None (replication has ended, or never began) the sides are not compared. Raises
     `FileNotFoundError` when nothing was recorded.
     """
+    with ExitStack() as open_sessions:
+
+        def opened(side: Side) -> Databases:
+            app, bench = side.connect(APP_DATABASE), side.connect(BENCH_DATABASE)
+            return Databases(open_sessions.enter_context(app), open_sessions.enter_context(bench))
+
+        return prove(folder, opened(writer), None if standby is None else opened(standby))
+
+
+def prove(
+    folder: Path,
+    writer: Databases,
+    standby: Databases | None,
+    settle_seconds: float = _SETTLE_SECONDS,
+) -> Report:
+    """Do what `check` does, on sessions that are open; the last rows have `settle_seconds`."""
     logs = read_all(folder)
-    with writer.connect(APP_DATABASE) as app, writer.connect(BENCH_DATABASE) as bench:
-        differences = _compare(app, bench, standby)
-        key_report = keys.judge(logs, _present(app, logs))
-        violations = effects.violations(app, effects.SHOP)
-        violations |= effects.violations(bench, effects.BENCH)
-        sequence_report = _sequences(app, standby, logs)
+    differences: list[Difference] = []
+    if standby is not None:
+        for ours, theirs in ((writer.app, standby.app), (writer.bench, standby.bench)):
+            differences += contents.settled_differences(ours, theirs, settle_seconds)
+    violations = effects.violations(writer.app, effects.SHOP)
+    violations |= effects.violations(writer.bench, effects.BENCH)
+    other = None if standby is None else standby.app
     return Report(
-        keys=key_report,
+        keys=keys.judge(logs, _present(writer.app, logs)),
         violations=violations,
-        sequences=sequence_report,
+        sequences=sequences.report(writer.app, other, keys.drawn_values(logs)),
         differences=tuple(differences),
         sides_compared=standby is not None,
         **_history(logs, read_looks(folder)),
     )
-
-
-def _compare(app: Connection, bench: Connection, standby: Side | None) -> list[Difference]:
-    if standby is None:
-        return []
-    found: list[Difference] = []
-    for name, conn in ((APP_DATABASE, app), (BENCH_DATABASE, bench)):
-        with standby.connect(name) as other:
-            found += contents.settled_differences(conn, other, _SETTLE_SECONDS)
-    return found
 
 
 def _present(app: Connection, logs: list[ClientLog]) -> dict[int, dict[int, int]]:
@@ -153,14 +169,6 @@ def _present(app: Connection, logs: list[ClientLog]) -> dict[int, dict[int, int]
     for client, n, kind in rows:
         present[client][n] = kind
     return present
-
-
-def _sequences(app: Connection, standby: Side | None, logs: list[ClientLog]) -> SequenceReport:
-    drawn = keys.drawn_values(logs)
-    if standby is None:
-        return sequences.report(app, None, drawn)
-    with standby.connect(APP_DATABASE) as other:
-        return sequences.report(app, other, drawn)
 
 
 def _history(logs: list[ClientLog], looks: dict[Any, list[Look]]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def fingerprint(conn: Connection, table: Table) -> Fingerprint | None:
     """Return the content of `table`, None where there is no such table."""
     name = sql.Identifier(*table)
     try:
-        row = conn.execute(sql.SQL(_HASH).format(name)).fetchone()
+        with conn.transaction():
+            row = conn.execute(sql.SQL(_HASH).format(name)).fetchone()
     except psycopg.errors.UndefinedTable:
         return None
     except psycopg.errors.UndefinedFunction:
