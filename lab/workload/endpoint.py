@@ -92,7 +92,9 @@ class Endpoint:
             look = min(1.5 * look, _LOOK_LAST)
 
 
-def open_session(where: Address, database: str, login: Login) -> Connection:
+def open_session(
+    where: Address, database: str, login: Login, application_name: str = "workload"
+) -> Connection:
     """Return an autocommit session. The lab has no TLS on its loopback addresses."""
     return psycopg.connect(
         host=where.host,
@@ -104,7 +106,7 @@ def open_session(where: Address, database: str, login: Login) -> Connection:
         sslmode="disable",
         gssencmode="disable",
         connect_timeout=2,
-        application_name="workload",
+        application_name=application_name,
         autocommit=True,
         prepare_threshold=0,
     )

@@ -54,7 +54,7 @@ def probe(name: str, port: int, login: Login, folder: Path, lifeline: Lifeline) 
         session += 1
         try:
             where = resolve(name, port)
-            with open_session(where, APP_DATABASE, login) as conn:
+            with open_session(where, APP_DATABASE, login, "workload probe") as conn:
                 _watch(conn, session, file_of(folder, where), lifeline)
         except (psycopg.Error, OSError):
             # Fenced by NOLOGIN, stopped, deleted or just ended by the fence: nobody can write
