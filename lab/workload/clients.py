@@ -43,28 +43,31 @@ class Client:
             if lifeline.wait_until(due_ns):
                 break
             self._transact()
+            if self._conn is not None:
+                self._settle()
             due_ns = max(due_ns + self._period_ns, time.monotonic_ns() - self._period_ns)
         self._finish()
 
     def _connect(self, lifeline: Lifeline) -> bool:
-        """Get a writable session and settle what is unsettled; False at the end."""
-        while self._conn is None:
-            self._conn = self._endpoint.connect(lifeline)
-            if self._conn is None:
-                return False
-            self._server = Address.of(self._conn)
-            self._slot.connected(self._server)
+        """Get a writable session; False at the end."""
+        self._conn = self._endpoint.connect(lifeline)
+        if self._conn is None:
+            return False
+        self._server = Address.of(self._conn)
+        self._slot.connected(self._server)
+        return True
+
+    def _settle(self) -> None:
+        """Find out about every transaction whose COMMIT went unanswered."""
+        assert self._conn is not None
+        while self._unsettled:
+            lost = self._unsettled[0]
             try:
-                self._settle(self._conn)
+                there = transactions.settle(self._conn, self._client, lost.n)
             except psycopg.Error as error:
                 self._slot.error(error.sqlstate or UNREACHABLE)
                 self._disconnect()
-        return True
-
-    def _settle(self, conn: Connection) -> None:
-        while self._unsettled:
-            lost = self._unsettled[0]
-            there = transactions.settle(conn, self._client, lost.n)
+                return
             outcome = Outcome.FOUND if there else Outcome.ABSENT
             self._records.append(lost._replace(done_ns=time.monotonic_ns(), outcome=outcome))
             self._unsettled.pop(0)
@@ -85,10 +88,9 @@ class Client:
         record = Record(
             self._n, sent_ns, done_ns, self._server, transaction.kind, outcome, sqlstate, values
         )
+        self._records.append(record)
         if outcome is Outcome.UNSETTLED:
             self._unsettled.append(record)
-        else:
-            self._records.append(record)
         self._count(record)
 
     def _count(self, record: Record) -> None:
@@ -127,9 +129,8 @@ class Client:
 
     def _finish(self) -> None:
         """Settle what can be settled in a few seconds, and record what can't."""
-        if self._unsettled:
-            self._connect(Lifeline(None, time.monotonic() + _SETTLE_SECONDS))
-        for lost in self._unsettled:
-            self._records.append(lost)
+        grace = Lifeline(None, time.monotonic() + _SETTLE_SECONDS)
+        while self._unsettled and (self._conn is not None or self._connect(grace)):
+            self._settle()
         if self._conn is not None:
             self._disconnect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +12,16 @@ import psycopg
 from lab.workload.address import Address, resolve
 from lab.workload.lifeline import Lifeline
 from lab.workload.login import Login
+from lab.workload.scram import keys
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _FIRST_DELAY = 0.002  # seconds, doubled after every failure
 _LAST_DELAY = 0.05
-# The name is asked again while waiting: a lookup costs a tenth of a login by SCRAM, and on a busy
-# machine eight clients' logins slow down the very switch that they wait for.
+# The name is asked again while waiting: a lookup costs a tenth of a login, and on a busy machine
+# eight clients' logins slow down the very switch that they wait for. A read-only session is worth
+# keeping: the server ends it when its fence is taken off.
+_READ_ONLY_DELAY = 0.2
 _LOOK_FIRST = 0.003
 _LOOK_LAST = 0.01
 
@@ -56,11 +60,11 @@ class Endpoint:
                 if writable(conn):
                     return conn
                 self._on_error(READ_ONLY)
-                delay = _LAST_DELAY
-            self._wait(delay, tried, conn, lifeline)
-            if conn is not None:
+                self._wait(_READ_ONLY_DELAY, tried, conn, lifeline)
                 conn.close()
-            delay = min(2 * delay, _LAST_DELAY)
+            else:
+                self._wait(delay, tried, None, lifeline)
+                delay = min(2 * delay, _LAST_DELAY)
         return None
 
     def _resolve(self) -> Address | None:
@@ -89,26 +93,28 @@ class Endpoint:
                 return
             if left > look and self._resolve() != tried:
                 return
-            look = min(1.5 * look, _LOOK_LAST)
+            # Not all clients in one moment: the first one back ends the outage for most.
+            look = min(random.uniform(1.2, 1.8) * look, _LOOK_LAST)
 
 
 def open_session(
     where: Address, database: str, login: Login, application_name: str = "workload"
 ) -> Connection:
     """Return an autocommit session. The lab has no TLS on its loopback addresses."""
+    login_keys: dict[str, Any] = {**keys(login).parameters()}
     return psycopg.connect(
         host=where.host,
         hostaddr=where.host,
         port=where.port,
         dbname=database,
         user=login.user,
-        password=login.password,
         sslmode="disable",
         gssencmode="disable",
         connect_timeout=2,
         application_name=application_name,
         autocommit=True,
         prepare_threshold=0,
+        **login_keys,
     )
 
 

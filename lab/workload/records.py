@@ -32,12 +32,13 @@ class Outcome(IntEnum):
     FAILED = 2  # the server refused it: it can't be there
     FOUND = 3  # the connection broke, the key was there afterwards
     ABSENT = 4  # the connection broke, and a tombstone now keeps the key from ever appearing
-    UNSETTLED = 5  # the connection broke, and the client ended before it could look
+    UNSETTLED = 5  # the connection broke; replaced by one of the two above after a look
 
 
 class Record(NamedTuple):
-    """One transaction. Times are `time.monotonic_ns`, one clock for the whole machine.
+    """What is known about transaction `n`; a later record of the same `n` takes its place.
 
+    Times are `time.monotonic_ns`, one clock for the whole machine.
     `done_ns` is the acknowledgement, or the moment when the outcome was settled. `values` are what
     the transaction drew from sequences, in the order that its kind defines.
     """
@@ -93,7 +94,7 @@ class RecordWriter:
 
 @dataclass(frozen=True, slots=True)
 class ClientLog:
-    """Everything that one client recorded; `wall_offset_ns` turns its times into wall time."""
+    """The last word of a client about each transaction; `wall_offset_ns` leads to wall time."""
 
     client: int
     wall_offset_ns: int
@@ -116,7 +117,8 @@ def _read(path: Path) -> ClientLog:
     magic, client, monotonic_ns, wall_ns = _HEADER.unpack_from(content)
     if magic != _MAGIC:
         raise ValueError(f"{path}: not a workload's record file")
-    return ClientLog(client, wall_ns - monotonic_ns, list(_rows(content)))
+    last_words = {record.n: record for record in _rows(content)}
+    return ClientLog(client, wall_ns - monotonic_ns, list(last_words.values()))
 
 
 def _rows(content: bytes) -> Iterator[Record]:

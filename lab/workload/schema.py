@@ -14,6 +14,7 @@ from psycopg import sql
 
 from lab.workload import pgbench
 from lab.workload.login import APP_DATABASE, BENCH_DATABASE, Login
+from lab.workload.scram import keys
 
 _SQL = Path(__file__).with_name("sql")
 
@@ -77,7 +78,7 @@ def _create_roles(conn: psycopg.Connection[Any], logins: Logins) -> None:
     for login in (logins.app, logins.bench, logins.replicator):
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-                sql.Identifier(login.user), sql.Literal(login.password)
+                sql.Identifier(login.user), sql.Literal(keys(login).verifier())
             )
         )
     # On Aurora the membership is all it takes; community PostgreSQL does not inherit attributes.

@@ -46,7 +46,7 @@ records = st.builds(
 # Records
 
 
-@given(st.lists(records, max_size=20), st.integers(0, 71))
+@given(st.lists(records, max_size=20, unique_by=lambda record: record.n), st.integers(0, 71))
 def test_records_are_read_as_written_and_half_a_row_counts_as_none(
     tmp_path_factory: pytest.TempPathFactory, written: list[Record], torn: int
 ) -> None:
@@ -59,6 +59,16 @@ def test_records_are_read_as_written_and_half_a_row_counts_as_none(
     (log,) = read_all(folder)
     assert (log.client, log.records) == (7, written)
     assert abs(log.wall_offset_ns + time.monotonic_ns() - time.time_ns()) < 3600 * 10**9
+
+
+def test_the_last_word_about_a_transaction_counts(tmp_path: Path) -> None:
+    open_question = _record(1, Outcome.UNSETTLED)
+    answer = open_question._replace(outcome=Outcome.FOUND)
+    with RecordWriter(tmp_path, 7) as writer:
+        for record in (open_question, _record(2, Outcome.COMMITTED), answer):
+            writer.append(record)
+    (log,) = read_all(tmp_path)
+    assert sorted(log.records) == [answer, _record(2, Outcome.COMMITTED)]
 
 
 def test_no_records_are_an_error_and_not_a_proof(tmp_path: Path) -> None:
