@@ -58,7 +58,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. `problems` says it in words, one line each; empty means proved."""
+    """What was found. `problems` says it in words, one line each; empty means proved.
+
+    `errors` counts transactions by SQLSTATE; `wall_offset_ns` added to any time here makes it one
+    of the wall clock.
+    """
 
     keys: KeyReport
     violations: dict[str, int]
@@ -71,6 +75,7 @@ class Report:
     sides_compared: bool
     longest_gap_ms: float
     errors: dict[str, int]
+    wall_offset_ns: int
 
     @property
     def sequences_checked(self) -> int:
@@ -135,6 +140,11 @@ def check(folder: Path, writer: Side, standby: Side | None = None) -> Report:
         return prove(folder, opened(writer), None if standby is None else opened(standby))
 
 
+def switches_so_far(folder: Path) -> list[Switch]:
+    """Return the moves of the writer that clients have seen, also while they run."""
+    return timeline.switches(timeline.reigns(_commits(read_all(folder))))
+
+
 def prove(
     folder: Path,
     writer: Databases,
@@ -172,12 +182,7 @@ def _present(app: Connection, logs: list[ClientLog]) -> dict[int, dict[int, int]
 
 
 def _history(logs: list[ClientLog], looks: dict[Any, list[Look]]) -> dict[str, Any]:
-    commits = [
-        Commit(log.client, record.server, record.sent_ns, record.done_ns)
-        for log in logs
-        for record in log.records
-        if record.outcome is Outcome.COMMITTED
-    ]
+    commits = _commits(logs)
     errors: dict[str, int] = defaultdict(int)
     for log in logs:
         for record in log.records:
@@ -191,7 +196,17 @@ def _history(logs: list[ClientLog], looks: dict[Any, list[Look]]) -> dict[str, A
         "probed": sum(map(len, looks.values())),
         "longest_gap_ms": timeline.longest_gap_ms(commits),
         "errors": dict(errors),
+        "wall_offset_ns": logs[0].wall_offset_ns,
     }
+
+
+def _commits(logs: list[ClientLog]) -> list[Commit]:
+    return [
+        Commit(log.client, record.server, record.sent_ns, record.done_ns)
+        for log in logs
+        for record in log.records
+        if record.outcome is Outcome.COMMITTED
+    ]
 
 
 def _say(what: str, found: tuple[Any, ...]) -> str | None:

@@ -72,6 +72,27 @@ def test_the_seed_is_a_million_rows_in_twenty_tables_and_more(writer: LabServer)
     assert owner_of == MASTER
 
 
+def test_the_replicator_may_replicate_with_its_password(writer: LabServer) -> None:
+    login = LOGINS.replicator
+    for name in DATABASES:
+        with psycopg.connect(
+            host=writer.host,
+            port=writer.port,
+            dbname=name,
+            user=login.user,
+            password=login.password,
+            replication="database",
+            autocommit=True,
+        ) as conn:
+            assert conn.execute("IDENTIFY_SYSTEM").fetchone() is not None
+
+
+def test_a_wrong_password_is_refused(writer: LabServer) -> None:
+    wrong = Login(LOGINS.app.user, "another one")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        open_session(Address(writer.host, writer.port), APP_DATABASE, wrong)
+
+
 def test_the_seed_runs_on_16_too(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server(16)
     schema.seed(server.host, server.port, Login(MASTER, PASSWORD), LOGINS, bench_scale=1)

@@ -213,6 +213,8 @@ def test_a_switch_and_its_way_back_are_measured_and_proved(
         _switch(pair.blue, pair.green, names)
         after = workload.wait_for_commits(2000)
         assert after.servers == (_where(pair.green),)
+        (seen,) = checker.switches_so_far(folder)
+        assert (seen.old, seen.new) == (_where(pair.blue), _where(pair.green))
         _switch(pair.green, pair.blue, names)
         workload.wait_for_commits(1000)
     report = checker.check(folder, _side(pair.blue), _side(pair.green))
