@@ -66,13 +66,16 @@ def _watch(conn: Connection, session: int, path: Path, lifeline: Lifeline) -> No
     output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         born = time.monotonic()
+        born_fenced = False
         while not lifeline.wait(_PERIOD):
             start_ns = time.monotonic_ns()
             row = conn.execute(_QUESTION).fetchone()
             assert row is not None
             writable, fenced = row
             os.write(output, _ROW.pack(start_ns, time.monotonic_ns(), session, writable))
-            if not writable and (not fenced or time.monotonic() - born > _RENEW):
+            born_fenced = born_fenced or fenced
+            opened = born_fenced and not fenced
+            if not writable and (opened or time.monotonic() - born > _RENEW):
                 return
     finally:
         os.close(output)

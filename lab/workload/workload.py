@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -24,7 +25,14 @@ class Workload:
     The folder is what the checker reads; several workloads one after another may share it.
     """
 
-    def __init__(self, folder: Path, logins: Logins | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        logins: Logins | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` is the processes', in a lab the one that leads names to its DNS."""
+        self._environment = None if environment is None else dict(environment)
         self._folder, self._logins = folder.resolve(), logins or Logins()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._board: Board | None = None
@@ -49,7 +57,8 @@ class Workload:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._board = Board.create(self._folder / BOARD, clients)
-        first = int(time.time()) * 1000  # no two runs may share a key
+        # No two runs may share a key, also not those that follow each other within a second.
+        first = time.time_ns() // 1_000_000 * 1000
         app, bench = self._logins.app, self._logins.bench
         for index in range(clients):
             task = Task(
@@ -159,6 +168,8 @@ class Workload:
             child = subprocess.Popen(
                 [sys.executable, "-m", "lab.workload.child"],
                 cwd=_ROOT,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the one who stops them in order
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

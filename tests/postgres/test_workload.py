@@ -14,10 +14,12 @@ import psutil
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
 from lab.postgres.clone import wait_until
 from lab.postgres.server import LabServer
 from lab.workload import checker, contents, schema, transactions
+from lab.workload.__main__ import app
 from lab.workload.address import Address
 from lab.workload.checker import Databases, Side
 from lab.workload.endpoint import open_session
@@ -253,6 +255,45 @@ def test_broken_connections_are_settled_truthfully(writer: LabServer, tmp_path: 
     assert Outcome.UNSETTLED not in outcomes
 
 
+@pytest.mark.parametrize("deferred", [False, True], ids=["at once", "at the commit"])
+def test_what_the_server_refuses_is_recorded_as_refused(
+    writer: LabServer, tmp_path: Path, deferred: bool
+) -> None:
+    when = "DEFERRABLE INITIALLY DEFERRED" if deferred else "NOT DEFERRABLE"
+    with writer.connect(APP_DATABASE) as conn, Workload(tmp_path) as workload:
+        conn.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'no' USING ERRCODE = 'QQ001'; END $$"
+        )
+        conn.execute(
+            f"CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON shop.audit_trail {when}"
+            " FOR EACH ROW WHEN (new.n % 5 = 0) EXECUTE FUNCTION refuse()".encode()
+        )
+        try:
+            workload.start(writer.host, writer.port, clients=2, rate=400, bench_rate=0)
+            workload.wait_for_commits(100)
+            last = workload.stop()
+        finally:
+            conn.execute("DROP FUNCTION refuse CASCADE")
+    report = checker.check(tmp_path, _side(writer))
+    assert report.problems == []
+    assert report.errors == last.errors == {"QQ001": last.failed}
+    assert report.keys.refused == last.failed >= 20
+    assert last.connects == 2  # a refusal is no reason to connect again
+
+
+def test_a_crash_of_the_server_is_survived_and_settled(writer: LabServer, tmp_path: Path) -> None:
+    with Workload(tmp_path) as workload:
+        workload.start(writer.host, writer.port, clients=4, rate=800)
+        workload.wait_for_commits(200)
+        writer.kill()
+        writer.start()
+        workload.wait_for_commits(200)
+    report = checker.check(tmp_path, _side(writer))
+    assert report.problems == []
+    assert report.keys.ambiguous >= 1
+
+
 def _terminate(conn: psycopg.Connection[Any], roles: list[str]) -> None:
     conn.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY (%s)", (roles,)
@@ -261,7 +302,7 @@ def _terminate(conn: psycopg.Connection[Any], roles: list[str]) -> None:
 
 def test_settling_waits_for_a_transaction_that_is_still_under_way(writer: LabServer) -> None:
     where = Address(writer.host, writer.port)
-    key = (int(time.time()) * 1000 + 999, 1)
+    key = (time.time_ns() // 1_000_000 * 1000 + 999, 1)
     with open_session(where, APP_DATABASE, LOGINS.app) as lost, writer.connect() as watch:
         lost.execute("BEGIN")
         lost.execute("INSERT INTO shop.request (client, n, kind) VALUES (%s, %s, 3)", key)
@@ -285,7 +326,7 @@ def _waits(conn: psycopg.Connection[Any], pid: int) -> bool:
 
 
 def test_a_settled_key_can_never_be_used_again(writer: LabServer) -> None:
-    key = (int(time.time()) * 1000 + 998, 1)
+    key = (time.time_ns() // 1_000_000 * 1000 + 998, 1)
     with open_session(Address(writer.host, writer.port), APP_DATABASE, LOGINS.app) as conn:
         assert transactions.settle(conn, *key) is False
         assert transactions.settle(conn, *key) is False
@@ -382,3 +423,27 @@ def test_passwords_are_in_no_process_list(writer: LabServer, tmp_path: Path) -> 
         shown = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert any("lab.workload.child" in line for line in shown)
     assert not any(LOGINS.app.password in line for line in shown)
+
+
+def test_the_command_runs_and_checks(
+    writer: LabServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_MASTER_PASSWORD", PASSWORD)
+    place = ["--folder", str(tmp_path), "--port", str(writer.port)]
+    run = ["run", "--host", writer.host, *place, "--seconds", "1.5", "--rate", "400"]
+    done = CliRunner().invoke(app, [*run, "--clients", "2", "--probe", writer.host])
+    assert done.exit_code == 0, done.output
+    assert " committed, 0 refused, 0 ambiguous" in done.output
+    check = ["check", *place, "--writer", writer.host]
+    assert CliRunner().invoke(app, check).output == "nothing lost or doubled\n"
+    client = read_all(tmp_path)[0].client
+    with writer.connect(APP_DATABASE) as conn:
+        conn.execute("INSERT INTO shop.audit_trail VALUES (%s, 1)", (client,))
+        found = CliRunner().invoke(app, check)
+        conn.execute(
+            "DELETE FROM shop.audit_trail WHERE ctid = (SELECT max(ctid) FROM shop.audit_trail"
+            " WHERE client = %s AND n = 1)",
+            (client,),
+        )
+    assert found.exit_code == 1
+    assert "audit trail" in found.output

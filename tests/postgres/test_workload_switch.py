@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,8 @@ socket.getaddrinfo = getaddrinfo
 class Names:
     """A name service that can be told to move a name."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, environment: dict[str, str]) -> None:
+        self._file, self.environment = file, environment
 
     def move(self, server: LabServer) -> None:
         """Let the writer's name mean `server`."""
@@ -53,14 +54,13 @@ class Names:
 
 
 @pytest.fixture
-def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
-    """Return the name service of every process that the test starts."""
+def names(tmp_path: Path) -> Names:
+    """Return the name service of the workload's processes."""
     site = tmp_path / "site"
     site.mkdir()
     file = tmp_path / "names.json"
     (site / "sitecustomize.py").write_text(RESOLVER.format(names=str(file)))
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    return Names(file)
+    return Names(file, os.environ | {"PYTHONPATH": str(site)})
 
 
 @dataclass
@@ -197,7 +197,7 @@ def _where(server: LabServer) -> Address:
 
 def _started(pair: Pair, names: Names, folder: Path) -> Workload:
     names.move(pair.blue)
-    workload = Workload(folder)
+    workload = Workload(folder, LOGINS, names.environment)
     workload.start(NAME, pair.blue.port, clients=8, rate=1000)
     workload.probe(pair.blue.host, pair.blue.port)
     workload.probe(pair.green.host, pair.green.port)
