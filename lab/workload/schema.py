@@ -1,0 +1,95 @@
+"""What the workload's databases hold: `app`, a shop of our own, and `bench`, pgbench's tables.
+
+Roles and databases are made by the master user, as on Aurora; the rows by set-based statements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from lab.workload import pgbench
+from lab.workload.login import APP_DATABASE, BENCH_DATABASE, Login
+from lab.workload.scram import keys
+
+_SQL = Path(__file__).with_name("sql")
+
+_SESSION = " ".join(
+    f"-c {name}={value}"
+    for name, value in (
+        ("default_transaction_read_only", "off"),
+        ("synchronous_commit", "off"),  # seeded anew when the machine dies meanwhile
+        ("maintenance_work_mem", "128MB"),
+        ("max_parallel_maintenance_workers", "0"),  # two cores, several servers
+        ("TimeZone", "UTC"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """The roles that `seed` makes; the passwords are the lab's own and guard nothing."""
+
+    app: Login = field(default=Login("app_user", "the application's password"))
+    bench: Login = field(default=Login("pgbench_user", "pgbench's password"))
+    replicator: Login = field(default=Login("replicator", "replication's password"))
+
+
+def seed(
+    host: str, port: int, master: Login, logins: Logins | None = None, *, bench_scale: int = 10
+) -> None:
+    """Make roles, databases and rows on an empty server, where `master` is the master user.
+
+    Raises `psycopg.errors.DuplicateObject` or `DuplicateDatabase` when they are there already.
+    """
+    logins = logins or Logins()
+    with _connect(host, port, "postgres", master) as conn:
+        _create_roles(conn, logins)
+        _create_database(conn, APP_DATABASE, master.user)
+        _create_database(conn, BENCH_DATABASE, logins.bench.user)
+    with _connect(host, port, APP_DATABASE, master) as conn, conn.transaction():
+        for name in ("tables", "rows", "constraints", "grants"):
+            conn.execute((_SQL / f"{name}.sql").read_bytes())
+    with _connect(host, port, APP_DATABASE, master) as conn:
+        conn.execute("VACUUM ANALYZE")
+    pgbench.initialize(host, port, logins.bench, bench_scale)
+
+
+def _connect(
+    host: str, port: int, database: str, login: Login
+) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(
+        host=host,
+        port=port,
+        dbname=database,
+        user=login.user,
+        password=login.password,
+        autocommit=True,
+        application_name="workload seed",
+        options=_SESSION,
+    )
+
+
+def _create_roles(conn: psycopg.Connection[Any], logins: Logins) -> None:
+    for login in (logins.app, logins.bench, logins.replicator):
+        conn.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                sql.Identifier(login.user), sql.Literal(keys(login).verifier())
+            )
+        )
+    # On Aurora the membership is all it takes; community PostgreSQL does not inherit attributes.
+    conn.execute(
+        sql.SQL(
+            "GRANT rds_replication, pg_read_all_data TO {role}; ALTER ROLE {role} REPLICATION"
+        ).format(role=sql.Identifier(logins.replicator.user))
+    )
+
+
+def _create_database(conn: psycopg.Connection[Any], name: str, owner: str) -> None:
+    conn.execute(
+        sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner))
+    )
