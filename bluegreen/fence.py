@@ -78,11 +78,11 @@ BEGIN
     END LOOP;
 END $do$"""
 
-_END_READ_ONLY = """\
+_END = """\
 SELECT count(pg_terminate_backend(a.pid))
   FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
- WHERE a.backend_type = 'client backend' AND a.backend_start <= %s
-   AND a.pid <> ALL (%s) AND a.datname = ANY (%s) AND a.usename <> 'rdsadmin'
+ WHERE a.backend_type = 'client backend' AND a.pid <> ALL (%s)
+   AND a.datname = ANY (%s) AND a.usename <> 'rdsadmin'
    AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
 
 
@@ -120,13 +120,11 @@ def put_up(conn: Connection, attempt: str, *, roles: Sequence[str], ours: Sequen
     )
 
 
-def end_read_only_sessions(
-    conn: Connection, databases: Sequence[str], *, born_before: Any, ours: Sequence[int]
-) -> int:
-    """End sessions that began under a fence that is gone; return how many.
+def end_sessions(conn: Connection, databases: Sequence[str], *, ours: Sequence[int]) -> int:
+    """End the sessions of now, but for `ours`; return how many.
 
-    They keep the read-only default of their birth. Only after the transaction that opened has
-    committed: before, new ones would be born the same way.
+    Sessions that began under a fence keep its read-only default when it is gone. Call it only
+    after the transaction that took it off has committed: before, new ones would be born the same.
     """
-    row = conn.execute(_END_READ_ONLY, (born_before, list(ours), list(databases))).fetchone()
+    row = conn.execute(_END, (list(ours), list(databases))).fetchone()
     return int(row[0]) if row else 0

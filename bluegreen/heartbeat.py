@@ -47,13 +47,8 @@ _BARRIER = (
 # its own for each look, or it would look at the same snapshot again and again.
 _WAIT = """\
 DO $do$
-DECLARE
-    until timestamptz := clock_timestamp() + make_interval(secs => {seconds});
 BEGIN
     WHILE NOT EXISTS (SELECT FROM bluegreen.heartbeat WHERE id = {row} AND beat = {beat}) LOOP
-        IF clock_timestamp() > until THEN
-            RAISE EXCEPTION 'heartbeat {beat} has not arrived' USING ERRCODE = 'query_canceled';
-        END IF;
         COMMIT;
         PERFORM pg_sleep(0.0005);
     END LOOP;
@@ -94,10 +89,8 @@ def barrier(conn: Connection, number: int) -> int:
 def wait_until_crossed(conn: Connection, number: int, *, seconds: float) -> None:
     """Wait until the switch's heartbeat has arrived.
 
-    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`.
+    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`, be it that it is slow or
+    that somebody has locked the table.
     """
-    conn.execute(
-        sql.SQL(_WAIT).format(
-            seconds=sql.Literal(seconds), row=sql.Literal(_SWITCH), beat=sql.Literal(number)
-        )
-    )
+    conn.execute("SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+    conn.execute(sql.SQL(_WAIT).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number)))

@@ -40,3 +40,13 @@ class Side:
     def pids(self) -> list[int]:
         """Return the process ids of these connections, which the fence must spare."""
         return [conn.info.backend_pid for conn in (self.tool, *self.databases.values())]
+
+    def limit(self, seconds: float) -> None:
+        """Let every statement take at most `seconds`; 0 lifts the limit.
+
+        Behind the fence nothing may wait for somebody else's lock longer than the deadline.
+        """
+        for conn in (self.tool, *self.databases.values()):
+            conn.execute(
+                "SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",)
+            )

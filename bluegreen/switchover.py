@@ -174,10 +174,19 @@ def _attempt(
     fuse: ServerFuse | None = None
     try:
         fuse = ServerFuse(plan.old, attempt, seconds=seconds)
+        for side in (old, new):
+            side.limit(plan.drain_seconds)
         timeline.lap("prepare")
         fence.put_up(old.tool, attempt, roles=roles, ours=[*old.pids(), fuse.pid])
         timeline.lap("fence")
         _open(old, new, crossing, attempt, timeline, plan, decided=False)
+    except psycopg.Error as error:
+        _give_up(plan, attempt, error)
+        said = error.diag.message_primary or type(error).__name__
+        raise Retry(
+            f"{plan.old} to {plan.new}: the switch was aborted: {said}; writers are back on"
+            f" {plan.old}"
+        ) from None
     except BaseException as error:
         _give_up(plan, attempt, error)
         raise
@@ -236,7 +245,7 @@ def _give_up(plan: SwitchPlan, attempt: str, error: BaseException) -> None:
         with plan.old.connect(TOOL_DATABASE) as conn:
             if register.abort(conn, attempt):
                 log.warning("%s: switch aborted, writers are back there", plan.old)
-                _end_sessions_of(conn, plan.databases)
+                fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
                 return
             live = register.find_live(conn)
     except (BlueGreenError, psycopg.Error) as second:
@@ -251,14 +260,7 @@ def _give_up(plan: SwitchPlan, attempt: str, error: BaseException) -> None:
 
 
 def _end_sessions(side: Side) -> None:
-    _end_sessions_of(side.tool, tuple(side.databases))
-
-
-def _end_sessions_of(conn: psycopg.Connection[tuple[object, ...]], names: tuple[str, ...]) -> None:
-    row = conn.execute("SELECT clock_timestamp()").fetchone()
-    assert row is not None
-    ours = [conn.info.backend_pid]
-    fence.end_read_only_sessions(conn, list(names), born_before=row[0], ours=ours)
+    fence.end_sessions(side.tool, list(side.databases), ours=side.pids())
 
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
@@ -274,6 +276,8 @@ def _after(
     plan: SwitchPlan, old: Side, new: Side, attempt: str, timeline: Timeline, *, repeated: bool
 ) -> Switched:
     """Do what the opening leaves to do; every step may be repeated."""
+    for side in (old, new):
+        side.limit(0)
     if plan.records is not None:
         dns.move(plan.records, plan.old.region)
         timeline.lap("dns")

@@ -1,0 +1,187 @@
+"""The switch on real servers, 16 and 18, under clients that write all the time."""
+
+from __future__ import annotations
+
+import itertools
+
+import psycopg
+import pytest
+
+from bluegreen import fence, register
+from bluegreen.errors import Refused, Retry
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.server_fuse import ServerFuse
+from bluegreen.switchover import switch
+from tests.fixtures.replicated import DATABASE
+from tests.fixtures.switchable import APP, Switchable, wait_until
+
+
+def _quiet(text: str) -> None:
+    """Take what the switch reports."""
+
+
+def test_a_cutover_and_a_rollback_lose_nothing_and_double_nothing(switchable: Switchable) -> None:
+    world, pair = switchable, switchable.pair
+    with world.writers() as writers:
+        writers.wait_for(200, pair.source.cluster)
+        there = switch(world.cutover(), _quiet)
+        writers.wait_for(200, pair.target.cluster)
+        world.run_reverse(str(there.mark))
+        pair.publish_again_after_drop(pair.source)
+        back = switch(world.rollback(), _quiet)
+        writers.wait_for(200, pair.source.cluster)
+    numbers = writers.numbers()
+    assert there.slipped == back.slipped == 0
+    assert len(numbers) == len(set(numbers))
+    assert set(numbers) <= set(world.rows(pair.source))
+    clusters = [cluster for _, cluster, _ in sorted(writers.acknowledged)]
+    changes = sum(a != b for a, b in itertools.pairwise(clusters))
+    assert changes == 2
+
+
+def test_sequences_are_exact_after_the_switch(switchable: Switchable) -> None:
+    world, pair = switchable, switchable.pair
+    with world.writers() as writers:
+        writers.wait_for(100, pair.source.cluster)
+    with pair.source_lab.connect(DATABASE) as conn:
+        conn.execute("SELECT setval('uncalled', 90, false), setval('down', -500)")
+    switch(world.cutover(), _quiet)
+    assert world.sequences(pair.target) == world.sequences(pair.source)
+
+
+def test_exactly_one_side_is_open_before_and_after(switchable: Switchable) -> None:
+    pair = switchable.pair
+    assert switchable.open_sides() == [pair.source.cluster]
+    switch(switchable.cutover(), _quiet)
+    assert switchable.open_sides() == [pair.target.cluster]
+
+
+def test_a_repeated_switch_changes_nothing(switchable: Switchable) -> None:
+    first = switch(switchable.cutover(), _quiet)
+    again = switch(switchable.cutover(), _quiet)
+    assert again.repeated
+    assert (again.mark, again.attempt) == (first.mark, first.attempt)
+
+
+def test_a_drain_that_takes_too_long_takes_the_fence_off_again(switchable: Switchable) -> None:
+    pair = switchable.pair
+    with pair.target_lab.connect(DATABASE) as locker, locker.transaction():
+        locker.execute("LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Retry, match="has not caught up"):
+            switch(switchable.cutover(lag_seconds=1.0), _quiet)
+    assert switchable.open_sides() == [pair.source.cluster]
+
+
+def test_an_abort_behind_the_fence_restores_what_was_there(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fence is up when the drain fails: everything is as before, down to the setting."""
+    pair = switchable.pair
+    with pair.source_lab.connect() as conn:
+        conn.execute(f"ALTER DATABASE {DATABASE} SET work_mem = '5MB'")
+    before = _settings(switchable)
+    locker = pair.target_lab.connect(DATABASE)
+    put_up = fence.put_up
+
+    def fence_and_block(*args: object, **kwargs: object) -> None:
+        put_up(*args, **kwargs)  # type: ignore[arg-type]
+        locker.execute("BEGIN; LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+        with pair.source_lab.connect(DATABASE) as conn:
+            conn.execute("INSERT INTO ledger DEFAULT VALUES")
+
+    monkeypatch.setattr(fence, "put_up", fence_and_block)
+    with pytest.raises(Retry, match="has not caught up"):
+        switch(switchable.cutover(drain_seconds=0.5, fence="no-login"), _quiet)
+    locker.close()
+    assert _settings(switchable) == before
+    assert switchable.open_sides() == [pair.source.cluster]
+    with pair.source.connect(TOOL_DATABASE) as conn:
+        assert register.find_live(conn) is None
+
+
+def _settings(world: Switchable) -> list[tuple[object, ...]]:
+    with world.pair.source_lab.connect() as conn:
+        return (
+            conn.execute(
+                "SELECT setdatabase, setrole, setconfig FROM pg_db_role_setting ORDER BY 1, 2"
+            ).fetchall()
+            + conn.execute("SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1").fetchall()
+        )
+
+
+def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = switchable.pair
+
+    class Gone(BaseException):
+        """The orchestrating machine's end."""
+
+    def die(*args: object, **kwargs: object) -> None:
+        put_up(*args, **kwargs)  # type: ignore[arg-type]
+        raise Gone
+
+    put_up = fence.put_up
+    monkeypatch.setattr(fence, "put_up", die)
+    monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
+    disarm, armed = ServerFuse.disarm, list[ServerFuse]()
+    monkeypatch.setattr(ServerFuse, "disarm", armed.append)
+    monkeypatch.setattr("bluegreen.switchover._FUSE_MARGIN_SECONDS", 1.0)
+    with pytest.raises(Gone):
+        switch(switchable.cutover(drain_seconds=1.0), _quiet)
+    assert switchable.open_sides() == []
+    wait_until(lambda: switchable.open_sides() == [pair.source.cluster], "the fuse", seconds=10)
+    disarm(armed[0])
+
+
+def test_a_decided_attempt_is_finished_by_the_next_one(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between decision and opening only forward is left."""
+    pair = switchable.pair
+
+    class Gone(BaseException):
+        """The orchestrator's end."""
+
+    def die(*_: object) -> None:
+        raise Gone
+
+    with monkeypatch.context() as broken:
+        broken.setattr(register, "open_environment", die)
+        broken.setattr("bluegreen.switchover._give_up", lambda *_: None)
+        with pytest.raises(Gone):
+            switch(switchable.cutover(), _quiet)
+    assert switchable.open_sides() == []
+    switch(switchable.cutover(), _quiet)
+    assert switchable.open_sides() == [pair.target.cluster]
+
+
+def test_a_second_switch_at_the_same_time_is_refused(switchable: Switchable) -> None:
+    with switchable.pair.source.connect(TOOL_DATABASE) as conn:
+        register.begin(conn, "somebody else's", "orders-2", seconds=60)
+    with pytest.raises(Refused, match="is under way"):
+        switch(switchable.cutover(), _quiet)
+
+
+def test_a_prepared_transaction_is_refused_before_anything_is_touched(
+    switchable: Switchable,
+) -> None:
+    with switchable.pair.source_lab.connect(DATABASE) as conn:
+        conn.execute("BEGIN; INSERT INTO ledger DEFAULT VALUES; PREPARE TRANSACTION 'held'")
+    with pytest.raises(Refused, match="'held'"):
+        switch(switchable.cutover(), _quiet)
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+
+
+def test_the_old_side_lets_applications_in_no_more_until_the_way_back(
+    switchable: Switchable,
+) -> None:
+    world, pair = switchable, switchable.pair
+    there = switch(world.cutover(), _quiet)
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        world.connect(pair.source)
+    world.run_reverse(str(there.mark))
+    pair.publish_again_after_drop(pair.source)
+    switch(world.rollback(), _quiet)
+    with world.connect(pair.source) as conn:
+        assert conn.execute("SELECT current_user").fetchone() == (APP,)
