@@ -285,6 +285,19 @@ def _refuse_flawed(table: TableIdentity, identity: Identity) -> None:
             )
 
 
+def live(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
+    """Return `declared` as the server has it: a key whose table or partition differs says so."""
+    found = {}
+    for text, wish in declared.items():
+        try:
+            resolved = resolve(conn, {text: wish})
+        except Refused:
+            continue  # the table or its index is gone: so is its declaration
+        other = [table for table, wanted in resolved.values() if table.identity != wanted]
+        found[text] = str(other[0].identity) if other else wish
+    return found
+
+
 def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
     """Return what the tables had before `declare` changed them."""
     row = conn.execute(

@@ -408,6 +408,16 @@ def live_options(have: Subscription) -> dict[str, str]:
     }
 
 
+def drifted_options(conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted) -> list[str]:
+    """Return the alterable options that are not as wanted, in words."""
+    live = live_options(have)
+    return [
+        f"{option} is {live[option]}"
+        for option, value in _options(versions.major(conn), wanted).items()
+        if live[option] != value
+    ]
+
+
 def connects_as(conn: psycopg.Connection[Any], name: str, text: str) -> bool | None:
     """Tell whether the subscription's connection string says what `text` says.
 

@@ -1,1 +1,36 @@
-"""Runtime hooks of the program."""
+"""Runtime hooks: what is checked at the last moment, and what is told afterwards.
+
+No delete hooks: with one in the state a plain `pulumi destroy` is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from hooks.readiness import check_readiness
+from hooks.timeline import tell_timeline
+from hooks.traffic import Guard
+
+
+def switch_hooks() -> pulumi.ResourceHookBinding:
+    """Return the hooks of `Switchover`: the report before, at preview too, and the times after."""
+    ready = pulumi.ResourceHook(
+        "readiness", check_readiness, pulumi.ResourceHookOptions(on_dry_run=True)
+    )
+    told = pulumi.ResourceHook(
+        "timeline", tell_timeline, pulumi.ResourceHookOptions(ignore_errors=True)
+    )
+    return pulumi.ResourceHookBinding(
+        before_create=[ready], before_update=[ready], after_update=[told]
+    )
+
+
+def record_hooks(
+    *, zone_id: str, region: str, credentials: Mapping[str, Any]
+) -> pulumi.ResourceHookBinding:
+    """Return the hooks of the records: no name leads to an environment that refuses writes."""
+    guard = pulumi.ResourceHook("traffic-guard", Guard(zone_id, region, dict(credentials)).before)
+    return pulumi.ResourceHookBinding(before_create=[guard], before_update=[guard])

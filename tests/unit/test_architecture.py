@@ -15,7 +15,7 @@ ALLOWED = {
     "bluegreen": set(),
     "settings.py": set(),
     "dynamic_providers": {"bluegreen"},
-    "components": {"bluegreen", "dynamic_providers", "settings"},
+    "components": {"bluegreen", "dynamic_providers", "hooks", "settings"},
     "hooks": {"bluegreen", "settings"},
     "__main__.py": {"bluegreen", "components", "dynamic_providers", "hooks", "settings"},
 }

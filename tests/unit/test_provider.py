@@ -42,7 +42,7 @@ def test_only_named_keys_count(
 
 
 def test_an_unknown_value_never_replaces() -> None:
-    unknown = pulumi.output.Unknown()
+    unknown = pulumi.output.Unknown()  # type: ignore[no-untyped-call]
     found = explicit_diff({"b": "x"}, {"b": unknown}, updates=[], replaces=["b"])
     assert (found.changes, found.replaces) == (True, [])
 

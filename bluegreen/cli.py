@@ -1,0 +1,155 @@
+"""The command `bluegreen`: what a deployment is like now, read from stacks and servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from bluegreen import __version__, cluster, fence, readiness, switch_in_progress
+from bluegreen.errors import BlueGreenError, Refused
+from bluegreen.names import deployment_name
+from bluegreen.server import Server
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+)
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="The Pulumi stack.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer for programs.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bluegreen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Blue/green deployments of Aurora PostgreSQL global databases."""
+    del version
+
+
+@app.command()
+def status(stack: Stack, as_json: Json = False) -> None:
+    """Say what an environment is: its cluster, whether it takes writes, what is under way."""
+    with _errors():
+        outputs = _outputs(stack)
+        server = _server(outputs)
+        found = cluster.get(server.region, server.cluster)
+        with server.connect("postgres") as conn:
+            closed = fence.is_closed(conn, outputs["databases"])
+            slots = conn.execute(
+                "SELECT slot_name, active, wal_status FROM pg_replication_slots ORDER BY 1"
+            ).fetchall()
+        answer = {
+            "stack": stack,
+            "cluster": server.cluster,
+            "state": outputs["state"],
+            "engine_version": found.engine_version,
+            "status": found.status,
+            "writer": not closed,
+            "switch": switch_in_progress.attempt(server),
+            "slots": [
+                {"name": name, "active": active, "wal_status": kept} for name, active, kept in slots
+            ],
+        }
+    _show(answer, as_json)
+
+
+@app.command()
+def preflight(
+    stack: Annotated[str, typer.Option("--stack", "-s", help="The deployment's stack.")],
+    source: Annotated[str, typer.Option(help="The stack that it is to replace.")],
+    as_json: Json = False,
+) -> None:
+    """Say whether the writer could be moved now; exits with 1 when something blocks it."""
+    with _errors():
+        ends = _server(_outputs(source)), _server(_outputs(stack))
+        databases = tuple(_outputs(stack)["databases"])
+        with ends[0].connect("postgres") as conn:
+            closed = fence.is_closed(conn, databases)
+        old, new = reversed(ends) if closed else ends
+        findings = readiness.check(
+            readiness.Question(deployment_name(stack), old, new, databases, accept_stale=())
+        )
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        typer.echo("\n".join(readiness.render(findings)))
+    blocked = any(finding.level is readiness.Level.BLOCK for finding in findings)
+    raise typer.Exit(1 if blocked else 0)
+
+
+class _errors:  # reads as a statement
+    """Turn an error into one line on standard error and exit code 2."""
+
+    def __enter__(self) -> None:
+        """Do nothing yet."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Say the line."""
+        if isinstance(error, BlueGreenError):
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
+
+
+def _outputs(stack: str) -> Mapping[str, Any]:
+    """Return a stack's outputs, by the `pulumi` on PATH in this directory."""
+    command = ["pulumi", "stack", "output", "--json", "--stack", stack]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Refused(
+            "pulumi: not found on PATH; install it, and run this in the project"
+        ) from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise Refused(f"stack {stack}: {said[0].removeprefix('error: ')}")
+    outputs: Mapping[str, Any] = json.loads(done.stdout)
+    if "cluster_identifier" not in outputs:
+        raise Refused(f"stack {stack}: has no environment; run pulumi up -s {stack}")
+    return outputs
+
+
+def _server(outputs: Mapping[str, Any]) -> Server:
+    return Server.from_props(
+        {
+            "cluster": outputs["cluster_identifier"],
+            "region": outputs["region"],
+            "host": outputs["endpoint"],
+            "port": outputs["port"],
+            "credentials": outputs["credentials"],
+        }
+    )
+
+
+def _show(answer: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for key, value in answer.items():
+        if key == "slots":
+            for slot in value:
+                active = "active" if slot["active"] else "inactive"
+                typer.echo(f"{'slot':<15} {slot['name']}: {active}, {slot['wal_status']}")
+        else:
+            typer.echo(f"{key:<15} {value}")
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

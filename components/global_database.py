@@ -1,0 +1,105 @@
+"""What comes once the cluster is as it shall be: readers, and the other Regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_aws as aws
+
+from components.primary import ENGINE, INSTANCE_IGNORES, Primary
+from components.stack import Stack
+from settings import SecondaryRegion
+
+
+class GlobalDatabase(pulumi.ComponentResource):
+    """Readers, the global cluster of the primary, and a secondary cluster for each other Region.
+
+    A clone can't join its source's global database, and a global database can't be upgraded member
+    by member: so a clone gets its own, after its upgrade.
+    """
+
+    def __init__(self, stack: Stack, primary: Primary, after: Sequence[pulumi.Resource]) -> None:
+        super().__init__(
+            "bluegreen:index:GlobalDatabase",
+            "global-database",
+            opts=pulumi.ResourceOptions(depends_on=list(after)),
+        )
+        self._stack = stack
+        environment = stack.settings.environment
+        for number in range(2, environment.instances + 1):
+            aws.rds.ClusterInstance(
+                f"reader-{number - 1}",
+                identifier=f"{stack.cluster_identifier}-{number}",
+                cluster_identifier=primary.cluster.id,
+                engine=ENGINE,
+                instance_class=environment.instance_class,
+                promotion_tier=1,
+                apply_immediately=True,
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+            )
+        self.global_cluster: aws.rds.GlobalCluster | None = None
+        self.secondaries: list[aws.rds.Cluster] = []
+        if environment.secondary_regions:
+            self.global_cluster = aws.rds.GlobalCluster(
+                "global",
+                global_cluster_identifier=f"{stack.cluster_identifier}-global",
+                source_db_cluster_identifier=primary.cluster.arn,
+                force_destroy=True,
+                opts=pulumi.ResourceOptions(
+                    parent=self, ignore_changes=["engineVersion", "sourceDbClusterIdentifier"]
+                ),
+            )
+            self.secondaries = [
+                self._secondary(self.global_cluster, secondary)
+                for secondary in environment.secondary_regions
+            ]
+        self.register_outputs({})
+
+    def _secondary(
+        self, global_cluster: aws.rds.GlobalCluster, secondary: SecondaryRegion
+    ) -> aws.rds.Cluster:
+        stack, region = self._stack, secondary.region
+        environment = stack.settings.environment
+        name = f"{stack.cluster_identifier}-{region}"
+        child = pulumi.ResourceOptions(parent=self)
+        subnets = aws.rds.SubnetGroup(
+            f"{region}-subnets",
+            name=f"{name}-subnets",
+            subnet_ids=secondary.subnet_ids,
+            region=region,
+            opts=child,
+        )
+        cluster = aws.rds.Cluster(
+            f"{region}-cluster",
+            cluster_identifier=name,
+            engine=ENGINE,
+            engine_version=global_cluster.engine_version,
+            global_cluster_identifier=global_cluster.id,
+            db_subnet_group_name=subnets.name,
+            vpc_security_group_ids=secondary.security_group_ids,
+            deletion_protection=environment.deletion_protection,
+            skip_final_snapshot=True,
+            apply_immediately=True,
+            region=region,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=[
+                    "engineVersion",
+                    "replicationSourceIdentifier",
+                    "dbClusterParameterGroupName",
+                ],
+            ),
+        )
+        for number in range(1, secondary.instances + 1):
+            aws.rds.ClusterInstance(
+                f"{region}-instance-{number}",
+                identifier=f"{name}-{number}",
+                cluster_identifier=cluster.id,
+                engine=ENGINE,
+                instance_class=secondary.instance_class or environment.instance_class,
+                apply_immediately=True,
+                region=region,
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+            )
+        return cluster

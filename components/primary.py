@@ -1,0 +1,124 @@
+"""The environment's cluster in its primary Region, with its writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.parameter_groups import ParameterGroups
+from components.source import Source
+from components.stack import Stack
+from dynamic_providers.parameter_apply import ParameterApply
+
+ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
+
+# The same in every life of a stack, whether or not it has a source: what a clone is made with, what
+# the global database fills in, and what EngineUpgrade and ParameterApply bring about on the living
+# cluster. A difference there would replace or restart production.
+_CLUSTER_IGNORES = [
+    "restoreToPointInTime",
+    "globalClusterIdentifier",
+    "engineVersion",
+    "dbClusterParameterGroupName",
+    "dbInstanceParameterGroupName",
+]
+INSTANCE_IGNORES = ["engineVersion", "dbParameterGroupName"]
+
+
+class Primary(pulumi.ComponentResource):
+    """The cluster, made empty or as a clone, and the writer instance."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        groups: ParameterGroups,
+        source: Source | None,
+        after: Sequence[pulumi.Resource],
+    ) -> None:
+        super().__init__(
+            "bluegreen:index:Primary",
+            "primary",
+            opts=pulumi.ResourceOptions(depends_on=list(after)),
+        )
+        environment = stack.settings.environment
+        name = stack.cluster_identifier
+        child = pulumi.ResourceOptions(parent=self)
+        self.subnets = aws.rds.SubnetGroup(
+            "subnets", name=f"{name}-subnets", subnet_ids=environment.subnet_ids, opts=child
+        )
+        username, password = _master_login(stack)
+        self.cluster = aws.rds.Cluster(
+            "cluster",
+            cluster_identifier=name,
+            engine=ENGINE,
+            engine_version=environment.engine_version if source is None else source.engine_version,
+            database_name=environment.databases[0],
+            master_username=username,
+            master_password=password,
+            db_subnet_group_name=self.subnets.name,
+            vpc_security_group_ids=environment.security_group_ids,
+            db_cluster_parameter_group_name=groups.first,
+            backup_retention_period=environment.backup_retention_days,
+            storage_encrypted=True,
+            kms_key_id=environment.kms_key_arn,
+            copy_tags_to_snapshot=True,
+            deletion_protection=environment.deletion_protection,
+            skip_final_snapshot=not environment.final_snapshot,
+            final_snapshot_identifier=f"{name}-final",
+            apply_immediately=True,
+            restore_to_point_in_time=_restore(source),
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=_CLUSTER_IGNORES),
+        )
+        self.writer = aws.rds.ClusterInstance(
+            "writer",
+            identifier=f"{name}-1",
+            cluster_identifier=self.cluster.id,
+            engine=ENGINE,
+            instance_class=environment.instance_class,
+            db_parameter_group_name=groups.instance.name if source is None else None,
+            promotion_tier=0,
+            apply_immediately=True,
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+        )
+        self.server: pulumi.Output[Mapping[str, Any]] = pulumi.Output.from_input(
+            {
+                "cluster": name,
+                "region": stack.region,
+                "host": self.cluster.endpoint,
+                "port": self.cluster.port,
+                "credentials": stack.credentials,
+            }
+        )
+        # A clone's parameters come into force with its upgrade.
+        self.parameters = ParameterApply(
+            "parameters",
+            server=self.server,  # type: ignore[arg-type]
+            parameters=dict(groups.static()),
+            allow_reboot=environment.allow_reboot,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),
+        )
+        self.register_outputs({})
+
+
+def _restore(source: Source | None) -> aws.rds.ClusterRestoreToPointInTimeArgs | None:
+    """Return what makes the cluster a copy-on-write clone of the source."""
+    if source is None:
+        return None
+    return aws.rds.ClusterRestoreToPointInTimeArgs(
+        source_cluster_identifier=source.cluster_identifier,
+        restore_type="copy-on-write",
+        use_latest_restorable_time=True,
+    )
+
+
+def _master_login(stack: Stack) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    """Return the master user's name and password from the admin secret; encrypted in the state."""
+    version = aws.secretsmanager.get_secret_version_output(
+        secret_id=stack.settings.credentials.admin_secret_arn
+    )
+    login = pulumi.Output.json_loads(pulumi.Output.secret(version.secret_string))
+    username = pulumi.Output.unsecret(login.apply(lambda found: str(found["username"])))
+    return username, login.apply(lambda found: str(found["password"]))

@@ -1,0 +1,95 @@
+"""The source's half of the replication: publications, and the slots that the clone starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+
+from bluegreen import names
+from bluegreen.names import Direction
+from components.source import Source
+from components.stack import Stack
+from dynamic_providers.publication import Publication
+from dynamic_providers.replication_slot import ReplicationSlot
+
+
+class Seam(pulumi.ComponentResource):
+    """A publication in each database of the source, and while rows flow forward, its slot.
+
+    Publication before slot, slot before clone: a slot that is older than its publication can't
+    decode what lies between, and a clone that is older than its slot misses rows.
+    """
+
+    def __init__(
+        self, stack: Stack, source: Source | None, after: Sequence[pulumi.Resource]
+    ) -> None:
+        super().__init__(
+            "bluegreen:index:Seam", "seam", opts=pulumi.ResourceOptions(depends_on=list(after))
+        )
+        self.publications: dict[str, Publication] = {}
+        self.slots: dict[str, ReplicationSlot] = {}
+        if source is not None and stack.replicates:
+            for database in stack.databases:
+                self.publications[database] = declare_publication(
+                    stack, source.server, database, Direction.FORWARD, self
+                )
+                if not stack.settings.cutover:
+                    self.slots[database] = declare_slot(
+                        stack,
+                        source.server,
+                        database,
+                        Direction.FORWARD,
+                        self,
+                        [self.publications[database]],
+                    )
+        self.register_outputs({})
+
+
+def declare_publication(
+    stack: Stack, server: Any, database: str, direction: Direction, parent: pulumi.Resource
+) -> Publication:
+    """Declare one database's publication of a direction."""
+    replication = stack.settings.replication
+    return Publication(
+        f"{database}-{direction}-publication",
+        server=server,
+        database=database,
+        name=names.publication(stack.deployment, direction),
+        scope=_scope(stack, database),
+        replica_identity=replication.replica_identity.get(database, {}),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def declare_slot(
+    stack: Stack,
+    server: Any,
+    database: str,
+    direction: Direction,
+    parent: pulumi.Resource,
+    after: Sequence[pulumi.Resource],
+) -> ReplicationSlot:
+    """Declare one database's slot of a direction."""
+    return ReplicationSlot(
+        f"{database}-{direction}-slot",
+        server=server,
+        database=database,
+        name=names.slot(stack.deployment, direction, database),
+        publication=names.publication(stack.deployment, direction),
+        wait_seconds=stack.settings.replication.slot_wait_seconds,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
+    )
+
+
+def _scope(stack: Stack, database: str) -> dict[str, Any]:
+    """Return which of a database's tables are published."""
+    tables = stack.settings.replication.tables
+    if tables == "all" or database not in tables:
+        return {"kind": "all"}
+    listed = [name.partition(".") for name in tables[database]]
+    return {
+        "kind": "tables",
+        "tables": [{"schema": schema, "name": table} for schema, _, table in listed],
+    }

@@ -1,0 +1,68 @@
+"""The environment that is to be replaced, as its own stack's outputs describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components.stack import Stack
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source's outputs; `server` is its writer endpoint as resources take it."""
+
+    stack: str
+    server: pulumi.Output[Mapping[str, Any]]
+    cluster_identifier: pulumi.Output[str]
+    engine_version: pulumi.Output[str]
+    reader_endpoint: pulumi.Output[str]
+
+
+def find_source(stack: Stack) -> Source | None:
+    """Return the source; None in a plain stack.
+
+    The engine itself refuses an unknown stack; one without our outputs ends the program with a
+    line, before anything is declared that could touch something.
+    """
+    name = stack.settings.source
+    if name is None:
+        return None
+    full = name if "/" in name else f"{pulumi.get_organization()}/{stack.project}/{name}"
+    outputs = pulumi.StackReference(full).outputs.apply(lambda found: _checked(name, found))
+    return Source(
+        stack=name,
+        server=outputs.apply(_server),
+        cluster_identifier=outputs.apply(lambda found: found["cluster_identifier"]),
+        engine_version=outputs.apply(lambda found: found["engine_version"]),
+        reader_endpoint=outputs.apply(lambda found: found["reader_endpoint"]),
+    )
+
+
+def _checked(name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "cluster_identifier" not in outputs:
+        raise pulumi.RunError(
+            f"bluegreen:source: stack {name!r} has no environment (never brought up, or destroyed);"
+            f" run pulumi up -s {name}, or, once this deployment is final, pulumi config rm source"
+        )
+    if outputs.get("format") != FORMAT:
+        raise pulumi.RunError(
+            f"bluegreen:source: stack {name!r} has outputs of format {outputs.get('format')},"
+            f" expected {FORMAT}; run pulumi up -s {name} with this version of the program"
+        )
+    return outputs
+
+
+def _server(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "cluster": outputs["cluster_identifier"],
+        "region": outputs["region"],
+        "host": outputs["endpoint"],
+        "port": outputs["port"],
+        "credentials": outputs["credentials"],
+    }

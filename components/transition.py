@@ -1,0 +1,48 @@
+"""The first and the last word: may the stack change so, and may its environment go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+
+from components.primary import Primary
+from components.source import Source
+from components.stack import Stack
+from dynamic_providers.deployment import Deployment
+from dynamic_providers.retirement_guard import RetirementGuard
+
+
+def allow_transition(stack: Stack, source: Source | None) -> Deployment:
+    """Declare the deployment, on which everything else depends: a refusal has touched nothing."""
+    settings = stack.settings
+    return Deployment(
+        "deployment",
+        stack=stack.name,
+        cluster_identifier=stack.cluster_identifier,
+        region=stack.region,
+        credentials=stack.credentials,
+        databases=stack.databases,
+        source=source.server if source is not None else None,  # type: ignore[arg-type]
+        source_stack=source.stack if source is not None else None,
+        cutover=settings.cutover,
+        rollback=settings.rollback,
+        rehearsal=settings.rehearsal,
+    )
+
+
+def guard_retirement(
+    stack: Stack, primary: Primary, after: Sequence[pulumi.Resource]
+) -> RetirementGuard:
+    """Declare the guard; it depends on everything, so its deletion comes first."""
+    environment = stack.settings.environment
+    return RetirementGuard(
+        "retirement-guard",
+        server=primary.server,  # type: ignore[arg-type]
+        databases=stack.databases,
+        stack=stack.name,
+        deployment=stack.deployment if stack.replicates else None,
+        deletion_protection=environment.deletion_protection,
+        retire=environment.retire,
+        opts=pulumi.ResourceOptions(depends_on=list(after)),
+    )

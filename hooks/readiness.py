@@ -1,0 +1,43 @@
+"""Readiness: the report in the preview of a flip, and its blockers before the switch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from bluegreen import readiness
+from bluegreen.errors import BlueGreenError
+
+
+async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
+    """Report whether the writer can be moved; raise, at `up`, when it can't.
+
+    At preview a blocker is only told: what blocks now may be gone by then, and the other way round.
+    Inputs that are not known yet are said to be so.
+    """
+    new, old = args.new_inputs or {}, args.old_inputs or {}
+    if not old:
+        pulumi.log.info("readiness: checked in full before every switch of this deployment")
+        return
+    if new.get("writer") == old.get("writer") or not new.get("rollback", True):
+        return
+    if pulumi.contains_unknowns(new):
+        pulumi.log.info("readiness: not all of the switch's inputs are known yet")
+        return
+    try:
+        findings = await asyncio.to_thread(_findings, new)
+    except BlueGreenError as error:
+        pulumi.log.warn(f"readiness: {error}")
+        return
+    for line in readiness.render(findings):
+        pulumi.log.info(line)
+    blockers = [finding for finding in findings if finding.level is readiness.Level.BLOCK]
+    if blockers and not pulumi.runtime.is_dry_run():
+        raise RuntimeError("; ".join(finding.line() for finding in blockers))
+
+
+def _findings(props: Mapping[str, Any]) -> list[readiness.Finding]:
+    return readiness.check(readiness.Question.from_props(props))

@@ -1,0 +1,232 @@
+"""The one place that reads stack configuration: frozen models, and errors that name the key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import model_validator as check
+from pydantic_core import ErrorDetails
+
+NAMESPACE = "bluegreen"
+
+# RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
+Identifier = Annotated[
+    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=55)
+]
+Version = Annotated[str, StringConstraints(pattern=r"^\d{2}\.\d+$")]
+Arn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d*:secret:.+$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$")]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """One line: the key as the user writes it, what it got, what is allowed."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SecondaryRegion(_Model):
+    """A secondary Region of the global database."""
+
+    region: Region
+    """The Region; another one than the stack's own."""
+    subnet_ids: list[str] = Field(min_length=2)
+    """Subnets in at least two availability zones of that Region."""
+    security_group_ids: list[str] = Field(min_length=1)
+    """Security groups of that Region."""
+    instance_class: str | None = None
+    """Instance class there; the primary's by default."""
+    instances: int = Field(default=1, ge=0, le=15)
+    """Instances there; 0 makes it headless: it follows, and costs only storage."""
+
+
+class Environment(_Model):
+    """One Aurora PostgreSQL cluster with its secondary Regions."""
+
+    cluster_identifier: Identifier | None = None
+    """The cluster's identifier; `<project>-<stack>` by default. It never changes."""
+    engine_version: Version
+    """The Aurora PostgreSQL version, such as `16.14`. A clone is upgraded to it."""
+    instance_class: str
+    """Instance class of the primary Region, such as `db.r6g.large`."""
+    instances: int = Field(default=2, ge=1, le=16)
+    """Instances in the primary Region: one writer, the others readers."""
+    databases: list[str] = Field(min_length=1)
+    """The databases that a deployment carries over; the first is made with a new cluster."""
+    subnet_ids: list[str] = Field(min_length=2)
+    """Subnets in at least two availability zones."""
+    security_group_ids: list[str] = Field(min_length=1)
+    """Security groups of the cluster."""
+    secondary_regions: list[SecondaryRegion] = []
+    """Secondary Regions of the global database; none makes a regional cluster."""
+    parameters: dict[str, str] = {}
+    """Further values of the cluster parameter group."""
+    backup_retention_days: int = Field(default=7, ge=1, le=35)
+    """Days that automated backups are kept."""
+    kms_key_arn: str | None = None
+    """Key of the storage; AWS's own by default."""
+    allow_reboot: Literal["never", "window", "now"] = "never"
+    """Whether static parameters may be brought into force by a reboot of the writer."""
+    deletion_protection: bool = True
+    """Whether AWS and `pulumi destroy` refuse to delete the cluster."""
+    final_snapshot: bool = True
+    """Whether a deletion leaves a last snapshot."""
+    retire: bool = False
+    """Whether this environment may be destroyed although it is the writer."""
+
+    @check(mode="after")
+    def _regions_differ(self) -> Environment:
+        regions = [secondary.region for secondary in self.secondary_regions]
+        if len(set(regions)) != len(regions):
+            raise ValueError("secondary_regions: a Region is named twice")
+        if len(set(self.databases)) != len(self.databases):
+            raise ValueError("databases: a database is named twice")
+        return self
+
+
+class Replication(_Model):
+    """What is replicated, and how."""
+
+    tables: Literal["all"] | dict[str, list[str]] = "all"
+    """`all`, or for each database its tables as `schema.table`."""
+    replica_identity: dict[str, dict[str, str]] = {}
+    """For each database, tables without a primary key: `schema.table` to `full` or `index NAME`."""
+    streaming: Literal["off", "on", "parallel"] = "parallel"
+    """How large transactions are sent while they run; `parallel` from 16 on."""
+    lag_seconds: Positive = 10.0
+    """The lag at which the standby counts as current."""
+    stable_seconds: float = Field(default=2.0, ge=0)
+    """How long it has to stay so."""
+    catch_up_seconds: Positive = 86400.0
+    """How long an update waits for it."""
+    slot_wait_seconds: Positive = 120.0
+    """How long a new slot waits for open write transactions."""
+    accept_stale: list[str] = []
+    """Tables that may be left behind by row filters, column lists or lists of tables."""
+
+
+class Switch(_Model):
+    """How the writer is moved."""
+
+    fence: Literal["read-only", "no-login"] = "read-only"
+    """`no-login` also takes LOGIN from the application roles during the switch."""
+    old_side: Literal["closed", "readable"] = "closed"
+    """What the old writer is afterwards: `closed` takes LOGIN from the application roles."""
+    drain_seconds: Positive = 5.0
+    """How long writers may be kept waiting before the switch is aborted."""
+    roles: list[str] | None = None
+    """The application roles; by default all roles with LOGIN but the tool's and AWS's."""
+    spare_roles: list[str] = []
+    """Roles that keep LOGIN everywhere."""
+
+
+class Credentials(_Model):
+    """References to credentials, never the credentials."""
+
+    admin_secret_arn: Arn
+    """Secret of the master user: JSON with `username` and `password`."""
+    replication_secret_arn: Arn
+    """Secret of the role that subscriptions connect as."""
+    tls: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    """TLS mode of every connection, as libpq's sslmode."""
+    ca_file: str | None = None
+    """File with the certificates to trust, such as the RDS bundle."""
+    admin_iam_user: str | None = None
+    """Connect as this user with an IAM token in place of the admin secret's password."""
+
+
+class Dns(_Model):
+    """The names that applications connect to."""
+
+    zone_id: str
+    """The Route 53 hosted zone."""
+    writer: str
+    """Name that always leads to the writer."""
+    reader: str | None = None
+    """Name that always leads to the writer environment's readers."""
+    ttl: int = Field(default=5, ge=0, le=300)
+    """Seconds that resolvers may keep the answer: part of the outage that clients see."""
+
+
+class Settings(_Model):
+    """A stack's whole configuration."""
+
+    source: str | None = None
+    """The stack that this environment is to replace; none makes the stack plain."""
+    cutover: bool = False
+    """Whether this environment is the writer."""
+    rollback: bool = True
+    """Whether the way back stays open after the cutover."""
+    rehearsal: bool = False
+    """A writable clone of the source without replication; never cut over to."""
+    environment: Environment
+    replication: Replication = Replication()
+    switch: Switch = Switch()
+    credentials: Credentials
+    dns: Dns | None = None
+
+    def cluster_identifier(self, stack: str) -> str:
+        """Return the identifier of this stack's cluster."""
+        return self.environment.cluster_identifier or f"{NAMESPACE}-{stack}"
+
+
+def load(config: Mapping[str, str]) -> Settings:
+    """Return the settings in a stack's configuration: keys with namespace, values as Pulumi has it.
+
+    Raises `SettingsError` for the first thing that is wrong.
+    """
+    head = f"{NAMESPACE}:"
+    ours = {key.removeprefix(head): value for key, value in config.items() if key.startswith(head)}
+    try:
+        return Settings.model_validate({key: _value(key, text) for key, text in ours.items()})
+    except ValidationError as error:
+        raise SettingsError(_line(error.errors(include_url=False)[0])) from None
+
+
+def _value(key: str, text: str) -> Any:
+    """Return a structured value or a flag from its JSON; everything else is text."""
+    field = Settings.model_fields.get(key)
+    if field is None or field.annotation in (str, str | None):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _line(error: ErrorDetails) -> str:
+    path = [part for part in error["loc"] if part != "dict[str,list[str]]"]
+    key = (
+        NAMESPACE
+        + ":"
+        + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    )
+    got = error["input"]
+    shown = type(got).__name__ if isinstance(got, dict | list) else repr(got)
+    match error["type"]:
+        case "missing":
+            return f"{key}: is missing; set it in the stack's configuration"
+        case "extra_forbidden":
+            return f"{key}: is no setting; known here: {', '.join(_known(path))}"
+        case "value_error":
+            return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+        case _:
+            allowed = error["msg"][:1].lower() + error["msg"][1:]
+            return f"{key}: got {shown}, but {allowed}"
+
+
+def _known(path: list[int | str]) -> list[str]:
+    """Return the keys that are allowed where the last one of `path` is not."""
+    model: Any = Settings
+    for part in path[:-1]:
+        if isinstance(part, int):
+            model = SecondaryRegion
+        elif part in getattr(model, "model_fields", {}):
+            model = model.model_fields[part].annotation
+            model = next((m for m in getattr(model, "__args__", ()) if m is Dns), model)
+    return sorted(getattr(model, "model_fields", {}))
