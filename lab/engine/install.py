@@ -73,7 +73,8 @@ def link(engine: Engine, folder: Path) -> None:
     python = f"{_ROOT}/.venv/bin/python" if (_ROOT / ".venv").exists() else sys.executable
     _launcher(
         folder / "pulumi-language-python",
-        f'PYTHONPATH="{_ROOT}" exec "{python}" -u -m lab.engine.language_host "$@"',
+        f'PROGRAM_PYTHONPATH="$PYTHONPATH" PYTHONPATH="{_ROOT}"'
+        f' exec "{python}" -u -m lab.engine.language_host "$@"',
     )
     # The engine starts it in the program's folder and names the virtual environment as Pulumi.yaml
     # does; the SDK in there is the provider host.

@@ -61,6 +61,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         environment = os.environ | {
             "PULUMI_CONFIG": json.dumps(dict(request.config)),
             "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
+            # The host's own path is none of the program's; the launcher has put the other aside.
+            "PYTHONPATH": os.environ.get("PROGRAM_PYTHONPATH", ""),
         }
         entry = info.program_directory if info.entry_point == "." else info.entry_point
         wishes = {
