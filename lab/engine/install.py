@@ -22,7 +22,7 @@ from lab.engine.version import ENGINE_VERSION, refusal
 Report = Callable[[str], None]
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MODULE = Path(__file__).with_name("build")
+_MODULE = Path(__file__).with_name("gomod")
 _CONNECT_SECONDS = 5.0
 _STAMP = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 
