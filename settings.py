@@ -182,6 +182,8 @@ def load(config: Mapping[str, str]) -> Settings:
     """
     head = f"{NAMESPACE}:"
     ours = {key.removeprefix(head): value for key, value in config.items() if key.startswith(head)}
+    if ours.get("source") == "":  # the default in Pulumi.yaml: none
+        del ours["source"]
     try:
         return Settings.model_validate({key: _value(key, text) for key, text in ours.items()})
     except ValidationError as error:

@@ -48,6 +48,8 @@ def main() -> None:
     )
     host, _, port = options.dns.partition(":")
     dns = start_dns(host, int(port))
+    # The DNS shares the interpreter with the API: it must not wait 5 ms for its turn.
+    sys.setswitchinterval(0.0005)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

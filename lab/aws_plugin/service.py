@@ -129,6 +129,11 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         """Change a resource in place."""
         spec = _spec(_kind(request.urn)[0], context)
         olds, news = from_struct(request.olds), from_struct(request.news)
+        for path in request.ignoreChanges:
+            # Ignored is what AWS has made of it, which the inputs need not know.
+            name = path.partition(".")[0].partition("[")[0]
+            if name in olds:
+                news[name] = olds[name]
         if request.preview:
             planned = olds | news
             return provider_pb2.UpdateResponse(properties=_answer(spec, planned))

@@ -18,7 +18,6 @@ class Result:
     lost: int = 0
     duplicated: int = 0
     both_writable: int = 0
-    tables_compared: int = 0
     tables_different: int = 0
     cutover_outage_ms: list[float] = field(default_factory=list)
     rollback_outage_ms: list[float] = field(default_factory=list)

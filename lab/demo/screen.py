@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lab.demo.result import Result
+
 WIDTH = 100
 
 # A line of the engine about a finished operation, such as
@@ -42,6 +44,10 @@ class Screen:
     def say(self, text: str) -> None:
         """Show a line of the story."""
         self.console.print(escape(text), style="dim")
+
+    def plain(self, text: str) -> None:
+        """Show a line as it is, cut at the width."""
+        self.console.print(escape(text), no_wrap=True, overflow="ellipsis")
 
     def fact(self, text: str) -> None:
         """Show a result."""
@@ -82,8 +88,50 @@ class Screen:
         if said:
             self.console.print(f"  {escape(said['text'])}", overflow="fold")
 
-    def table(self, title: str, rows: list[tuple[str, str, bool]]) -> None:
+    def closing(self, result: Result) -> None:
         """Show the closing table: what, how much, and whether it is as it must be."""
+        rows = [
+            ("acknowledged transactions", f"{result.acknowledged:,}", result.acknowledged > 10_000),
+            ("of these lost", str(result.lost), result.lost == 0),
+            (
+                "present twice, or against their refusal",
+                str(result.duplicated),
+                not result.duplicated,
+            ),
+            (
+                "moments with both sides writable",
+                str(result.both_writable),
+                not result.both_writable,
+            ),
+            (
+                "tables that differ between the sides",
+                str(result.tables_different),
+                result.tables_different == 0,
+            ),
+            (
+                "sequences checked, wrong",
+                f"{result.sequences_checked}, {result.sequences_wrong}",
+                result.sequences_wrong == 0,
+            ),
+            ("pgbench adds up", _yes(result.pgbench_adds_up), result.pgbench_adds_up),
+            ("outage of the cutovers", _ms(result.cutover_outage_ms), True),
+            ("outage of the rollback", _ms(result.rollback_outage_ms), True),
+            ("worst single client", _ms(result.worst_client_ms), True),
+            (
+                "changes by routine updates",
+                str(result.routine_updates_changed),
+                not result.routine_updates_changed,
+            ),
+            ("Blue retired", _yes(result.blue_retired), result.blue_retired),
+            (
+                "passwords found in state and logs",
+                str(result.secrets_in_state),
+                not result.secrets_in_state,
+            ),
+            ("PostgreSQL now", result.engine_version, True),
+            ("from the first pulumi up to here", f"{result.seconds:.0f} s", result.seconds <= 360),
+        ]
+        title = "What clients were told, and what the servers hold"
         table = Table(title=title, title_style="bold", width=WIDTH - 2, show_header=False)
         table.add_column(ratio=3)
         table.add_column(ratio=2, justify="right")
@@ -93,3 +141,11 @@ class Screen:
             table.add_row(escape(what), escape(value), mark)
         self.console.print()
         self.console.print(table)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _ms(values: list[float]) -> str:
+    return ", ".join(f"{value:.0f} ms" for value in values) or "not measured"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.demo.result import Result
 from lab.demo.screen import Screen
 from lab.demo.stacks import Stacks
 from lab.workload import checker, schema
 from lab.workload.checker import Side
-from lab.workload.login import Login
 from lab.workload.workload import Workload
 
 SOURCE, TARGET = "blue", "green"
@@ -118,12 +115,13 @@ class Story:
 
     def _retire_source(self) -> None:
         self._chapter("Blue is retired")
+        retired = self.stacks.outputs(SOURCE)
         refusal = self.stacks.refused_destroy(SOURCE)
         self.screen.say(refusal)
         self.stacks.set_path(SOURCE, "environment.deletion_protection", "false")
         self.stacks.up(SOURCE)
         self.stacks.destroy(SOURCE)
-        self.result.blue_retired = not self.stacks.cluster_exists(SOURCE)
+        self.result.blue_retired = not self.stacks.cluster_exists(retired["cluster_identifier"])
         self._steady()
 
     def _become_plain(self) -> None:
@@ -166,13 +164,13 @@ class Story:
             report = checker.check(self.workload.folder, self._side(TARGET), standby)
         for problem in report.problems:
             self.screen.wrong(problem)
+        self.result.acknowledged = report.keys.acknowledged
+        self.result.lost = max(self.result.lost, len(report.keys.lost))
+        twice = len(report.keys.risen) + len(report.keys.strange) + len(report.keys.changed)
+        self.result.duplicated += twice + len(report.sequences.issued_twice)
+        self.result.both_writable += len(report.commit_overlaps) + len(report.open_overlaps)
+        self.result.tables_different += len(report.differences)
+        self.result.sequences_checked = max(self.result.sequences_checked, report.sequences_checked)
+        self.result.sequences_wrong += report.sequences_wrong
+        self.result.pgbench_adds_up = not report.violations
         return report
-
-
-def master_login(login: tuple[str, str]) -> Login:
-    """Return the master user as the workload's tools take it."""
-    return Login(*login)
-
-
-Progress = Callable[[str], None]
-Folder = Path

@@ -36,7 +36,7 @@ def download(
 
     Raises `NoDownload`, after `patience_seconds` at most where nobody answers.
     """
-    archive = _archive_name()
+    archive = archive_name()
     hashes = _in_time(lambda: _text(f"{base}/{_hashes_name()}", patience_seconds), patience_seconds)
     expected = _hash_of(archive, hashes)
     report(f"engine: downloading pulumi {ENGINE_VERSION}")
@@ -50,7 +50,7 @@ def download(
         raise NoDownload(f"{archive} holds no pulumi")
 
 
-def _archive_name() -> str:
+def archive_name() -> str:
     system, machine = platform.system().lower(), _MACHINES.get(platform.machine().lower())
     if system not in ("linux", "darwin") or machine is None:
         raise NoDownload(f"no release for {system} on {platform.machine()}")

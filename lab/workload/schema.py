@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from lab.workload import pgbench
+from lab.workload.address import resolve
 from lab.workload.login import APP_DATABASE, BENCH_DATABASE, Login
 from lab.workload.scram import keys
 
@@ -44,7 +45,7 @@ def seed(
 ) -> None:
     """Make roles, databases and rows on an empty server, where `master` is the master user.
 
-    Raises `psycopg.errors.DuplicateObject` or `DuplicateDatabase` when they are there already.
+    Raises `psycopg.errors.DuplicateObject` when the roles are there already.
     """
     logins = logins or Logins()
     with _connect(host, port, "postgres", master) as conn:
@@ -56,7 +57,9 @@ def seed(
             conn.execute((_SQL / f"{name}.sql").read_bytes())
     with _connect(host, port, APP_DATABASE, master) as conn:
         conn.execute("VACUUM ANALYZE")
-    pgbench.initialize(host, port, logins.bench, bench_scale)
+    # pgbench resolves in C, which the lab's DNS can't reach.
+    where = resolve(host, port)
+    pgbench.initialize(where.host, where.port, logins.bench, bench_scale)
 
 
 def _connect(
@@ -90,6 +93,10 @@ def _create_roles(conn: psycopg.Connection[Any], logins: Logins) -> None:
 
 
 def _create_database(conn: psycopg.Connection[Any], name: str, owner: str) -> None:
-    conn.execute(
-        sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner))
-    )
+    # A cluster is made with its first database.
+    if conn.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+        conn.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(owner)
+            )
+        )

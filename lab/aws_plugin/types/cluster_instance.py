@@ -42,7 +42,7 @@ class _Instance:
         rds.create_db_instance(
             DBInstanceIdentifier=identifier,
             Tags=tagging.as_list(news),
-            **{_SENT[name]: news[name] for name in sorted(chosen)},
+            **({"PromotionTier": 0} | {_SENT[name]: news[name] for name in sorted(chosen)}),
         )
         self._wait(aws, rds, identifier)
         return str(identifier)

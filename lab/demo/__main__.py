@@ -1,0 +1,82 @@
+"""`python -m lab.demo`: exits with 0 when the whole life went as it must."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from lab import dns
+from lab.demo.result import Result
+from lab.demo.screen import Screen
+from lab.demo.stacks import Stacks
+from lab.demo.story import Story
+from lab.engine.install import NoEngine
+from lab.place import CHECKOUT
+from lab.workload.login import Login
+from lab.workload.schema import Logins
+from lab.workload.workload import Workload
+from lab.world import CommandFailed, World
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    screen = Screen(record=options.svg is not None)
+    result = Result()
+    began = float(os.environ.get("LAB_SETUP_STARTED", time.time()))
+    try:
+        world = World.up(options.name, screen.say)
+    except (NoEngine, CommandFailed, LookupError, ValueError) as error:
+        screen.wrong(str(error))
+        return 1
+    dns.use(world.place.dns)
+    defaults = Logins()
+    replicator = Login(defaults.replicator.user, world.seed.replication_password)
+    logins = Logins(replicator=replicator)
+    workload = Workload(world.place.folder / "workload", logins)
+    story = Story(Stacks(world, screen), screen, result, workload, logins)
+    result.setup_seconds = round(time.time() - began, 1)
+    try:
+        story.tell()
+    except (CommandFailed, RuntimeError, TimeoutError) as error:
+        screen.wrong(str(error))
+        return 1
+    except KeyboardInterrupt:
+        screen.wrong("interrupted; everything that was started is being ended")
+        return 130
+    finally:
+        with workload:
+            pass
+        world.end()
+    return _close(result, screen, options, world)
+
+
+def _close(result: Result, screen: Screen, options: argparse.Namespace, world: World) -> int:
+    result.write(CHECKOUT / ".lab" / "demo.json")
+    screen.closing(result)
+    faults = result.faults()
+    for fault in faults:
+        screen.wrong(fault)
+    if options.svg is not None:
+        screen.console.save_svg(str(options.svg), title="make demo")
+    if not faults:
+        world.down()
+        shutil.rmtree(world.place.folder, ignore_errors=True)
+    return 1 if faults else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__)
+    parser.add_argument("--name", default="demo", help="the lab's name")
+    parser.add_argument("--svg", type=Path, help="draw the output into this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
