@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from lab import place as places
 from lab import seed as seeds
-from lab.engine import install
+from lab.engine import install, launchers
 from lab.place import CHECKOUT, Place
 from lab.seed import Seed
 
@@ -75,7 +75,7 @@ class World:
         report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
         world = cls(place, control, _environment(place, url))
         try:
-            install.link(engine, place.folder / "bin")
+            launchers.link(engine, place.folder / "bin")
             _install_plugin(place)
             world._make_project()
             world.seed = seeds.make(url)

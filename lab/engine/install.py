@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 import shutil
 import subprocess
-import sys
-import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.engine.version import ENGINE_VERSION, refusal
+from lab.engine.build import NoBuild, build
+from lab.engine.download import OFFICIAL, NoDownload, download
+from lab.engine.version import ENGINE_VERSION, OLDEST_TEXT, refusal
 
 Report = Callable[[str], None]
-
-_ROOT = Path(__file__).resolve().parents[2]
-_MODULE = Path(__file__).with_name("build")
-_CONNECT_SECONDS = 5.0
-_STAMP = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 
 
 class NoEngine(Exception):
@@ -33,15 +25,17 @@ class NoEngine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A folder with `pulumi` and the launchers it needs, to be put first on PATH."""
+    """A folder with `pulumi`; `launchers.link` adds what it needs beside it."""
 
     folder: Path
     version: str
+    """As `pulumi version` says it, such as `v3.259.0`."""
     origin: str
+    """`PATH`, `cache`, `download` or `build`."""
 
 
-def ensure(report: Report) -> Engine:
-    """Return an engine, getting one first if need be.
+def ensure(report: Report, *, source: str = OFFICIAL) -> Engine:
+    """Return an engine, getting one first if need be; `source` is where releases are.
 
     Raises `NoEngine` when the one on PATH is too old, or none can be had.
     """
@@ -49,13 +43,13 @@ def ensure(report: Report) -> Engine:
     if found is not None:
         return _from_path(Path(found))
     folder = cache() / "engine" / ENGINE_VERSION / "bin"
+    origin = "cache"
     if not (folder / "pulumi").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.parent / "lock"):
             if not (folder / "pulumi").exists():
-                _obtain(folder, report)
-    # The launchers name the checkout, so they are written anew for each.
-    return Engine(folder, f"v{ENGINE_VERSION}", "cache")
+                origin = _obtain(folder, report, source)
+    return Engine(folder, f"v{ENGINE_VERSION}", origin)
 
 
 def cache() -> Path:
@@ -64,122 +58,83 @@ def cache() -> Path:
     return Path(base) / "bluegreen-lab"
 
 
-def link(engine: Engine, folder: Path) -> None:
-    """Fill `folder` with the engine and with launchers for whatever does not come with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in engine.folder.iterdir():
-        if file.name.startswith("pulumi"):
-            _same_file(file, folder / file.name)
-    python = f"{_ROOT}/.venv/bin/python" if (_ROOT / ".venv").exists() else sys.executable
-    _launcher(
-        folder / "pulumi-language-python",
-        f'PROGRAM_PYTHONPATH="$PYTHONPATH" PYTHONPATH="{_ROOT}"'
-        f' exec "{python}" -u -m lab.engine.language_host "$@"',
-    )
-    # The engine starts it in the program's folder and names the virtual environment as Pulumi.yaml
-    # does; the SDK in there is the provider host.
-    _launcher(
-        folder / "pulumi-resource-pulumi-python",
-        'exec "${PULUMI_RUNTIME_VIRTUALENV:?the project names no virtualenv}/bin/python"'
-        ' -u -m pulumi.dynamic "$@"',
-    )
-
-
-def _same_file(file: Path, new: Path) -> None:
-    # The engine takes what lies beside its real file, and warns of what it finds on PATH: so no
-    # symbolic links.
-    try:
-        os.link(file.resolve(), new)
-    except OSError:
-        shutil.copy2(file, new)
-
-
-def _launcher(path: Path, command: str) -> None:
-    if path.exists():
-        return  # an official engine brings its own
-    path.write_text(f"#!/bin/sh\n{command}\n")
-    path.chmod(0o755)
-
-
 def _from_path(found: Path) -> Engine:
-    answer = subprocess.run(
-        [str(found), "version"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
-    )
-    version = answer.stdout.strip()
+    version = _version(found)
     reason = refusal(version)
     if reason is not None:
         raise NoEngine(reason)
     return Engine(found.resolve().parent, version, "PATH")
 
 
+def _version(pulumi: Path) -> str:
+    """Return what `pulumi version` says; empty when it can't say it."""
+    try:
+        answer = subprocess.run(
+            [str(pulumi), "version"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | {"PULUMI_SKIP_UPDATE_CHECK": "true"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold `path`'s lock: two labs that start at once build once."""
+    """Hold `path`'s lock: two labs that start at once get one engine between them."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _obtain(folder: Path, report: Report) -> None:
+def _obtain(folder: Path, report: Report, source: str) -> str:
+    """Fill `folder`, all at once or not at all; return how. The caller holds the lock."""
+    # Of an attempt that was killed.
+    for left in folder.parent.glob("new.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new.") as name:
         fresh = Path(name) / "bin"
-        fresh.mkdir()
-        reason = _download(fresh, report)
-        if reason is not None:
-            report(f"engine: no download ({reason})")
-            _build(fresh, report)
+        origin = _download_or_build(fresh, report, source)
+        version = _version(fresh / "pulumi")
+        if version != f"v{ENGINE_VERSION}":
+            raise NoEngine(
+                f"engine: the {origin} says it is {version!r}, expected v{ENGINE_VERSION};"
+                f" {_ADVICE}"
+            )
         fresh.rename(folder)
+    report(f"engine: pulumi {ENGINE_VERSION} is in {folder}")
+    return origin
 
 
-def _download(fresh: Path, report: Report) -> str | None:
-    """Download the official release; return why that was not possible, None when it was."""
-    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
-    system = platform.system().lower()
-    if machine is None or system not in ("linux", "darwin"):
-        return f"none for {system} on {platform.machine()}"
-    url = f"https://get.pulumi.com/releases/sdk/pulumi-v{ENGINE_VERSION}-{system}-{machine}.tar.gz"
-    report(f"engine: downloading pulumi {ENGINE_VERSION}")
-    with tempfile.TemporaryFile() as archive:
-        try:
-            with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as answer:
-                shutil.copyfileobj(answer, archive)
-        except (urllib.error.URLError, OSError) as error:
-            return str(getattr(error, "reason", error))
-        archive.seek(0)
-        with tarfile.open(fileobj=archive, mode="r:gz") as files:
-            for member in files.getmembers():
-                if member.isfile():
-                    member.name = Path(member.name).name
-                    files.extract(member, fresh, filter="data")
-    return None
+_ADVICE = (
+    f"install pulumi {OLDEST_TEXT} or newer (https://www.pulumi.com/docs/install/), or Go 1.25 or"
+    " newer to build it, or allow https to get.pulumi.com"
+)
 
 
-def _build(fresh: Path, report: Report) -> None:
-    """Build the engine from its Go modules, as the wrapper module beside this file pins them."""
-    go = shutil.which("go")
-    if go is None:
+def _download_or_build(fresh: Path, report: Report, source: str) -> str:
+    """Fill `fresh`; return how."""
+    try:
+        fresh.mkdir()
+        download(fresh, report, base=source)
+    except NoDownload as error:
+        no_download = str(error)
+        report(f"engine: no download ({no_download})")
+    else:
+        return "download"
+    # A download that broke off may have left something.
+    shutil.rmtree(fresh)
+    fresh.mkdir()
+    try:
+        build(fresh, report)
+    except NoBuild as error:
         raise NoEngine(
-            "no Pulumi engine: install pulumi 3.238 or newer (https://www.pulumi.com/docs/install/),"
-            " or Go 1.25 or newer to build it, or allow https to get.pulumi.com"
-        )
-    report(f"engine: building pulumi {ENGINE_VERSION} from its Go modules, about 4 minutes, once")
-    command = [go, "build", "-trimpath", "-tags", "osusergo,grpcnotrace"]
-    command += ["-ldflags", f"-s -w -X {_STAMP}=v{ENGINE_VERSION}", "-o", f"{fresh}/"]
-    command += ["github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"]
-    # go.sum pins every module's hash, so no checksum database needs to be asked.
-    environment = os.environ | {"GOFLAGS": "-mod=readonly", "GONOSUMDB": "*", "CGO_ENABLED": "0"}
-    environment |= {"GOWORK": "off"}
-    with tempfile.TemporaryDirectory() as work:
-        for file in ("go.mod", "go.sum"):
-            shutil.copy(_MODULE / file, work)
-        done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        raise NoEngine(f"engine: go build exited with {done.returncode}: {last[0]}")
+            f"no Pulumi engine: none on PATH; no download ({no_download}); no build ({error});"
+            f" {_ADVICE}"
+        ) from None
+    return "build"

@@ -1,6 +1,7 @@
-"""Runs one Pulumi program: sets the SDK up, runs `__main__.py`, and says errors in one line.
+"""Runs one Pulumi program: sets the SDK up, runs `__main__.py`, and tells errors to the engine.
 
-Started by the language host with the project's interpreter; imports nothing of the lab.
+Started by the language host with the project's interpreter; imports nothing of the lab. Exits with
+32 when the user has been told what is wrong.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import json
 import logging
 import os
 import runpy
+import signal
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-import pulumi
-import pulumi.runtime
+try:
+    import pulumi
+    import pulumi.runtime
+except ImportError as missing:
+    sys.exit(f"{sys.executable}: {missing}; install the project's dependencies: make install")
 
 _ALREADY_SHOWN = 32
 
@@ -45,8 +50,8 @@ def main(wishes: dict[str, object]) -> int:
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return _ALREADY_SHOWN
-    except Exception:  # noqa: BLE001  # the edge: an unknown failure is shown whole
-        pulumi.log.error(f"Program failed with an unhandled exception:\n{traceback.format_exc()}")
+    except Exception as error:  # noqa: BLE001  # the edge: an unknown failure is shown whole
+        pulumi.log.error(f"Program failed with an unhandled exception:\n{_from_program(error)}")
         return _ALREADY_SHOWN
     finally:
         executor.shutdown(wait=True)
@@ -54,7 +59,23 @@ def main(wishes: dict[str, object]) -> int:
     return 0
 
 
+def _from_program(error: Exception) -> str:
+    """Return the traceback without this file's, runpy's and the SDK's frames above the program."""
+    frame = error.__traceback__
+    while frame is not None and not _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    shown = frame or error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, shown))
+
+
+def _is_ours(file: str) -> bool:
+    """Return whether `file` is the program's own: the virtual environment may lie within it."""
+    return file.startswith(os.getcwd() + os.sep) and not file.startswith(sys.prefix + os.sep)
+
+
 if __name__ == "__main__":
+    # The engine interrupts its whole group when it ends; that is nothing to be said.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # As `python __main__.py` has it; this file's own folder has no business there.
     sys.path[0] = os.getcwd()
     sys.exit(main(json.loads(sys.argv[1])))

@@ -9,6 +9,7 @@ ENGINE_VERSION = importlib.metadata.version("pulumi")
 
 # Since 3.238 a failing `after_*` hook fails the update, which the program counts on.
 OLDEST = (3, 238, 0)
+OLDEST_TEXT = ".".join(map(str, OLDEST))
 
 
 def parse(text: str) -> tuple[int, int, int]:
@@ -27,7 +28,13 @@ def refusal(found: str) -> str | None:
     try:
         version = parse(found)
     except ValueError:
-        return f"pulumi on PATH: its version is {found!r}, expected 3.238.0 or newer"
+        return (
+            f"pulumi on PATH: its version is {found!r}, expected {OLDEST_TEXT} or newer;"
+            " mend it or take it off PATH"
+        )
     if version < OLDEST:
-        return f"pulumi on PATH: version {found}, expected 3.238.0 or newer; upgrade it"
+        return (
+            f"pulumi on PATH: version {found}, expected {OLDEST_TEXT} or newer;"
+            " upgrade it or take it off PATH"
+        )
     return None
