@@ -98,3 +98,19 @@ def test_a_cluster_identifier_that_is_taken(lab: Lab) -> None:
     taken = lab.world.outputs(SOURCE)["cluster_identifier"]
     said = lab.refused(lab.new_stack(f"bluegreen:environment.cluster_identifier={taken}"))
     assert taken in said
+
+
+def test_a_source_without_logical_replication(lab: Lab) -> None:
+    source = lab.new_stack(
+        'bluegreen:environment.parameters["rds.logical_replication"]=0',
+        "bluegreen:environment.deletion_protection=false",
+        "bluegreen:environment.final_snapshot=false",
+        "bluegreen:environment.retire=true",
+    )
+    lab.world.pulumi("config", "rm", "bluegreen:source", "-s", source)
+    lab.up(source)
+    try:
+        said = lab.refused(lab.new_stack(f"bluegreen:source={source}"))
+    finally:
+        lab.world.pulumi("destroy", "-s", source, "--yes", "--skip-preview", "--color=never")
+    assert "rds.logical_replication" in said
