@@ -270,7 +270,7 @@ def test_aws_says_no_in_one_line(plugin: Driver) -> None:
     plugin.create(case.kind, inputs)
     with pytest.raises(grpc.RpcError) as raised:
         plugin.create(case.kind, inputs)
-    text = raised.value.details()
+    text = raised.value.details() or ""
     assert "DBClusterAlreadyExistsFault" in text
     assert "\n" not in text
 

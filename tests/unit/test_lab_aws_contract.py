@@ -18,7 +18,7 @@ ENGINE = "aurora-postgresql"
 
 
 def _name() -> str:
-    return f"c{next(_NUMBERS)}"
+    return f"k{next(_NUMBERS)}"
 
 
 def _until(met: Callable[[], bool]) -> None:
@@ -139,6 +139,13 @@ def test_a_major_upgrade_needs_its_flag_a_target_and_a_fitting_group(aws_api: Aw
     found = _describe(rds, name)
     assert found["EngineVersion"] == "18.4"
     assert found["DBClusterParameterGroup"] == "default.aurora-postgresql18"
+
+
+def test_a_refused_change_keeps_the_cluster(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    with pytest.raises(ClientError):
+        rds.modify_db_cluster(DBClusterIdentifier=name, MasterUserPassword="short")
+    assert _describe(rds, name)["Status"] == "available"
 
 
 def test_a_change_that_is_not_immediate_is_pending(aws_api: AwsApi) -> None:
