@@ -28,7 +28,7 @@ demo: check-python ## the life of a deployment in the lab, under load, in a few 
 	LAB_SETUP_STARTED=$$started $(BIN)/python -m lab.demo --name demo
 
 demo-svg: install ## the demo, its output drawn into docs/demo.svg
-	@$(BIN)/python -m lab.demo --name demo --svg docs/demo.svg
+	@$(BIN)/python -m lab.demo --name svg --svg docs/demo.svg
 
 lab: install ## start a lab that stays; prints the line that enters it
 	@$(BIN)/python -m lab up --name $(LAB)

@@ -1,0 +1,44 @@
+"""The demo proves what it says, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_the_demo_loses_nothing_and_leaves_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.demo", "--name", "demotest"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "warning" not in (done.stdout + done.stderr).lower()
+    assert max(len(line) for line in done.stdout.splitlines()) <= 100
+    result = json.loads((ROOT / ".lab" / "demo.json").read_text())
+    assert result["acknowledged"] > 10_000
+    assert [result[k] for k in ("lost", "duplicated", "both_writable", "sequences_wrong")] == [
+        0
+    ] * 4
+    assert len(result["cutover_outage_ms"]) >= 2
+    assert len(result["rollback_outage_ms"]) >= 1
+    assert max(result["cutover_outage_ms"] + result["rollback_outage_ms"]) < 500
+    assert result["seconds"] <= 360
+    left = [p for p in psutil.process_iter(["cmdline"]) if "demotest" in str(p.info["cmdline"])]
+    assert left == []
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ".lab" not in status.stdout
