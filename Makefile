@@ -46,10 +46,10 @@ types: install ## check types, strictly
 	@$(BIN)/mypy
 
 test: lint types ## lint, types and every test that is not slow
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: install ## the slow tests
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 clean: ## remove the virtual environment and every lab's files
 	@rm -rf .venv .lab

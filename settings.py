@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic import model_validator as check
 from pydantic_core import ErrorDetails
 
@@ -20,6 +27,16 @@ Version = Annotated[str, StringConstraints(pattern=r"^\d{2}\.\d+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d*:secret:.+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$")]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _parameter(value: Any) -> Any:
+    """Take what YAML reads as a number or a flag for the text that a parameter group wants."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, int | float) else value
+
+
+Parameter = Annotated[str, BeforeValidator(_parameter)]
 
 
 class SettingsError(Exception):
@@ -64,7 +81,7 @@ class Environment(_Model):
     """Security groups of the cluster."""
     secondary_regions: list[SecondaryRegion] = []
     """Secondary Regions of the global database; none makes a regional cluster."""
-    parameters: dict[str, str] = {}
+    parameters: dict[str, Parameter] = {}
     """Further values of the cluster parameter group."""
     backup_retention_days: int = Field(default=7, ge=1, le=35)
     """Days that automated backups are kept."""

@@ -90,19 +90,22 @@ class World:
 
     def down(self) -> None:
         """End the lab and delete its files."""
-        if self._control is not None and self._control.stdin is not None:
-            self._control.stdin.close()
-            try:
-                self._control.wait(60)
-            except subprocess.TimeoutExpired:
-                self._control.kill()
+        self.end()
         places.clear(self.place)
 
     def end(self) -> None:
         """End the processes, and keep the files for a look."""
-        if self._control is not None and self._control.stdin is not None:
-            self._control.stdin.close()
-            self._control.wait(60)
+        control = self._control
+        if control is None or control.stdin is None:
+            return
+        control.stdin.close()
+        try:
+            control.wait(60)
+        except subprocess.TimeoutExpired:
+            control.kill()
+            control.wait()
+        if control.stdout is not None:
+            control.stdout.close()
 
     def pulumi(self, *arguments: str, line: Line | None = None, check: bool = True) -> str:
         """Run `pulumi` in the lab's project; each line goes to `line` as it comes.
@@ -138,6 +141,7 @@ class World:
             raise
         finally:
             code = process.wait()
+            process.stdout.close()
         return code, "".join(lines)
 
     def outputs(self, stack: str) -> dict[str, Any]:
@@ -145,6 +149,18 @@ class World:
         text = self.pulumi("stack", "output", "--json", "-s", stack)
         found: dict[str, Any] = json.loads(text)
         return found
+
+    def resolve(self, name: str) -> str:
+        """Return the address that `name` has in this lab."""
+        code = "import socket, sys; print(socket.getaddrinfo(sys.argv[1], 0)[0][4][0])"
+        done = subprocess.run(
+            [sys.executable, "-c", code, name],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
 
     def _make_project(self) -> None:
         project = self.place.project

@@ -237,7 +237,10 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
                 version = None
         before, had = found.engine_version, found.parameter_group
         group = wanted.pop("db_instance_parameter_group_name", None)
-        answer = super().modify_db_cluster(wanted)
+        try:
+            answer = super().modify_db_cluster(wanted)
+        finally:  # moto takes it out first, and a refusal would lose it
+            self.clusters.setdefault(found.db_cluster_identifier, found)
         upgrades = version is not None and major(version) != major(before)
         if version is not None:
             found.pending_modified_values = None

@@ -207,12 +207,20 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
         """Take values back to the engine's own."""
         name = self.params["DBClusterParameterGroupName"]
         self.backend.describe_db_cluster_parameters(name)  # raises where there is none
-        group = self.backend.db_cluster_parameter_groups[name]
+        self._reset(self.backend.db_cluster_parameter_groups[name])
+        return ActionResult({"DBClusterParameterGroupName": name})
+
+    def reset_db_parameter_group(self) -> ActionResult:
+        """Take values back to the engine's own."""
+        group = self.backend.describe_db_parameter_groups(self.params)[0]
+        self._reset(group)
+        return ActionResult({"DBParameterGroupName": group.name})
+
+    def _reset(self, group: Any) -> None:
         listed = [item["ParameterName"] for item in self.params.get("Parameters", [])]
         everything = self.params.get("ResetAllParameters")
         for parameter in list(group.parameters) if everything else listed:
             group.parameters.pop(parameter, None)
-        return ActionResult({"DBClusterParameterGroupName": group.name})
 
 
 def install() -> None:

@@ -41,6 +41,7 @@ def main() -> int:
     logins = Logins(replicator=replicator)
     workload = Workload(world.place.folder / "workload", logins)
     story = Story(Stacks(world, screen), screen, result, workload, logins)
+    result.engine_version = world.pulumi("version").strip()
     result.setup_seconds = round(time.time() - began, 1)
     try:
         story.tell()

@@ -12,6 +12,8 @@ class Result:
     """Figures of one run; outages in milliseconds, times in seconds."""
 
     engine_version: str = ""
+    """The Pulumi engine's."""
+    postgresql_version: str = ""
     setup_seconds: float = 0.0
     seconds: float = 0.0
     acknowledged: int = 0

@@ -21,8 +21,8 @@ _DONE = re.compile(
     r"(?P<verb>created|updated|deleted|replaced)\s*(?:\((?P<seconds>[\d.]+)s\))?"
 )
 _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
-# What the program itself reports stands behind these words in the engine's output.
-_SAID = re.compile(r"^\s*(?:info|warning|error):\s*(?P<text>.+)$")
+# What the program's hooks report comes as the stack's own progress.
+_SAID = re.compile(r"pulumi:pulumi:Stack \S+ running (?P<text>closed to writers.+)$")
 
 
 class Screen:
@@ -84,9 +84,9 @@ class Screen:
             left = f"{sign} {kind} {done['name']}"
             self.console.print(f"  [{_COLOURS[sign]}]{escape(left):<84}[/][dim]{seconds:>9}[/]")
             return
-        said = _SAID.match(text)
+        said = _SAID.search(text)
         if said:
-            self.console.print(f"  {escape(said['text'])}", overflow="fold")
+            self.console.print(f"  [bold]{escape(said['text'])}[/]", overflow="fold")
 
     def closing(self, result: Result) -> None:
         """Show the closing table: what, how much, and whether it is as it must be."""
@@ -128,7 +128,7 @@ class Screen:
                 str(result.secrets_in_state),
                 not result.secrets_in_state,
             ),
-            ("PostgreSQL now", result.engine_version, True),
+            ("PostgreSQL now", result.postgresql_version, True),
             ("from the first pulumi up to here", f"{result.seconds:.0f} s", result.seconds <= 360),
         ]
         title = "What clients were told, and what the servers hold"

@@ -62,7 +62,7 @@ class Story:
         self.stacks.set(TARGET, "source", SOURCE)
         self.stacks.up(TARGET)
         target = self.stacks.outputs(TARGET)
-        self.result.engine_version = str(target["engine_version"])
+        self.result.postgresql_version = str(target["engine_version"])
         self.workload.probe(target["endpoint"], int(target["port"]))
         self.screen.fact(f"Green runs {target['engine_version']} and follows Blue")
         self._routine()
@@ -83,12 +83,10 @@ class Story:
         self._prove_both_sides()
 
     def _switch(self, kind: str) -> None:
-        """Flip the writer and show what the clients saw of it."""
-        self.workload.reset_gap()
+        """Flip the writer; what the clients saw of it is told from their records, at the end."""
         self.stacks.up(TARGET)
         self._steady()
-        gap = self.workload.live().longest_gap_ms
-        self.screen.fact(f"{kind}: no commit for {gap:.0f} ms, seen by all 8 clients together")
+        self.screen.fact(f"{kind}: writers are on {self.workload.live().servers[0]}")
 
     def _prove_both_sides(self) -> None:
         """Stop writing for a moment and compare both sides while they still replicate."""

@@ -95,7 +95,7 @@ def test_the_protection_comes_first(pair: Pair) -> None:
 def test_a_switch_in_progress_stops_it(pair: Pair) -> None:
     register.ensure_database(pair.target)
     with pair.target_lab.connect("bluegreen") as conn:
-        conn.execute("INSERT INTO register VALUES ('a', 'decided')")
+        register.begin(conn, "a", "orders-1", seconds=60)
     with pytest.raises(ProviderError, match="a switch is in progress"):
         retire(pair.target, deployment="green")
 

@@ -12,8 +12,6 @@ from bluegreen.errors import CloneAgain, Refused
 from bluegreen.names import Direction
 from tests.fixtures.replicated import Pair
 
-pytestmark = pytest.mark.parametrize("pair_majors", [(16, 18), (18, 16)])
-
 NAME = "bg_green_forward"
 SLOT = "bg_green_forward_app"
 

@@ -125,7 +125,7 @@ def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
     monkeypatch.setattr(fence, "put_up", die)
     monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
     disarm, armed = ServerFuse.disarm, list[ServerFuse]()
-    monkeypatch.setattr(ServerFuse, "disarm", armed.append)
+    monkeypatch.setattr(ServerFuse, "disarm", lambda fuse: armed.append(fuse))
     monkeypatch.setattr("bluegreen.switchover._FUSE_MARGIN_SECONDS", 1.0)
     with pytest.raises(Gone):
         switch(switchable.cutover(drain_seconds=1.0), _quiet)

@@ -71,11 +71,14 @@ class _Group:
     def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
         rds, calls = aws.client("rds", known.get("region")), self._calls
         try:
-            found = getattr(rds, calls.describe)(**{calls.key: identity})[calls.listed][0]
+            groups = getattr(rds, calls.describe)(**{calls.key: identity})[calls.listed]
         except ClientError as error:
             if "NotFound" in error.response["Error"]["Code"]:
                 return None
             raise
+        if not groups:
+            return None
+        found = groups[0]
         arn = found[calls.arn]
         listed = getattr(rds, calls.values)(**{calls.key: identity}, Source="user")["Parameters"]
         tags = rds.list_tags_for_resource(ResourceName=arn)["TagList"]

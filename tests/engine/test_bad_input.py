@@ -1,0 +1,116 @@
+"""Bad input through the real `pulumi up`: one line each, and nothing is touched."""
+
+from __future__ import annotations
+
+import json
+
+import boto3
+import pytest
+
+from lab import seed as seeds
+from tests.fixtures.lab import SOURCE, Lab
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        pytest.param(
+            "bluegreen:environment.instancez=3",
+            "bluegreen:environment.instancez: is no setting; known here: allow_reboot,",
+            id="wrong-key",
+        ),
+        pytest.param(
+            "bluegreen:environment.instances=many",
+            "bluegreen:environment.instances: got 'many', but input should be a valid integer",
+            id="wrong-type",
+        ),
+        pytest.param(
+            "bluegreen:switch.fence=wooden",
+            "bluegreen:switch.fence: got 'wooden', but input should be 'read-only' or 'no-login'",
+            id="wrong-value",
+        ),
+        pytest.param(
+            "bluegreen:rollback=false",
+            "rollback: false before the cutover; set rollback to true",
+            id="wrong-combination",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(lab: Lab, setting: str, said: str) -> None:
+    assert said in lab.refused(lab.new_stack(setting))
+
+
+def test_an_unknown_source_stack(lab: Lab) -> None:
+    stack = lab.new_stack("bluegreen:source=nowhere")
+    assert 'unknown stack "organization/bluegreen/nowhere"' in lab.refused(stack)
+
+
+def test_a_source_stack_that_was_destroyed_or_never_brought_up(lab: Lab) -> None:
+    empty = lab.new_stack()
+    stack = lab.new_stack(f"bluegreen:source={empty}")
+    said = lab.refused(stack)
+    assert f"bluegreen:source: stack '{empty}' has no environment" in said
+    assert f"run pulumi up -s {empty}" in said
+
+
+def test_cutover_at_the_first_up(lab: Lab) -> None:
+    said = lab.refused(lab.new_stack("bluegreen:cutover=true"))
+    assert "cutover: true at the first up; set cutover to false" in said
+
+
+def test_a_database_that_does_not_exist(lab: Lab) -> None:
+    said = lab.refused(lab.new_stack("bluegreen:environment.databases[0]=nothere"))
+    assert "nothere" in said
+
+
+def test_a_wrong_password(lab: Lab) -> None:
+    vault = boto3.client(
+        "secretsmanager",
+        region_name=seeds.REGION,
+        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id="lab",
+        aws_secret_access_key="lab",
+    )
+    right = vault.get_secret_value(SecretId=lab.world.seed.admin_secret_arn)["SecretString"]
+    wrong = json.dumps({"username": seeds.MASTER, "password": "hunter2"})
+    vault.put_secret_value(SecretId=lab.world.seed.admin_secret_arn, SecretString=wrong)
+    try:
+        said = lab.refused(lab.new_stack())
+    finally:
+        vault.put_secret_value(SecretId=lab.world.seed.admin_secret_arn, SecretString=right)
+    assert "wrong user or password; mend the secret" in said
+    assert "hunter2" not in said
+
+
+def test_a_table_without_replica_identity(lab: Lab) -> None:
+    with lab.connect() as conn:
+        conn.execute("CREATE TABLE keyless (n int)")
+    try:
+        said = lab.refused(lab.new_stack())
+    finally:
+        with lab.connect() as conn:
+            conn.execute("DROP TABLE keyless")
+    assert "keyless" in said
+    assert "replica identity" in said.lower()
+
+
+def test_a_cluster_identifier_that_is_taken(lab: Lab) -> None:
+    taken = lab.world.outputs(SOURCE)["cluster_identifier"]
+    said = lab.refused(lab.new_stack(f"bluegreen:environment.cluster_identifier={taken}"))
+    assert taken in said
+
+
+def test_a_source_without_logical_replication(lab: Lab) -> None:
+    source = lab.new_stack(
+        'bluegreen:environment.parameters["rds.logical_replication"]=0',
+        "bluegreen:environment.deletion_protection=false",
+        "bluegreen:environment.final_snapshot=false",
+        "bluegreen:environment.retire=true",
+    )
+    lab.world.pulumi("config", "rm", "bluegreen:source", "-s", source)
+    lab.up(source)
+    try:
+        said = lab.refused(lab.new_stack(f"bluegreen:source={source}"))
+    finally:
+        lab.world.pulumi("destroy", "-s", source, "--yes", "--skip-preview", "--color=never")
+    assert "rds.logical_replication" in said

@@ -1,0 +1,294 @@
+"""Every behaviour in which the lab's AWS differs from plain moto, one test each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.fixtures.aws_api import OTHER_REGION, AwsApi
+
+_NUMBERS = itertools.count()
+ENGINE = "aurora-postgresql"
+
+
+def _name() -> str:
+    return f"k{next(_NUMBERS)}"
+
+
+def _until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _describe(rds: Any, name: str) -> Any:
+    return rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
+
+
+def _cluster(api: AwsApi, **more: Any) -> str:
+    """Make a cluster with one instance and wait for it."""
+    rds, name = api.client("rds"), _name()
+    rds.create_db_cluster(
+        DBClusterIdentifier=name,
+        Engine=ENGINE,
+        EngineVersion="16.14",
+        MasterUsername="m",
+        MasterUserPassword="password",
+        **more,
+    )
+    rds.create_db_instance(
+        DBInstanceIdentifier=f"{name}-1",
+        DBClusterIdentifier=name,
+        Engine=ENGINE,
+        DBInstanceClass="db.r6g.large",
+    )
+    _until(lambda: _describe(rds, name)["Status"] == "available")
+    return name
+
+
+def _refused(call: Callable[..., Any], **arguments: Any) -> str:
+    with pytest.raises(ClientError) as raised:
+        call(**arguments)
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404)
+    return str(raised.value.response["Error"]["Code"])
+
+
+def _group(api: AwsApi, family: str = "aurora-postgresql16") -> str:
+    name = _name()
+    api.client("rds").create_db_cluster_parameter_group(
+        DBClusterParameterGroupName=name, DBParameterGroupFamily=family, Description="d"
+    )
+    return name
+
+
+def test_an_unknown_action_is_the_callers_error(aws_api: AwsApi) -> None:
+    rds = aws_api.client("rds")
+    assert _refused(rds.describe_source_regions) == "InvalidAction"
+
+
+def test_an_identifier_that_is_taken_is_refused_and_the_cluster_kept(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    before = _describe(rds, name)["DbClusterResourceId"]
+    arguments = {"Engine": ENGINE, "MasterUsername": "m", "MasterUserPassword": "password"}
+    code = _refused(rds.create_db_cluster, DBClusterIdentifier=name, **arguments)
+    assert code == "DBClusterAlreadyExistsFault"
+    assert _describe(rds, name)["DbClusterResourceId"] == before
+
+
+def test_a_clone_shares_the_group_and_nothing_that_is_the_sources_own(aws_api: AwsApi) -> None:
+    rds, source = aws_api.client("rds"), _cluster(aws_api, DeletionProtection=True)
+    arn = _describe(rds, source)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=_name(), SourceDBClusterIdentifier=arn)
+    clone = _name()
+    rds.restore_db_cluster_to_point_in_time(
+        DBClusterIdentifier=clone,
+        SourceDBClusterIdentifier=source,
+        RestoreType="copy-on-write",
+        UseLatestRestorableTime=True,
+    )
+    made, its = _describe(rds, clone), _describe(rds, source)
+    assert made["CloneGroupId"] == its["CloneGroupId"]
+    assert not made.get("GlobalClusterIdentifier")
+    assert made["DeletionProtection"] is False
+    assert made["EngineVersion"] == "16.14"
+    assert made["DbClusterResourceId"] != its["DbClusterResourceId"]
+
+
+def test_a_cluster_can_be_made_again_within_the_minute(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _name()
+    arguments = {"Engine": ENGINE, "MasterUsername": "m", "MasterUserPassword": "password"}
+    for _ in range(2):
+        rds.create_db_cluster(DBClusterIdentifier=name, **arguments)
+        rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+
+
+def test_a_final_snapshot_is_asked_about(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    code = _refused(rds.delete_db_cluster, DBClusterIdentifier=name)
+    assert code == "InvalidParameterCombination"
+
+
+def test_unknown_groups_are_refused(aws_api: AwsApi) -> None:
+    rds = aws_api.client("rds")
+    code = _refused(
+        rds.modify_db_cluster,
+        DBClusterIdentifier=_cluster(aws_api),
+        DBClusterParameterGroupName="nothere",
+    )
+    assert code == "DBClusterParameterGroupNotFound"
+
+
+def test_a_major_upgrade_needs_its_flag_a_target_and_a_fitting_group(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    wish = {"DBClusterIdentifier": name, "EngineVersion": "18.4", "ApplyImmediately": True}
+    assert _refused(rds.modify_db_cluster, **wish) == "InvalidParameterCombination"
+    wish["AllowMajorVersionUpgrade"] = True
+    wrong = wish | {"DBClusterParameterGroupName": _group(aws_api)}
+    assert _refused(rds.modify_db_cluster, **wrong) == "InvalidParameterCombination"
+    down = wish | {"EngineVersion": "14.18"}
+    assert _refused(rds.modify_db_cluster, **down) == "InvalidParameterCombination"
+    rds.modify_db_cluster(**wish)
+    _until(lambda: _describe(rds, name)["Status"] == "available")
+    found = _describe(rds, name)
+    assert found["EngineVersion"] == "18.4"
+    assert found["DBClusterParameterGroup"] == "default.aurora-postgresql18"
+
+
+def test_a_refused_change_keeps_the_cluster(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    with pytest.raises(ClientError):
+        rds.modify_db_cluster(DBClusterIdentifier=name, MasterUserPassword="short")
+    assert _describe(rds, name)["Status"] == "available"
+
+
+def test_a_change_that_is_not_immediate_is_pending(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    rds.modify_db_cluster(
+        DBClusterIdentifier=name, EngineVersion="18.4", AllowMajorVersionUpgrade=True
+    )
+    found = _describe(rds, name)
+    assert found["EngineVersion"] == "16.14"
+    assert found["PendingModifiedValues"]["EngineVersion"] == "18.4"
+
+
+def test_static_parameters_wait_for_a_reboot(aws_api: AwsApi) -> None:
+    rds, group = aws_api.client("rds"), _group(aws_api)
+    name = _cluster(aws_api, DBClusterParameterGroupName=group)
+    value = {"ParameterName": "rds.logical_replication", "ParameterValue": "1"}
+    rds.modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group,
+        Parameters=[value | {"ApplyMethod": "pending-reboot"}],
+    )
+
+    def status() -> str:
+        return str(_describe(rds, name)["DBClusterMembers"][0]["DBClusterParameterGroupStatus"])
+
+    assert status() == "pending-reboot"
+    rds.reboot_db_instance(DBInstanceIdentifier=f"{name}-1")
+    _until(lambda: status() == "in-sync")
+
+
+def test_a_group_in_use_stays(aws_api: AwsApi) -> None:
+    rds, group = aws_api.client("rds"), _group(aws_api)
+    _cluster(aws_api, DBClusterParameterGroupName=group)
+    code = _refused(rds.delete_db_cluster_parameter_group, DBClusterParameterGroupName=group)
+    assert code == "InvalidDBParameterGroupState"
+
+
+def test_parameters_say_who_set_them_and_can_be_reset(aws_api: AwsApi) -> None:
+    rds, group = aws_api.client("rds"), _group(aws_api)
+    value = {"ParameterName": "max_wal_senders", "ParameterValue": "20"}
+    rds.modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group, Parameters=[value | {"ApplyMethod": "pending-reboot"}]
+    )
+
+    def listed(source: str) -> list[Any]:
+        answer = rds.describe_db_cluster_parameters(
+            DBClusterParameterGroupName=group, Source=source
+        )
+        return list(answer["Parameters"])
+
+    assert [(p["Source"], p["ApplyType"]) for p in listed("user")] == [("user", "static")]
+    assert listed("system") == []
+    rds.reset_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group, Parameters=[{"ParameterName": "max_wal_senders"}]
+    )
+    assert listed("user") == []
+
+
+def test_global_clusters_in_any_region_with_a_writer_and_readers(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    there.create_db_cluster(
+        DBClusterIdentifier=second, Engine=ENGINE, GlobalClusterIdentifier=group
+    )
+    _until(lambda: _describe(there, second)["Status"] == "available")
+    found = rds.describe_global_clusters(GlobalClusterIdentifier=group)["GlobalClusters"][0]
+    assert [m["IsWriter"] for m in found["GlobalClusterMembers"]] == [True, False]
+    by_member = rds.describe_global_clusters(Filters=[{"Name": "db-cluster-id", "Values": [arn]}])[
+        "GlobalClusters"
+    ]
+    assert [g["GlobalClusterIdentifier"] for g in by_member] == [group]
+    assert _describe(there, second)["EngineVersion"] == "16.14"
+
+    leave = {"GlobalClusterIdentifier": group}
+    code = _refused(rds.remove_from_global_cluster, DbClusterIdentifier=arn, **leave)
+    assert code == "InvalidGlobalClusterStateFault"
+    code = _refused(there.delete_db_cluster, DBClusterIdentifier=second, SkipFinalSnapshot=True)
+    assert code == "InvalidDBClusterStateFault"
+    assert _refused(rds.delete_global_cluster, **leave) == "InvalidGlobalClusterStateFault"
+    member = _describe(there, second)["DBClusterArn"]
+    for one in (member, arn):
+        rds.remove_from_global_cluster(DbClusterIdentifier=one, **leave)
+    rds.delete_global_cluster(**leave)
+    with pytest.raises(ClientError, match="GlobalClusterNotFoundFault"):
+        rds.describe_global_clusters(GlobalClusterIdentifier=group)
+
+
+def test_versions_name_their_targets(aws_api: AwsApi) -> None:
+    rds = aws_api.client("rds")
+    found = rds.describe_db_engine_versions(Engine=ENGINE, EngineVersion="16.14")
+    (version,) = found["DBEngineVersions"]
+    assert version["DBParameterGroupFamily"] == "aurora-postgresql16"
+    targets = {
+        t["EngineVersion"]: t["IsMajorVersionUpgrade"] for t in version["ValidUpgradeTarget"]
+    }
+    assert targets == {"17.6": True, "18.4": True}
+
+
+def _zone(api: AwsApi) -> tuple[Any, str, str]:
+    route53, domain = api.client("route53"), f"{_name()}.internal"
+    zone = route53.create_hosted_zone(Name=domain, CallerReference=domain)["HostedZone"]["Id"]
+    return route53, zone, domain
+
+
+def _change(action: str, name: str, value: str, ttl: int = 5) -> dict[str, Any]:
+    record = {"Name": name, "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": value}]}
+    return {"Action": action, "ResourceRecordSet": record}
+
+
+def test_a_batch_of_records_is_all_or_nothing(aws_api: AwsApi) -> None:
+    route53, zone, domain = _zone(aws_api)
+
+    def send(*changes: dict[str, Any]) -> Any:
+        return route53.change_resource_record_sets(
+            HostedZoneId=zone, ChangeBatch={"Changes": list(changes)}
+        )
+
+    writer, reader = f"writer.{domain}", f"reader.{domain}"
+    change = send(_change("CREATE", writer, "a.example"))["ChangeInfo"]["Id"]
+    assert route53.get_change(Id=change)["ChangeInfo"]["Status"] == "INSYNC"
+    for wrong in (
+        _change("CREATE", writer, "b.example"),
+        _change("DELETE", writer, "b.example"),
+        _change("UPSERT", "writer.elsewhere", "b.example"),
+    ):
+        with pytest.raises(ClientError, match="InvalidChangeBatch"):
+            send(_change("UPSERT", reader, "r.example"), wrong)
+    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert [r["Name"] for r in records if r["Type"] == "CNAME"] == [f"{writer}."]
+    with pytest.raises(ClientError, match="NoSuchChange"):
+        route53.get_change(Id="C0000000000")
+
+
+def test_the_log_has_every_call_and_no_password(aws_api: AwsApi) -> None:
+    name = _cluster(aws_api)
+    lines = [json.loads(line) for line in aws_api.log.read_text().splitlines()]
+    made = [
+        line
+        for line in lines
+        if line["operation"] == "CreateDBCluster"
+        and line["parameters"].get("DBClusterIdentifier") == name
+    ]
+    assert len(made) == 1
+    assert made[0]["parameters"]["MasterUserPassword"] == "***"
+    assert (made[0]["service"], made[0]["region"]) == ("rds", "eu-west-1")

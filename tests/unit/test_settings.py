@@ -1,0 +1,95 @@
+"""Settings: what is right is read whole, what is wrong is named in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from settings import Settings, SettingsError, load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _stack_file(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text())["config"]
+    return config
+
+
+def _texts(config: dict[str, Any]) -> dict[str, str]:
+    """Return a stack's configuration as Pulumi hands it to the program."""
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+
+
+@pytest.mark.parametrize("stack", ["blue", "green"])
+def test_the_stack_files_are_ready_to_edit(stack: str) -> None:
+    settings = load(_texts(_stack_file(stack)))
+    assert settings.environment.databases == ["app", "bench"]
+    assert settings.cluster_identifier(stack) == f"bluegreen-{stack}"
+
+
+def test_defaults_protect() -> None:
+    settings = load(_texts(_stack_file("blue")))
+    assert settings.environment.deletion_protection
+    assert settings.environment.final_snapshot
+    assert settings.environment.allow_reboot == "never"
+    assert not settings.environment.retire
+    assert settings.switch.old_side == "closed"
+    assert (settings.cutover, settings.rollback, settings.source) == (False, True, None)
+
+
+def test_parameters_may_be_written_as_yaml_reads_them() -> None:
+    config = _stack_file("blue")
+    config["bluegreen:environment"]["parameters"] = {"a": 5, "b": True, "c": "x", "d": 0.5}
+    found = load(_texts(config)).environment.parameters
+    assert found == {"a": "5", "b": "on", "c": "x", "d": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (["bluegreen:environment", "instances"], 0, "environment.instances: got 0, but input"),
+        (["bluegreen:environment", "engine_version"], "16", "environment.engine_version: got '16'"),
+        (["bluegreen:environment", "databases"], [], "environment.databases: got list, but"),
+        (["bluegreen:environment", "databases"], ["a", "a"], "a database is named twice"),
+        (["bluegreen:credentials", "tls"], "maybe", "credentials.tls: got 'maybe', but"),
+        (["bluegreen:credentials", "admin_secret_arn"], "pw", "credentials.admin_secret_arn: got"),
+        (["bluegreen:dns", "ttl"], -1, "dns.ttl: got -1, but"),
+        (["bluegreen:dns", "tll"], 5, "dns.tll: is no setting; known here: reader, ttl, writer"),
+        (["bluegreen:enviroment"], {}, "enviroment: is no setting; known here: credentials,"),
+        (["bluegreen:cutover"], "perhaps", "cutover: got 'perhaps', but"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(path: list[str], value: Any, said: str) -> None:
+    config = _stack_file("blue")
+    at: Any = config
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    with pytest.raises(SettingsError) as raised:
+        load(_texts(config))
+    line = str(raised.value)
+    assert line.startswith("bluegreen:")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_a_missing_setting_is_named() -> None:
+    config = _stack_file("blue")
+    del config["bluegreen:credentials"]["admin_secret_arn"]
+    with pytest.raises(SettingsError, match=r"^bluegreen:credentials.admin_secret_arn: is missing"):
+        load(_texts(config))
+
+
+def test_every_setting_is_described() -> None:
+    """Each field is followed by its description in settings.py."""
+    lines = (ROOT / "settings.py").read_text().splitlines()
+    for model in [Settings, *(f.annotation for f in Settings.model_fields.values())]:
+        for name in getattr(model, "model_fields", {}):
+            heads = [i for i, line in enumerate(lines) if line.startswith(f"    {name}: ")]
+            assert heads, name
+            described = [i for i in heads if any('"""' in x for x in lines[i + 1 : i + 3])]
+            assert described or model is Settings, name
