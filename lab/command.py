@@ -11,6 +11,7 @@ import psutil
 
 # The engine's first interrupt ends its operations in order, the second at once.
 _ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGINT, 10.0), (signal.SIGKILL, 10.0))
+_FAMILY_SECONDS = 5.0
 
 
 def run(
@@ -62,6 +63,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             continue
         break
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=_FAMILY_SECONDS)
     for member in alive:
         member.kill()
