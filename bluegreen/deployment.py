@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from bluegreen import cluster, register, source_check
+from bluegreen import cluster, publication, register, source_check
 from bluegreen.cluster import AVAILABLE, Cluster
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
+from bluegreen.publication import Publication
 from bluegreen.running_direction import require_healthy
 from bluegreen.server import Credentials, Server
 from bluegreen.switch_in_progress import attempt, has_register
@@ -25,7 +27,17 @@ log = logging.getLogger(__name__)
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
 
+_LOCK_SECONDS = 60.0  # for locks that looking at tables and publications takes
+
 _RECOVER = "run pulumi up with the flags as they were, or bluegreen recover"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What one database will publish, and the replica identities declared for it."""
+
+    publication: Publication
+    identities: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class Deployment:
     """Of the target."""
     source: Server | None
     """None in a plain stack, and where the source's stack no longer has outputs."""
+    publishes: Mapping[str, Published] = field(default_factory=dict)
+    """By database; looked at before the first `up` makes anything."""
 
 
 def prepare(want: Deployment) -> State:
@@ -57,8 +71,22 @@ def prepare(want: Deployment) -> State:
         return state
     name = deployment_name(want.wishes.stack)
     source_check.require_replicable(source, found, want.wishes.databases, name)
+    _require_publishable(source, want)
     register.ensure_database(source)
     return state
+
+
+def _require_publishable(source: Server, want: Deployment) -> None:
+    """Raise `Refused` where publishing would break production's own writes.
+
+    The publications would refuse the same, but by then other resources have been made.
+    """
+    deadline = time.monotonic() + _LOCK_SECONDS
+    for database, published in sorted(want.publishes.items()):
+        with source.connect(database) as conn:
+            publication.require_publishable(
+                conn, published.publication, published.identities, deadline=deadline
+            )
 
 
 def change(had: State, want: Deployment) -> State:

@@ -300,6 +300,20 @@ def ensure(
     return planned
 
 
+def require_publishable(
+    conn: psycopg.Connection[Any],
+    want: Publication,
+    identities: Mapping[str, str],
+    *,
+    deadline: float,
+) -> None:
+    """Raise what `ensure` would refuse, and change nothing."""
+    _require_features(conn, want)
+    declared = replica_identity.resolve(conn, identities)
+    _, _, problems = _patiently(conn, want.name, deadline, lambda: _rehearse(conn, want, declared))
+    replica_identity.refuse(want.name, problems)
+
+
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
     """Drop the publication with heartbeat, canary and declared identities; none there is fine.
 

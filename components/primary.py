@@ -49,7 +49,7 @@ class Primary(pulumi.ComponentResource):
         self.subnets = aws.rds.SubnetGroup(
             "subnets", name=f"{name}-subnets", subnet_ids=environment.subnet_ids, opts=child
         )
-        username, password = _master_login(stack)
+        username, password = _master_login(stack, source)
         self.cluster = aws.rds.Cluster(
             "cluster",
             cluster_identifier=name,
@@ -114,11 +114,17 @@ def _restore(source: Source | None) -> aws.rds.ClusterRestoreToPointInTimeArgs |
     )
 
 
-def _master_login(stack: Stack) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+def _master_login(
+    stack: Stack, source: Source | None
+) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
     """Return the master user's name and password from the admin secret; encrypted in the state."""
-    version = aws.secretsmanager.get_secret_version_output(
-        secret_id=stack.settings.credentials.admin_secret_arn
-    )
+    arn = pulumi.Output.from_input(stack.settings.credentials.admin_secret_arn)
+    if source is not None:
+        # Not before the source is known to be there: the engine cuts off a call that is under way
+        # when it refuses a stack reference, and the user would read about that instead.
+        wanted = arn
+        arn = source.server.apply(lambda _: wanted)
+    version = aws.secretsmanager.get_secret_version_output(secret_id=arn)
     login = pulumi.Output.json_loads(pulumi.Output.secret(version.secret_string))
     username = pulumi.Output.unsecret(login.apply(lambda found: str(found["username"])))
     return username, login.apply(lambda found: str(found["password"]))

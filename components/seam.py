@@ -47,18 +47,29 @@ class Seam(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+def publishes(
+    stack: Stack, database: str, direction: Direction = Direction.FORWARD
+) -> dict[str, Any]:
+    """Return what one database publishes."""
+    return {
+        "name": names.publication(stack.deployment, direction),
+        "scope": _scope(stack, database),
+        "replica_identity": stack.settings.replication.replica_identity.get(database, {}),
+    }
+
+
 def declare_publication(
     stack: Stack, server: Any, database: str, direction: Direction, parent: pulumi.Resource
 ) -> Publication:
     """Declare one database's publication of a direction."""
-    replication = stack.settings.replication
+    wanted = publishes(stack, database, direction)
     return Publication(
         f"{database}-{direction}-publication",
         server=server,
         database=database,
-        name=names.publication(stack.deployment, direction),
-        scope=_scope(stack, database),
-        replica_identity=replication.replica_identity.get(database, {}),
+        name=wanted["name"],
+        scope=wanted["scope"],
+        replica_identity=wanted["replica_identity"],
         opts=pulumi.ResourceOptions(parent=parent),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pulumi
 
 from components.primary import Primary
+from components.seam import publishes
 from components.source import Source
 from components.stack import Stack
 from dynamic_providers.deployment import Deployment
@@ -28,6 +29,9 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         cutover=settings.cutover,
         rollback=settings.rollback,
         rehearsal=settings.rehearsal,
+        publishes={name: publishes(stack, name) for name in stack.databases}
+        if stack.replicates
+        else None,
     )
 
 

@@ -21,6 +21,8 @@ from pulumi.dynamic import (
 
 from bluegreen import deployment
 from bluegreen.deployment import Deployment as Wanted
+from bluegreen.deployment import Published
+from bluegreen.publication import from_scope
 from bluegreen.server import Credentials, Server
 from bluegreen.transition import State, Wishes, refusals
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
@@ -76,6 +78,12 @@ def _wanted(props: Props) -> Wanted:
         wishes=_wishes(props),
         credentials=Credentials(**credentials),
         source=Server.from_props(source) if source else None,
+        publishes={
+            database: Published(
+                from_scope(one["name"], one["scope"]), one.get("replica_identity") or {}
+            )
+            for database, one in (props.get("publishes") or {}).items()
+        },
     )
 
 
@@ -139,6 +147,7 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
         cutover: pulumi.Input[bool] = False,
         rollback: pulumi.Input[bool] = True,
         rehearsal: pulumi.Input[bool] = False,
+        publishes: pulumi.Input[dict[str, Any]] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -152,6 +161,7 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
             "cutover": cutover,
             "rollback": rollback,
             "rehearsal": rehearsal,
+            "publishes": publishes,
             "state": None,
         }
         super().__init__(DeploymentProvider(), name, props, opts)
