@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
-import shutil
-import signal
 import socket
 import zlib
 from collections.abc import Iterator
@@ -15,23 +14,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 CHECKOUT = Path(__file__).resolve().parents[1]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
-PORT = 5432  # of every server; each lab has addresses of its own
-DNS_PORT = 5353
+PORT = 5432
+"""The servers' port, unless somebody has it on every address."""
+
+_PORTS = (PORT, 15432, 25432)
+_DNS_PORTS = (5353, 5300, 15353)
 _FIRST_BLOCK, _BLOCKS = 80, 100
 _DNS_NUMBER = 2
+_SERVER_NUMBERS = (11, 12, 21, 22)  # two primaries, and a secondary of each
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One lab's folder and addresses. `block` is the first three numbers of the addresses."""
+    """One lab's folder and addresses."""
 
     name: str
     block: str
+    """The first three numbers of the addresses, such as `127.80.0`."""
+    port: int = PORT
+    """The port of every server: each has an address of its own."""
+    dns_port: int = _DNS_PORTS[0]
 
     @property
     def folder(self) -> Path:
@@ -44,9 +49,24 @@ class Place:
         return self.folder / "project"
 
     @property
+    def programs(self) -> Path:
+        """Return the folder for PATH, with the engine."""
+        return self.folder / "bin"
+
+    @property
+    def home(self) -> Path:
+        """Return the engine's own folder, with its plugins."""
+        return self.folder / "pulumi"
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of the file backend."""
+        return self.folder / "state"
+
+    @property
     def dns(self) -> str:
         """Return where the lab's DNS answers, as IP:PORT."""
-        return f"{self.block}.{_DNS_NUMBER}:{DNS_PORT}"
+        return f"{self.block}.{_DNS_NUMBER}:{self.dns_port}"
 
     @property
     def servers(self) -> Path:
@@ -55,64 +75,50 @@ class Place:
         A checkout below root's home can't be entered by the unprivileged user that runs them.
         """
         if os.getuid() == 0:
-            return Path("/var/tmp") / f"bluegreen-lab-{os.getuid()}" / self.block
+            checkout = zlib.crc32(str(CHECKOUT).encode())
+            return Path("/var/tmp/bluegreen-lab-0") / f"{self.name}-{checkout:08x}"
         return self.folder / "servers"
 
     @property
     def note(self) -> Path:
-        """Return the file that says which processes are this lab's."""
+        """Return the file that says which process and which addresses are this lab's."""
         return self.folder / "lab.json"
 
 
-def choose(name: str) -> Place:
-    """Return the place for a lab called `name`; raises `ValueError` for an impossible name."""
+def check_name(name: str) -> None:
+    """Raise `ValueError` for an impossible name; it becomes a folder's."""
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"lab {name!r}: expected lower-case letters, digits and hyphens, 31 at most"
+            f"lab {name!r}: expected lower-case letters, digits and hyphens, a letter first,"
+            " 31 at most"
         )
+
+
+def choose(name: str) -> Place:
+    """Return a place with free addresses for a lab called `name`. The caller holds `locked()`.
+
+    Raises `ValueError` for an impossible name, `LookupError` when no address can be had.
+    """
+    check_name(name)
     first = zlib.crc32(f"{CHECKOUT}:{name}".encode()) % _BLOCKS
     for step in range(_BLOCKS):
-        number = (first + step) % _BLOCKS
-        block = f"127.{_FIRST_BLOCK + number}.0"
-        if _free(f"{block}.{_DNS_NUMBER}", DNS_PORT):
-            return Place(name, block)
-    raise ValueError(f"lab {name!r}: no block of loopback addresses is free; end another lab")
+        block = f"127.{_FIRST_BLOCK + (first + step) % _BLOCKS}.0"
+        servers = [f"{block}.{number}" for number in _SERVER_NUMBERS]
+        port = _free_port(_PORTS, socket.SOCK_STREAM, servers)
+        dns_port = _free_port(_DNS_PORTS, socket.SOCK_DGRAM, [f"{block}.{_DNS_NUMBER}"])
+        if port is not None and dns_port is not None:
+            return Place(name, block, port, dns_port)
+    raise LookupError(f"lab {name}: no block of loopback addresses is free; end another lab")
 
 
 def existing(name: str) -> Place | None:
-    """Return the place of the lab `name` when its folder says so."""
+    """Return the place of the lab `name` when its folder says so, running or not."""
+    check_name(name)
     try:
         noted = json.loads((CHECKOUT / ".lab" / name / "lab.json").read_text())
-    except (OSError, ValueError):
+        return Place(name, noted["block"], noted["port"], noted["dns_port"])
+    except (OSError, ValueError, KeyError):
         return None
-    return Place(name, noted["block"])
-
-
-def running(place: Place) -> bool:
-    """Return whether the lab's control process runs."""
-    return _control(place) is not None
-
-
-def write_note(place: Place, control: int) -> None:
-    """Remember the control process, with its start time: process ids come round again."""
-    started = psutil.Process(control).create_time()
-    note = {"block": place.block, "control": control, "started": started}
-    place.note.write_text(json.dumps(note))
-
-
-def clear(place: Place) -> None:
-    """End whatever is left of a lab, and delete its files."""
-    control = _control(place)
-    if control is not None:
-        control.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs([control], timeout=30)
-        for process in alive:
-            process.kill()
-    for process in _servers(place):
-        process.send_signal(signal.SIGQUIT)  # a postmaster's immediate shutdown
-    psutil.wait_procs(_servers(place), timeout=30)
-    shutil.rmtree(place.servers, ignore_errors=True)
-    shutil.rmtree(place.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -125,33 +131,29 @@ def locked() -> Iterator[None]:
         yield
 
 
-def _control(place: Place) -> psutil.Process | None:
-    try:
-        noted = json.loads(place.note.read_text())
-        process = psutil.Process(noted["control"])
-        same = abs(process.create_time() - noted["started"]) < 1
-    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
-        return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+def _free_port(ports: tuple[int, ...], kind: socket.SocketKind, addresses: list[str]) -> int | None:
+    """Return the first port that is free on all `addresses`.
+
+    Somebody on every address, as PostgreSQL or mDNS often is, has it on each of these too.
+    """
+    for port in ports:
+        if all(_free(address, port, kind) for address in addresses):
+            return port
+    return None
 
 
-def _servers(place: Place) -> list[psutil.Process]:
-    """Return the postmasters whose data lies in this lab's folder."""
-    found = []
-    for file in place.servers.glob("*/postmaster.pid"):
-        try:
-            process = psutil.Process(int(file.read_text().split()[0]))
-            if str(file.parent) in process.cmdline():
-                found.append(process)
-        except (OSError, ValueError, IndexError, psutil.Error):
-            continue
-    return found
-
-
-def _free(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def _free(address: str, port: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        if kind == socket.SOCK_STREAM:
+            # As the servers do: what an earlier lab's connections leave behind is no obstacle.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((address, port))
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise LookupError(
+                    f"the lab needs loopback addresses such as {address}, which this system does"
+                    " not have; Linux has all of 127.0.0.0/8"
+                ) from None
             return False
     return True

@@ -2,110 +2,77 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
+from lab import command, control, environment, leftovers, project
 from lab import place as places
 from lab import seed as seeds
+from lab.control import Control, ControlFailed
 from lab.engine import install, launchers
 from lab.place import CHECKOUT, Place
-from lab.seed import Seed
 
 Report = Callable[[str], None]
 Line = Callable[[str], None]
 
-PROGRAM = (
-    "Pulumi.yaml",
-    "Pulumi.blue.yaml",
-    "Pulumi.green.yaml",
-    "__main__.py",
-    "settings.py",
-    "components",
-    "dynamic_providers",
-    "hooks",
-    "bluegreen",
-)
-PLUGIN_VERSION = "7.51.1"
-
 
 class CommandFailed(Exception):
-    """A command of the lab failed; the message holds the end of what it said."""
+    """A command of the lab failed; the message holds what it said."""
 
 
 class World:
     """One running lab. `environment` is what every process in it gets."""
 
-    def __init__(
-        self, place: Place, control: subprocess.Popen[str] | None, environment: dict[str, str]
-    ) -> None:
+    seed: seeds.Seed
+
+    def __init__(self, place: Place, running: Control) -> None:
         self.place = place
-        self.environment = environment
-        self._control = control
+        self.environment = environment.of_process(place, running.url)
+        self._control = running
 
     @classmethod
     def up(cls, name: str, report: Report, *, stays: bool = False) -> Self:
-        """Start a lab; a stale one of that name is cleaned away first.
+        """Start a lab; what is left of one of that name that did not end well is cleaned away.
 
-        `stays`: it outlives this process. Raises `CommandFailed` when one of that name runs, and
-        `install.NoEngine`.
+        `stays`: it outlives this process. Raises `CommandFailed` when one of that name runs or
+        its AWS does not start, `install.NoEngine`, `ValueError` for an impossible name,
+        and `LookupError` when the machine lacks something.
         """
+        places.check_name(name)
         engine = install.ensure(report)
         with places.locked():
-            old = places.existing(name)
-            if old is not None:
-                if places.running(old):
-                    raise CommandFailed(
-                        f"lab {name}: runs already in {old.folder}; end it by"
-                        f" `python -m lab down --name {name}`, or use another name"
-                    )
-                report(f"lab {name}: cleaning up after one that did not end well")
-                places.clear(old)
-            place = places.choose(name)
-            shutil.rmtree(place.folder, ignore_errors=True)
-            place.folder.mkdir(parents=True)
-            control, url = _start_control(place, stays=stays)
-            places.write_note(place, control.pid)
-        report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
-        world = cls(place, control, _environment(place, url))
+            place = _cleaned(name, report)
+            world = cls(place, _started(place, stays=stays))
         try:
-            launchers.link(engine, place.folder / "bin")
+            url = world.environment["AWS_ENDPOINT_URL"]
+            report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
+            for folder in (place.home, place.state):
+                folder.mkdir()
+            launchers.link(engine, place.programs)
+            project.copy(place.project)
             _install_plugin(place)
-            world._make_project()
             world.seed = seeds.make(url)
-            world._configure()
-            (place.folder / "env").write_text(_exports(world.environment))
+            project.make_stacks(world.pulumi, world.seed)
+            (place.folder / "env").write_text(environment.shell(place, url))
         except BaseException:
             world.down()
             raise
         return world
 
-    seed: Seed
-
     def down(self) -> None:
         """End the lab and delete its files."""
         self.end()
-        places.clear(self.place)
+        leftovers.clear(self.place)
 
     def end(self) -> None:
         """End the processes, and keep the files for a look."""
-        control = self._control
-        if control is None or control.stdin is None:
-            return
-        control.stdin.close()
-        try:
-            control.wait(60)
-        except subprocess.TimeoutExpired:
-            control.kill()
-            control.wait()
-        if control.stdout is not None:
-            control.stdout.close()
+        self._control.end()
+        leftovers.end(self.place)
 
     def pulumi(self, *arguments: str, line: Line | None = None, check: bool = True) -> str:
         """Run `pulumi` in the lab's project; each line goes to `line` as it comes.
@@ -119,30 +86,12 @@ class World:
 
     def try_pulumi(self, *arguments: str, line: Line | None = None) -> tuple[int, str]:
         """Run `pulumi`; return its exit code and what it wrote."""
-        command = [str(self.place.folder / "bin" / "pulumi"), *arguments]
-        process = subprocess.Popen(
-            command,
+        return command.run(
+            [str(self.place.programs / "pulumi"), *arguments],
             cwd=self.place.project,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            environment=self.environment,
+            line=line,
         )
-        assert process.stdout is not None
-        lines = []
-        try:
-            for text in process.stdout:
-                lines.append(text)
-                if line is not None:
-                    line(text.rstrip("\n"))
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            code = process.wait()
-            process.stdout.close()
-        return code, "".join(lines)
 
     def outputs(self, stack: str) -> dict[str, Any]:
         """Return a stack's outputs."""
@@ -162,130 +111,47 @@ class World:
         )
         return done.stdout.strip()
 
-    def _make_project(self) -> None:
-        project = self.place.project
-        project.mkdir()
-        for name in PROGRAM:
-            source = CHECKOUT / name
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, project / name, ignore=ignored)
-            else:
-                shutil.copy(source, project / name)
-        (project / ".venv").symlink_to(CHECKOUT / ".venv")
 
-    def _configure(self) -> None:
-        for stack in ("blue", "green"):
-            self.pulumi("stack", "init", stack)
-            values = [f"{key}={value}" for key, value in _values(self.seed).items()]
-            flags = [part for value in values for part in ("--path", "--plaintext", value)]
-            self.pulumi("config", "set-all", "-s", stack, *_deduplicated(flags))
-
-
-def _deduplicated(flags: Sequence[str]) -> list[str]:
-    """Return the flags with `--path` once: it is a switch of the whole command."""
-    return ["--path", *[flag for flag in flags if flag != "--path"]]
-
-
-def _values(seed: Seed) -> Mapping[str, str]:
-    """Return what the lab sets in both stacks' configuration, by path."""
-    here, there = seeds.REGION, seeds.SECONDARY
-    return {
-        "aws:region": here,
-        "bluegreen:environment.subnet_ids[0]": seed.subnets[here][0],
-        "bluegreen:environment.subnet_ids[1]": seed.subnets[here][1],
-        "bluegreen:environment.security_group_ids[0]": seed.security_groups[here],
-        "bluegreen:environment.secondary_regions[0].region": there,
-        "bluegreen:environment.secondary_regions[0].subnet_ids[0]": seed.subnets[there][0],
-        "bluegreen:environment.secondary_regions[0].subnet_ids[1]": seed.subnets[there][1],
-        "bluegreen:environment.secondary_regions[0].security_group_ids[0]": seed.security_groups[
-            there
-        ],
-        "bluegreen:credentials.admin_secret_arn": seed.admin_secret_arn,
-        "bluegreen:credentials.replication_secret_arn": seed.replication_secret_arn,
-        "bluegreen:credentials.tls": "disable",
-        "bluegreen:dns.zone_id": seed.zone_id,
-        "bluegreen:dns.writer": seeds.WRITER,
-        "bluegreen:dns.reader": seeds.READER,
-    }
-
-
-def _start_control(place: Place, *, stays: bool) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "lab.aws", "--root", str(place.servers)]
-    command += ["--block", place.block, "--port", str(places.PORT), "--dns", place.dns]
-    command += ["--log", str(place.folder / "api.jsonl")]
-    if stays:
-        command.append("--stays")
-    with open(place.folder / "control.log", "wb") as log:
-        control = subprocess.Popen(
-            command,
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL if stays else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            # Ctrl-C is for the one who started it; it ends this by closing its standard input.
-            start_new_session=True,
+def _cleaned(name: str, report: Report) -> Place:
+    """Return an empty place for `name`. The caller holds the lock."""
+    old = places.existing(name)
+    if old is not None and leftovers.running(old):
+        raise CommandFailed(
+            f"lab {name}: runs already in {old.folder}; end it by"
+            f" `python -m lab down --name {name}`, or use another name"
         )
-    assert control.stdout is not None
-    first = control.stdout.readline()
-    if not first:
-        said = (place.folder / "control.log").read_text().strip().splitlines()
-        raise CommandFailed(f"lab {place.name}: its AWS did not start: {said[-1:]}")
-    return control, json.loads(first)["url"]
+    # Whatever is left there, with a note or without one, is nobody's any more.
+    rest = old or Place(name, "")
+    if rest.folder.exists() or rest.servers.exists():
+        report(f"lab {name}: cleaning up after one that did not end well")
+        leftovers.clear(rest)
+    place = places.choose(name)
+    place.folder.mkdir(parents=True)
+    return place
 
 
-def _environment(place: Place, url: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not _confusing(name)}
-    home, state = place.folder / "pulumi", place.folder / "state"
-    for folder in (home, state):
-        folder.mkdir()
-    return kept | {
-        "PATH": f"{place.folder / 'bin'}:{CHECKOUT / '.venv/bin'}:{os.environ.get('PATH', '')}",
-        "PULUMI_HOME": str(home),
-        "PULUMI_BACKEND_URL": f"file://{state}",
-        "PULUMI_CONFIG_PASSPHRASE": "lab",
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "lab",
-        "AWS_SECRET_ACCESS_KEY": "lab",
-        "AWS_REGION": seeds.REGION,
-        "AWS_DEFAULT_REGION": seeds.REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "PYTHONPATH": str(CHECKOUT / "lab/dns/site"),
-        "LAB_DNS": place.dns,
-        "NO_COLOR": "1",
-    }
-
-
-def _confusing(name: str) -> bool:
-    """Return whether a variable would lead a process of the lab out of it."""
-    return name.startswith(("PULUMI_", "AWS_", "PG")) or name in ("PYTHONPATH", "VIRTUAL_ENV")
-
-
-def _exports(environment: Mapping[str, str]) -> str:
-    ours = {name: value for name, value in environment.items() if os.environ.get(name) != value}
-    ours.pop("PATH", None)
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(ours.items())]
-    first = environment["PATH"].split(":")[:2]
-    lines.append(f'export PATH={shlex.quote(":".join(first))}:"$PATH"')
-    return "\n".join(lines) + "\n"
+def _started(place: Place, *, stays: bool) -> Control:
+    """Return the running control process, noted for whoever comes later."""
+    try:
+        started = control.start(place, stays=stays)
+    except ControlFailed as error:
+        leftovers.clear(place)
+        raise CommandFailed(str(error)) from None
+    except BaseException:
+        leftovers.clear(place)
+        raise
+    leftovers.write_note(place, started.process.pid)
+    return started
 
 
 def _install_plugin(place: Place) -> None:
     """Put the stand-in where the engine looks for installed plugins: it is found without a word."""
-    plugins = place.folder / "pulumi" / "plugins"
-    folder = plugins / f"resource-aws-v{PLUGIN_VERSION}"
+    version = importlib.metadata.version("pulumi_aws")
+    folder = place.home / "plugins" / f"resource-aws-v{version}"
     folder.mkdir(parents=True)
     script = folder / "pulumi-resource-aws"
-    python = shlex.quote(sys.executable)
+    # By the lab's own path to Python, which marks it as the lab's among all processes.
+    python = shlex.quote(str(place.project / ".venv" / "bin" / "python"))
     checkout = shlex.quote(str(CHECKOUT))
     script.write_text(f'#!/bin/sh\nPYTHONPATH={checkout} exec {python} -u -m lab.aws_plugin "$@"\n')
     script.chmod(0o755)
-
-
-def existing(name: str) -> Path | None:
-    """Return the folder of a lab that runs; None without one."""
-    place = places.existing(name)
-    return place.folder if place is not None and places.running(place) else None

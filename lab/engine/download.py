@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,8 @@ def _fetch(url: str, file: IO[bytes], seconds: float) -> str:
 
 
 def _reason(url: str, error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it is the answer, too
     return f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
 
 

@@ -12,8 +12,8 @@ case $venv in
     /*) ;;
     *)
         root=$PWD
-        while [ ! -e "$root/Pulumi.yaml" ] && [ "$root" != / ]; do root=$(dirname "$root"); done
-        venv=${root%/}/$venv
+        while [ -n "$root" ] && [ ! -e "$root/Pulumi.yaml" ]; do root=${root%/*}; done
+        venv=${root:-$PWD}/$venv
         ;;
 esac
 if [ ! -x "$venv/bin/python" ]; then

@@ -26,7 +26,8 @@ from lab.engine.version import ENGINE_VERSION, parse, refusal
 
 pytestmark = pytest.mark.usefixtures("path")
 
-CHMOD = shutil.which("chmod")
+# PATH is another one in these tests.
+CHMOD, GIT = shutil.which("chmod"), shutil.which("git") or ""
 NOBODY = "http://127.0.0.1:1"  # a port that nothing listens on
 
 Files = dict[str, bytes]
@@ -266,7 +267,7 @@ def test_the_module_is_part_of_the_checkout() -> None:
     """Git would leave it out without a word if a pattern of .gitignore matched its folder."""
     for name in ("go.mod", "go.sum"):
         ignored = subprocess.run(
-            ["git", "check-ignore", "--no-index", "-q", name], cwd=build.MODULE, check=False
+            [GIT, "check-ignore", "--no-index", "-q", name], cwd=build.MODULE, check=False
         )
         assert ignored.returncode == 1, name
 

@@ -1,0 +1,85 @@
+"""The lab's control process: AWS, the servers behind it, and DNS, in `python -m lab.aws`."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from lab.place import CHECKOUT, Place
+
+_START_SECONDS = 60.0
+_END_SECONDS = 60.0
+
+
+class ControlFailed(Exception):
+    """The control process did not start; the message holds its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control process that this process started. It ends when its standard input closes.
+
+    So it does however this process ends, except where it was started to stay.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def end(self) -> None:
+        """End it with its servers; one that does not end by itself is killed."""
+        if self.process.stdin is None:  # it stays: told by a signal only
+            self.process.terminate()
+        else:
+            self.process.stdin.close()
+        try:
+            self.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def start(place: Place, *, stays: bool) -> Control:
+    """Start the control process and wait until it serves; `stays`: it outlives this process.
+
+    Raises `ControlFailed`.
+    """
+    command = [sys.executable, "-m", "lab.aws", "--root", str(place.servers)]
+    command += ["--block", place.block, "--port", str(place.port), "--dns", place.dns]
+    command += ["--log", str(place.folder / "api.jsonl")]
+    if stays:
+        command.append("--stays")
+    said = place.folder / "control.log"
+    with open(said, "wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL if stays else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            # Ctrl-C is for the one who started it, and he ends this in his own order.
+            start_new_session=True,
+        )
+    control = Control(process, "")
+    try:
+        first = _first_line(process)
+    except BaseException:
+        control.end()
+        raise
+    if first:
+        return Control(process, str(json.loads(first)["url"]))
+    control.end()
+    words = said.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    raise ControlFailed(f"lab {place.name}: its AWS did not start: {words[0]}")
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """Return the line that says where it serves; empty when it ended, or took too long."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
+    return process.stdout.readline() if ready else ""
