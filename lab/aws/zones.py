@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 import moto.route53.models as m
@@ -13,6 +14,7 @@ from moto.route53.exceptions import Route53ClientError
 from lab.aws.errors import Answering400, invalid_batch
 
 _CHANGES: set[str] = set()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class ExactZones(m.Route53Backend):  # type: ignore[misc]
@@ -22,6 +24,10 @@ class ExactZones(m.Route53Backend):  # type: ignore[misc]
 
     def change_resource_record_sets(self, zoneid: str, change_list: list[dict[str, Any]]) -> None:
         """Apply a batch, or refuse it and change nothing."""
+        with _ONE_AT_A_TIME:  # requests come on threads, and a batch replaces the whole list
+            self._change(zoneid, change_list)
+
+    def _change(self, zoneid: str, change_list: list[dict[str, Any]]) -> None:
         zone = self.get_hosted_zone(zoneid)
         records = list(zone.rrsets)
         for change in copy.deepcopy(change_list):

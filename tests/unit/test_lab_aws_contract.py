@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -292,3 +293,17 @@ def test_the_log_has_every_call_and_no_password(aws_api: AwsApi) -> None:
     assert len(made) == 1
     assert made[0]["parameters"]["MasterUserPassword"] == "***"
     assert (made[0]["service"], made[0]["region"]) == ("rds", "eu-west-1")
+
+
+def test_batches_that_come_at_once_all_count(aws_api: AwsApi) -> None:
+    route53, zone, domain = _zone(aws_api)
+    names = [f"n{number}.{domain}" for number in range(40)]
+
+    def create(name: str) -> None:
+        change = _change("CREATE", name, "a.example")
+        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": [change]})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(create, names))
+    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert {r["Name"].rstrip(".") for r in records if r["Type"] == "CNAME"} == set(names)
