@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 PLUGIN = "pgoutput"
 
-# One attempt; cancelled, it leaves no slot behind.
+# One attempt; cancelled, it leaves no slot behind. The first is short, to say soon who is waited for.
+_FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02
 _UNFINISHED_POLL_SECONDS = 0.2
@@ -79,6 +80,11 @@ class Slot:
     retained_bytes: str | None
     """WAL that the server keeps for it; text, as all 64-bit values in the state."""
     confirmed_flush: str | None
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether it is being made just now; physical slots never have a position."""
+        return self.type == "logical" and self.confirmed_flush is None
 
     @property
     def inactive_reason(self) -> str | None:
@@ -175,9 +181,10 @@ def _ensure(
 ) -> Slot:
     deadline = time.monotonic() + wait_seconds
     database = conn.info.dbname
+    attempt_ms = _FIRST_ATTEMPT_MS
     while True:
         have = find(conn, name)
-        if have is not None and have.confirmed_flush is None and time.monotonic() < deadline:
+        if have is not None and have.unfinished and time.monotonic() < deadline:
             # An interrupted attempt of ours goes on in the server until its statement timeout.
             time.sleep(_UNFINISHED_POLL_SECONDS)
             continue
@@ -190,7 +197,7 @@ def _ensure(
         lacking = capacity.lacking_to_publish(capacity.look(conn), slots=1, senders=1)
         if lacking is not None:
             raise Refused(f"slot {name} on {where}: {lacking}, or drop a slot that nobody reads")
-        left_ms = max(1, min(_ATTEMPT_MS, int((deadline - time.monotonic()) * 1000)))
+        left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
         try:
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:
@@ -200,6 +207,7 @@ def _ensure(
                     f"slot {name} on {where}: not made within {wait_seconds:g} s, since it waits "
                     f"for open writing transactions: {who}; end them and try again"
                 ) from None
+            attempt_ms = _ATTEMPT_MS
             log.info("slot %s on %s: waiting for open transactions: %s", name, where, who)
         except errors.DuplicateObject:
             continue  # somebody was quicker: look at theirs

@@ -103,16 +103,26 @@ def _seen(have: slot.Slot | None) -> Props:
 class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     """A logical slot for `publication`, made before the clone; waits for open writers.
 
-    Inputs:
-        server: The publisher: its writer endpoint and the references that open it.
-        database: The database whose changes it decodes; it can't change.
-        name: The slot's name, one in the whole cluster; it can't change.
-        publication: What will be read by it. In place: the server's slot doesn't know it.
-        wait_seconds: How long a new slot waits for open write transactions, in seconds. In place.
+    Refused: another database or name (at preview); a slot of that name that is physical, temporary,
+        of another database or plugin, or read by somebody else; no free slot or WAL sender;
+        `wal_level` below logical; a missing privilege (with its GRANT).
+    Retry: write transactions that stay open for longer than `wait_seconds` (named); a server out of
+        reach, for deletions after a minute; a reader that comes back while the slot is dropped.
+    Clone again: a slot that is missing, lost or invalidated: never made anew.
     """
 
+    server: pulumi.Output[dict[str, Any]]
+    """Writer endpoint of the environment that publishes, and references to its credentials."""
+    database: pulumi.Output[str]
+    """The database that it decodes."""
+    name: pulumi.Output[str]
+    """The slot's name: slots are shared by the whole cluster, so it carries the database."""
+    publication: pulumi.Output[str]
+    """The publication that is read through it; the subscription has the same name."""
+    wait_seconds: pulumi.Output[float]
+    """How long its creation waits for write transactions that are open, in seconds."""
     consistent_point: pulumi.Output[str]
-    """Where it was made: everything committed after it reaches the subscriber."""
+    """The LSN from which on the slot has everything: a clone must end after it."""
     status: pulumi.Output[str]
     """`reserved`, `extended` or `unreserved`; or `lost`, `invalidated`, `missing`: clone again."""
     wal_status: pulumi.Output[str | None]
