@@ -55,9 +55,10 @@ _FROM = """
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_sequence s ON s.seqrelid = c.oid
  WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'"""
+# has_sequence_privilege() fails for what is none, and the planner may ask it of all of pg_class.
 _PERMITTED = """
 (has_schema_privilege(n.oid, 'USAGE')
- AND has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'))"""
+ AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'UPDATE'))"""
 _EXTENSIONS = """
 EXISTS (SELECT FROM pg_depend d
          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
@@ -88,10 +89,22 @@ _CLOSED_SCHEMAS = (
     + " ORDER BY 1 LIMIT 5"
 )
 
-_READ_18 = """\
-SELECT o, d.last_value, d.is_called
-  FROM unnest(%s::bigint[]) o, LATERAL pg_get_sequence_data(o::oid::regclass) d"""
-_READ_OLDER = "SELECT o, pg_sequence_last_value(o::oid::regclass) FROM unnest(%s::bigint[]) o"
+# Leaves out what was dropped since it was listed, which before 18 would be an error. Materialized:
+# with many sequences the planner would rather call the function for every row of pg_class.
+_PRESENT = """
+WITH present AS MATERIALIZED (
+    SELECT c.oid FROM pg_class c WHERE c.oid = ANY (%s::bigint[]::oid[]) AND c.relkind = 'S')"""
+_READ_18 = (
+    _PRESENT
+    + """
+SELECT p.oid::bigint, d.last_value, d.is_called
+  FROM present p, LATERAL pg_get_sequence_data(p.oid::regclass) d"""
+)
+_READ_OLDER = (
+    _PRESENT
+    + """
+SELECT p.oid::bigint, pg_sequence_last_value(p.oid::regclass) FROM present p"""
+)
 _WRITE = """\
 SELECT count(setval(name::regclass, last, called))
   FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)"""
@@ -114,17 +127,19 @@ class Reader:
     def read(self) -> dict[str, Value]:
         """Return every sequence's value, by its quoted name.
 
-        Raises `Refused` naming sequences that may not be read.
+        Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
         """
         values: dict[str, Value] = {}
         for oids in chunks(list(self._names), CHUNK):
             if self._conn.info.server_version >= 180000:
                 for oid, last, called in self._conn.execute(_READ_18, (oids,)):
-                    if last is None:  # 18 hides what may not be read, or is gone
+                    if last is None:  # 18 hides what may not be read
                         raise unreadable(self._conn)
                     values[self._names[oid]] = Value(last, called)
             else:
                 values |= self._read_older(oids)
+        if len(values) < len(self._names):
+            raise unreadable(self._conn)
         return values
 
     def _read_older(self, oids: Sequence[int]) -> dict[str, Value]:
