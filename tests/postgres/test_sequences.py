@@ -99,12 +99,17 @@ class Sides:
         return sequences.copy(self.writer, self.standby)
 
 
-@pytest.fixture(params=[(16, 18), (18, 16)], ids=["16-to-18", "18-to-16"])
+both_ways = pytest.mark.parametrize(
+    "sides", [(16, 18), (18, 16)], ids=["16-to-18", "18-to-16"], indirect=True
+)
+
+
+@pytest.fixture
 def sides(
     request: pytest.FixtureRequest, make_database: Callable[..., Database]
 ) -> Iterator[Sides]:
     """Return two empty databases, the standby's closed to writers."""
-    old, new = map(make_database, request.param)
+    old, new = map(make_database, getattr(request, "param", (16, 18)))
     _close(new)
     with old.connect() as writer, new.connect() as standby:
         yield Sides(writer, standby, old, new)
@@ -130,6 +135,7 @@ def _next(database: Database, name: str) -> int | str:
     return int(row[0])
 
 
+@both_ways
 def test_every_kind_goes_on_where_the_writer_would(sides: Sides) -> None:
     for kind in KINDS.values():
         sides.both(kind.made)
@@ -143,6 +149,7 @@ def test_every_kind_goes_on_where_the_writer_would(sides: Sides) -> None:
     assert expected["smallint at its end"] == "2200H"
 
 
+@both_ways
 def test_the_zoo_goes_on_where_the_writer_would(sides: Sides) -> None:
     make_zoo(sides.writer, major=16)
     make_zoo(sides.standby, rows=False, major=16)
@@ -167,6 +174,7 @@ def test_the_writers_value_counts_also_when_it_was_set_back(sides: Sides) -> Non
     assert _next(sides.standby_database, "s") == 11
 
 
+@both_ways
 def test_what_is_equal_is_not_written(sides: Sides) -> None:
     sides.both("CREATE SEQUENCE s; SELECT nextval('s')")
     sides.copy()
@@ -237,6 +245,7 @@ def _as(database: Database, role: str) -> Connection:
     )
 
 
+@both_ways
 @pytest.mark.parametrize("called", [True, False])
 def test_a_missing_privilege_is_named_with_its_grant(
     sides: Sides, weak: str, *, called: bool
@@ -270,6 +279,7 @@ def test_an_extensions_sequence_that_we_may_not_read_is_left_alone(sides: Sides,
         assert sequences.definitions(conn) == {}
 
 
+@both_ways
 def test_one_that_is_dropped_while_it_is_read_is_tried_again(sides: Sides) -> None:
     sides.both("CREATE SEQUENCE s")
     reader = Reader(sides.writer)
@@ -314,7 +324,7 @@ def test_a_missing_one_and_one_of_another_definition_are_drift(sides: Sides) -> 
 
 # Many ------------------------------------------------------------------------------------------
 
-_MANY = """
+MANY = """
 DO $$ BEGIN
     FOR i IN 1..%s LOOP
         EXECUTE format('CREATE SEQUENCE s%%s', i);
@@ -324,11 +334,17 @@ END $$
 """
 
 
+@both_ways
 @pytest.mark.parametrize(
-    "count", [pytest.param(10_000), pytest.param(50_000, marks=pytest.mark.slow)]
+    "count",
+    [
+        pytest.param(sequences.CHUNK + 1),
+        pytest.param(10_000, marks=pytest.mark.slow),
+        pytest.param(50_000, marks=pytest.mark.slow),
+    ],
 )
 def test_many_are_copied_with_the_default_lock_table(sides: Sides, count: int) -> None:
-    sides.both(_MANY % count)
+    sides.both(MANY % count)
     row = sides.writer.execute("SHOW max_locks_per_transaction").fetchone()
     assert row == ("64",)
     if count > 20_000:  # one statement for all is what would not do
