@@ -28,6 +28,11 @@ def wait_until(met: Callable[[], bool], what: str, timeout: float = 120) -> None
 
 def standby(primary: LabServer, copy: LabServer) -> None:
     """Make `copy` a physical standby of `primary`, streaming."""
+    _base_backup(primary, copy)
+    copy.start()
+
+
+def _base_backup(primary: LabServer, copy: LabServer) -> None:
     copy.prepare_root()
     # Its own major's tool: pg_basebackup of 18 writes settings that a 16 can't parse.
     tool = [copy.binaries.tool("pg_basebackup"), "-d", primary.replication_conninfo()]
@@ -39,7 +44,6 @@ def standby(primary: LabServer, copy: LabServer) -> None:
     signal_file = copy.data / "standby.signal"
     signal_file.touch()
     owner().take(signal_file)
-    copy.start()
 
 
 def promote(copy: LabServer) -> Lsn:
@@ -58,19 +62,17 @@ def promote(copy: LabServer) -> Lsn:
     return Lsn.parse(row[0])
 
 
-def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn:
+def clone(
+    source: LabServer, copy: LabServer, parameters: dict[str, str], *, by_target: bool = False
+) -> Lsn:
     """Make `copy` what Aurora's copy-on-write clone of `source` is, and return its volume's LSN.
 
     Recovery replays what the source wrote while it was copied; the clone then runs with
     `parameters`, knows its LSN by `aurora_volume_logical_start_lsn()`, and has the source's
-    logical slots, as the shared volume has them.
+    logical slots, as the shared volume has them. `by_target` names the LSN beforehand instead of
+    reading it afterwards.
     """
-    standby(source, copy)
-    with source.connect() as conn:
-        row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
-    assert row is not None
-    wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
-    lsn = promote(copy)
+    lsn = _recover_to_target(source, copy) if by_target else _recover(source, copy)
     copy.parameters = dict(parameters)
     copy.configure()
     copy.restart()
@@ -79,6 +81,46 @@ def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn
             _tell_volume_lsn(conn, lsn)
     _inherit_slots(source, copy)
     return lsn
+
+
+def _recover(source: LabServer, copy: LabServer) -> Lsn:
+    """Let `copy` replay for as long as it takes to be current, and return where it stopped."""
+    standby(source, copy)
+    with source.connect() as conn:
+        row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+    assert row is not None
+    wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
+    return promote(copy)
+
+
+def _recover_to_target(source: LabServer, copy: LabServer) -> Lsn:
+    """Let `copy` stop before the first record at an LSN that is named once it is copied.
+
+    Exclusive, since a commit record that begins there is what the publisher sends first.
+    """
+    _base_backup(source, copy)
+    with source.connect() as conn:
+        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        # It stops when it sees a record past the target: an idle source would write none.
+        conn.execute("SELECT pg_logical_emit_message(false, 'lab', 'clone'), pg_switch_wal()")
+    assert row is not None
+    target = {
+        "recovery_target_lsn": row[0],
+        "recovery_target_inclusive": "off",
+        "recovery_target_action": "promote",
+    }
+    copy.configure(**target)
+    copy.start()
+    wait_until(lambda: _is_writer(copy), f"{copy.name} reaching {row[0]}")
+    for name in (*target, "primary_conninfo"):
+        copy.parameters.pop(name, None)
+    return Lsn.parse(row[0])
+
+
+def _is_writer(copy: LabServer) -> bool:
+    with copy.connect() as conn:
+        row = conn.execute("SELECT NOT pg_is_in_recovery()").fetchone()
+    return bool(row and row[0])
 
 
 def _replayed(copy: LabServer) -> Lsn:
