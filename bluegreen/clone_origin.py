@@ -24,6 +24,9 @@ from bluegreen.server import Server
 
 log = logging.getLogger(__name__)
 
+_CRON_DATABASE = "postgres"  # where pg_cron keeps its jobs unless told otherwise
+_NAMED = 5  # of many jobs
+
 _TABLE = sql.Identifier(TOOL_SCHEMA, "clone_origin")
 
 
@@ -65,15 +68,22 @@ def ensure(
     deployment: str,
     slots: Sequence[SourceSlot],
     deadline: float,
+    resource_id: str | None = None,
 ) -> Origin:
     """Return the clone's origin; read, checked, stored and the clone cleaned if it isn't yet.
 
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
+    `resource_id` is AWS's id of the clone that the caller means, if it knows.
     """
     with clone.connect(TOOL_DATABASE) as conn:
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
         itself = cluster.get(clone.region, clone.cluster)
+        if resource_id is not None and itself.resource_id != resource_id:
+            raise Refused(
+                f"clone {clone}: is cluster {itself.resource_id}, expected {resource_id}; it was "
+                "made anew meanwhile: refresh and try again"
+            )
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
             return stored
@@ -87,6 +97,7 @@ def ensure(
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
         _clean(conn, clone, databases, deployment, deadline=deadline)
+        warn_of_jobs(clone, databases)
         done = Origin(itself.resource_id, found, finished=True)
         _store(conn, done)
     return done
@@ -220,15 +231,32 @@ def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:
 
 
 def _refuse_used(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
-    """Refuse a server that took part in a switch of its own: it has records the source lacks."""
+    """Refuse a server that was used since: it has switches or subscriptions that the source lacks.
+
+    Its LSN is past what it had of the source, and cleaning it would end a replication in use.
+    """
     with source.connect(TOOL_DATABASE) as origin_conn:
-        inherited = _switch_records(origin_conn)
-    own = _switch_records(conn) - inherited
-    if own:
+        switches = _switch_records(conn) - _switch_records(origin_conn)
+        subscriptions = _subscriptions(conn) - _subscriptions(origin_conn)
+    if switches:
         raise Refused(
-            f"clone {clone}: has {len(own)} record(s) of switches that {source} lacks, so it was "
-            "used since; expected a fresh clone: clone again"
+            f"clone {clone}: has {len(switches)} record(s) of switches that {source} lacks, so it "
+            "was used since; expected a fresh clone: clone again"
         )
+    if subscriptions:
+        listed = ", ".join(f"{name} in {database}" for database, name in sorted(subscriptions))
+        raise Refused(
+            f"clone {clone}: has subscription {listed} that {source} lacks, so it was used since; "
+            "expected a fresh clone: clone again"
+        )
+
+
+def _subscriptions(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+    found = conn.execute(
+        "SELECT d.datname::text, s.subname::text FROM pg_catalog.pg_subscription s"
+        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid"
+    ).fetchall()
+    return {(database, name) for database, name in found}
 
 
 def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
@@ -267,11 +295,7 @@ def _clean(
 
 
 def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadline: float) -> None:
-    found = conn.execute(
-        "SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s"
-        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid ORDER BY 1, 2"
-    ).fetchall()
-    for database, name in found:
+    for database, name in sorted(_subscriptions(conn)):
         with clone.connect(database) as own:
             # What its table copies left on the publisher is the source's: the names are its too.
             subscription.drop(own, name, deadline=deadline)
@@ -297,3 +321,31 @@ def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:
         with clone.connect(database) as own:
             own.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
         log.info("clone %s: inherited prepared transaction %s rolled back", clone, gid)
+
+
+def warn_of_jobs(clone: Server, databases: Sequence[str]) -> None:
+    """Name the jobs of pg_cron that the clone has inherited: they run there as well.
+
+    The closed databases refuse what they write, but not what they do elsewhere.
+    """
+    found = []
+    for database in dict.fromkeys([_CRON_DATABASE, *databases]):
+        with clone.connect(database) as conn:
+            row = conn.execute("SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL").fetchone()
+            if not (row and row[0]):
+                continue
+            jobs = conn.execute(
+                "SELECT coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', j.jobid::text)"
+                " FROM cron.job j WHERE j.active ORDER BY j.jobid"
+            ).fetchall()
+            found += [f"{name} in {database}" for (name,) in jobs]
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        log.warning(
+            "clone %s: has inherited %d active job(s) of pg_cron, which run here too and fail "
+            "where they write: %s%s; switch off there what must not run twice",
+            clone,
+            len(found),
+            ", ".join(found[:_NAMED]),
+            more,
+        )

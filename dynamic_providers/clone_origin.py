@@ -6,15 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen import clone_origin, cluster, register
 from bluegreen.clone_origin import SourceSlot
+from bluegreen.errors import Retry
+from bluegreen.polling import looks
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 _CLEAN_SECONDS = 120.0
+_DROP_SECONDS = 60.0
 _OUTPUTS = ("lsn", "resource_id")
 
 
@@ -25,7 +30,12 @@ class CloneOriginProvider(Provider):
         return CheckResult(news, fixed(olds, news, ("deployment",)))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
+        found = explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
+        wanted = news.get("clone_id")
+        if wanted and not contains_unknowns(wanted) and wanted != olds.get("resource_id"):
+            # Another cluster under the same name and address: its copy ends elsewhere.
+            return DiffResult(changes=True, replaces=["clone_id"], delete_before_replace=True)
+        return found
 
     def create(self, props: Props) -> CreateResult:
         origin = clone_origin.ensure(
@@ -35,6 +45,7 @@ class CloneOriginProvider(Provider):
             deployment=props["deployment"],
             slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
             deadline=time.monotonic() + _CLEAN_SECONDS,
+            resource_id=props.get("clone_id"),
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
@@ -52,16 +63,53 @@ class CloneOriginProvider(Provider):
 
     def delete(self, _id: str, props: Props) -> None:
         server = Server.from_props(props["server"])
-        itself = cluster.find(server.region, server.cluster)
-        if itself is not None and itself.resource_id == props["resource_id"]:
-            register.drop_database(server)
+        deadline = time.monotonic() + _DROP_SECONDS
+        for _ in looks(deadline, first=0.2, most=2.0):
+            itself = cluster.find(server.region, server.cluster)
+            if itself is None or itself.resource_id != props["resource_id"]:
+                return
+            try:
+                register.drop_database(server)
+            except (Retry, psycopg.OperationalError):
+                # It may be restarting, which must not stop a destroy half way.
+                if time.monotonic() >= deadline:
+                    raise
+                continue
+            return
 
 
 class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
-    """The seam's LSN; closes the clone to writers and removes what it inherited."""
+    """The seam: where a clone's copy of the source ends, and where replication must begin.
 
+    Read once, before anything else, and kept: on the clone and in the state. Then the clone is
+    closed to writers and loses what it inherited: subscriptions, logical slots, prepared
+    transactions, the deployment's publications, records of switches. Active jobs of pg_cron are
+    named in a warning. Deleting it drops the tool's database, if it still is this very cluster.
+
+    Refused: a server that is no clone of the source, is the source, is older, a reader, or was used
+        since (a switch or a subscription of its own); an LSN later than the source is now; a source
+        with an enabled subscription, whose rows the clone would take; a slot that is being read;
+        another deployment (at preview); a missing or wrong secret.
+    Retry: a server or AWS out of reach, for deletions after a minute.
+    Clone again: a slot that begins after the clone's end, or that is lost.
+    """
+
+    server: pulumi.Output[dict[str, Any]]
+    """Writer endpoint of the clone, and references to its credentials."""
+    source: pulumi.Output[dict[str, Any]]
+    """Writer endpoint of the environment that was cloned, and references to its credentials."""
+    databases: pulumi.Output[list[str]]
+    """The databases that are replicated."""
+    deployment: pulumi.Output[str]
+    """The deployment's name, part of the names of what it makes; never changed."""
+    slots: pulumi.Output[list[dict[str, str]]]
+    """The slots that were made on the source before the clone, each a `database` and a `name`."""
+    clone_id: pulumi.Output[str | None]
+    """AWS's resource id of the clone. Another one, under whatever name, replaces this resource."""
     lsn: pulumi.Output[str]
+    """Where the copy ends: a subscription that starts there gets exactly what the clone lacks."""
     resource_id: pulumi.Output[str]
+    """AWS's resource id of the cluster that the LSN belongs to."""
 
     def __init__(
         self,
@@ -72,6 +120,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         databases: pulumi.Input[Sequence[str]],
         deployment: pulumi.Input[str],
         slots: pulumi.Input[Sequence[Mapping[str, str]]],
+        clone_id: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -80,6 +129,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
             "databases": databases,
             "deployment": deployment,
             "slots": slots,
+            "clone_id": clone_id,
             "lsn": None,
             "resource_id": None,
         }
