@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import clone_origin
+from bluegreen import clone_origin, names
 from bluegreen.lsn import Lsn
-from bluegreen.names import TOOL_DATABASE
+from bluegreen.names import TOOL_DATABASE, Direction
 from dynamic_providers.clone_origin import CloneOriginProvider
 from lab.postgres.clone import wait_until
 from lab.postgres.server import LabServer
@@ -230,11 +230,12 @@ def test_what_the_clone_inherits_is_removed(
     host: ProviderHost, props: dict[str, Any], seam: Seam
 ) -> None:
     with seam.connect() as conn:
-        conn.execute("BEGIN; INSERT INTO account VALUES (77, 0); PREPARE TRANSACTION 'odd ''gid'")
         conn.execute("SELECT pg_create_logical_replication_slot('theirs', 'pgoutput')")
         name = sql.Identifier(names.publication(DEPLOYMENT, Direction.FORWARD))
         conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(name))
         conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(name))
+        # Last: a slot's creation would wait for it.
+        conn.execute("BEGIN; INSERT INTO account VALUES (77, 0); PREPARE TRANSACTION 'odd ''gid'")
     host.create(props)
     for query in (
         "SELECT count(*) FROM pg_prepared_xacts",
