@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import cluster, fence, names, register, slot, subscription
+from bluegreen import cluster, fence, grants, names, register, slot, subscription
 from bluegreen.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
@@ -76,7 +76,7 @@ def ensure(
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
     `resource_id` is AWS's id of the clone that the caller means, if it knows.
     """
-    with clone.connect(TOOL_DATABASE) as conn:
+    with clone.connect(TOOL_DATABASE) as conn, grants.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
         itself = cluster.get(clone.region, clone.cluster)
         if resource_id is not None and itself.resource_id != resource_id:
