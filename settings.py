@@ -266,15 +266,12 @@ class Settings(_Model):
 
     @check(mode="after")
     def _replicates_what_there_is(self) -> Settings:
-        for key in ("tables", "replica_identity"):
-            unknown = sorted(
-                getattr(self.replication, key).keys() - set(self.environment.databases)
+        # A choice under a wrong name would publish all of the database that was meant.
+        if unknown := sorted(self.replication.tables.keys() - set(self.environment.databases)):
+            raise ValueError(
+                f"replication.tables: got database {unknown[0]!r}, expected one of "
+                f"environment.databases: {', '.join(self.environment.databases)}"
             )
-            if unknown:
-                raise ValueError(
-                    f"replication.{key}: got database {unknown[0]!r}, expected one of "
-                    f"environment.databases: {', '.join(self.environment.databases)}"
-                )
         return self
 
     def cluster_identifier(self, stack: str) -> str:
