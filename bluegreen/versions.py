@@ -22,6 +22,8 @@ class Feature(Enum):
     STREAMING_PARALLEL = "streaming=parallel of a subscription"
     RUN_AS_OWNER = "run_as_owner of a subscription"
     INVALIDATION_REASON = "the reason why a slot was invalidated"
+    INACTIVE_SINCE = "the time since when a slot is inactive"
+    GENERATED_COLUMNS = "publishing generated columns"
     CONFLICT_STATS = "counts of replication conflicts by kind"
 
 
@@ -37,6 +39,8 @@ LEAST_MAJOR = {
     Feature.STREAMING_PARALLEL: 16,
     Feature.RUN_AS_OWNER: 16,
     Feature.INVALIDATION_REASON: 17,
+    Feature.INACTIVE_SINCE: 17,
+    Feature.GENERATED_COLUMNS: 18,
     Feature.CONFLICT_STATS: 18,
 }
 
