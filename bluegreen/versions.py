@@ -23,6 +23,11 @@ class Feature(Enum):
     RUN_AS_OWNER = "run_as_owner of a subscription"
     INVALIDATION_REASON = "the reason why a slot was invalidated"
     CONFLICT_STATS = "counts of replication conflicts by kind"
+    TWO_PHASE = "two_phase of a subscription"
+    SKIP = "skipping a transaction of a subscription"
+    SET_ROLE = "applying as each table's owner"
+    ORIGIN_LIMIT = "a limit of its own for replication origins"
+    FAILOVER_SLOT = "failover of a subscription"
 
 
 # CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
@@ -38,6 +43,11 @@ LEAST_MAJOR = {
     Feature.RUN_AS_OWNER: 16,
     Feature.INVALIDATION_REASON: 17,
     Feature.CONFLICT_STATS: 18,
+    Feature.TWO_PHASE: 15,
+    Feature.SKIP: 15,
+    Feature.SET_ROLE: 16,
+    Feature.FAILOVER_SLOT: 17,
+    Feature.ORIGIN_LIMIT: 18,
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import caught_up, names, presence, subscription
+from bluegreen import caught_up, names, presence
+from bluegreen import subscription_state as state
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
@@ -61,7 +62,7 @@ class CaughtUpProvider(Provider):
             if conn is None:
                 return ReadResult(None, {})
             with conn:
-                if subscription.find(conn, name) is None:
+                if state.find(conn, name) is None:
                     return ReadResult(None, {})
         live = inputs_only(props)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
