@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -105,32 +105,35 @@ def plain_admin(subscribed: Subscribed) -> Iterator[str]:
             conn.execute(sql.SQL(statement).format(sql.Identifier(role)))
 
 
+def _refusal(host: ProviderHost, this: Subscribed) -> str | None:
+    try:
+        host.create(this.props)
+    except HostError as error:
+        return str(error)
+    return None
+
+
+def _grants(said: str) -> list[str]:
+    """Return the statements that a refusal names."""
+    parts = [part[part.index("GRANT") :] for part in said.split(";") if "GRANT" in part]
+    return [part.partition(" (on Aurora")[0].partition(", or set")[0] for part in parts]
+
+
 def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
     host: ProviderHost, subscribed: Subscribed, plain_admin: str
 ) -> None:
     """Each refusal names a GRANT; after all of them the subscription is made, and applies."""
-    granted = []
-    grants: Callable[[str], list[str]] = (
-        lambda said: [  # noqa: E731
-            part[part.index("GRANT") :].partition(" (on Aurora")[0].partition(", or set")[0]
-            for part in said.split(";")
-            if "GRANT" in part
-        ]
-    )
+    granted: list[str] = []
     for _ in range(10):
-        try:
-            host.create(subscribed.props)
-        except HostError as error:
-            assert "\n" not in str(error)
-            assert PASSWORD not in str(error)
-            todo = grants(str(error))
-            assert todo, str(error)
-            assert not set(todo) & set(granted), str(error)
-            for statement in todo:
-                subscribed.on_target(statement)
-            granted += todo
-        else:
+        said = _refusal(host, subscribed)
+        if said is None:
             break
+        todo = _grants(said)
+        assert todo, said
+        assert not set(todo) & set(granted), said
+        for statement in todo:
+            subscribed.on_target(statement)
+        granted += todo
     text = "; ".join(granted)
     assert f'GRANT pg_create_subscription TO "{plain_admin}"' in text
     assert f'GRANT CREATE ON DATABASE "{subscribed.database}" TO "{plain_admin}"' in text
