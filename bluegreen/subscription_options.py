@@ -37,7 +37,8 @@ class Wanted:
     streaming: Streaming | None = None
     binary: bool = False
     origin: Origin | None = None
-    disable_on_error: bool | None = None
+    disable_on_error: bool = False
+    """To it a publisher that restarts is an error too (seen on 18.4): nothing goes on by itself."""
     run_as_owner: bool = False
     owner: str | None = None
     """The role whose rights the apply needs; None is whoever makes it."""
@@ -52,7 +53,7 @@ def require_features(major: int, wanted: Wanted) -> None:
     """Raise `Refused` when a subscriber of `major` lacks what is asked for by name."""
     asked = {
         Feature.STREAMING_PARALLEL: wanted.streaming == "parallel",
-        Feature.DISABLE_ON_ERROR: wanted.disable_on_error is True,
+        Feature.DISABLE_ON_ERROR: wanted.disable_on_error,
         Feature.RUN_AS_OWNER: wanted.run_as_owner,
         Feature.ORIGIN_NONE: wanted.origin == "none",
     }
@@ -72,7 +73,7 @@ def options(major: int, wanted: Wanted) -> dict[str, str]:
     if versions.has(major, Feature.ORIGIN_NONE):
         found["origin"] = wanted.origin or "none"
     if versions.has(major, Feature.DISABLE_ON_ERROR):
-        found["disable_on_error"] = _word(wanted.disable_on_error is not False)
+        found["disable_on_error"] = _word(wanted.disable_on_error)
     if versions.has(major, Feature.RUN_AS_OWNER):
         found["run_as_owner"] = _word(wanted.run_as_owner)
     return found

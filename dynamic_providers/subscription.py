@@ -72,9 +72,7 @@ class SubscriptionProvider(Provider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         found = explicit_diff(olds, news, updates=_UPDATES)
-        # Not set means on where the server has it, so that false is a wish of its own.
-        if (olds.get("disable_on_error") is False) != (news.get("disable_on_error") is False):
-            found.changes = True
+        # Not set means true, so that false is a wish of its own.
         if (olds.get("copy_new_tables") is False) != (news.get("copy_new_tables") is False):
             found.changes = True
         if (olds.get("live") or {}).get("drift"):
@@ -195,7 +193,7 @@ def _wanted(props: Props) -> Wanted:
         streaming=props.get("streaming"),
         binary=bool(props.get("binary")),
         origin=props.get("origin"),
-        disable_on_error=props.get("disable_on_error"),
+        disable_on_error=bool(props.get("disable_on_error")),
         run_as_owner=bool(props.get("run_as_owner")),
         owner=props.get("owner"),
         copy_new_tables=props.get("copy_new_tables") is not False,
@@ -221,7 +219,7 @@ def _live_inputs(props: Props, have: Found, major: int) -> Props:
     }
     best = subscription_options.options(major, _wanted(props))
     actual = subscription_options.live_options(have)
-    for key in ("streaming", "origin", "disable_on_error"):
+    for key in ("streaming", "origin"):
         if props.get(key) is None and actual[key] == best.get(key, actual[key]):
             live[key] = None
     if props.get("owner") is None:
@@ -275,7 +273,7 @@ def _publisher_drift(props: Props, wanted: Wanted, have: Found, trouble: list[st
     with source.connect(props["database"]) as publisher:
         side = state.look_at_publisher(publisher, wanted.publications)
         status = slot.status(slot.find(publisher, wanted.slot_name))
-        if not have.enabled and have.apply_errors:
+        if have.worker_pid is None and have.apply_errors:
             failing = failing_transaction.find(
                 publisher, wanted.slot_name, have.publications, have.position
             )
@@ -313,8 +311,8 @@ class Subscription(Resource, module="postgres", name="Subscription"):
     * `streaming`: `off`, `on`, or `parallel` (16); not set: the best that the server has.
     * `binary`: send values in binary; only for types that both sides store alike.
     * `origin`: `none` or `any` (16); not set: `none` where the server has it.
-    * `disable_on_error`: stop at the first error instead of trying again (15); not set: true where
-      the server has it.
+    * `disable_on_error`: stop at the first error instead of trying again (15). Off by default: to
+      the server the end of the stream is an error too, so that a publisher's restart stops it.
     * `run_as_owner`: apply with the rights of the subscription's owner (16).
     * `owner`: the role that owns it; not set: whoever made it.
     * `copy_new_tables`: copy the rows of tables that are published later; they must be empty here.
@@ -343,7 +341,7 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         streaming: pulumi.Input[str] | None = None,
         binary: pulumi.Input[bool] = False,
         origin: pulumi.Input[str] | None = None,
-        disable_on_error: pulumi.Input[bool] | None = None,
+        disable_on_error: pulumi.Input[bool] = False,
         run_as_owner: pulumi.Input[bool] = False,
         owner: pulumi.Input[str] | None = None,
         copy_new_tables: pulumi.Input[bool] = True,

@@ -104,7 +104,7 @@ def test_change_in_place_keeps_the_slot_and_every_row(
     for change in (
         {"streaming": "off"},
         {"binary": True},
-        {"disable_on_error": False},
+        {"disable_on_error": True},
         {"run_as_owner": True},
         {"origin": "any"},
         {"enabled": False},
@@ -208,7 +208,7 @@ def test_drift_is_shown_by_refresh_and_mended(host: ProviderHost, subscribed: Su
         "SET (streaming = off)",
         "SET (synchronous_commit = on)",
         "SET (origin = any)",
-        "SET (disable_on_error = false)",
+        "SET (disable_on_error = true)",
         "SET PUBLICATION other WITH (refresh = false)",
         "DISABLE",
         "CONNECTION 'host=127.0.0.1 port=1 dbname=x'",
@@ -349,7 +349,7 @@ def test_interrupted_create_and_create_again(
         f"port={subscribed.source.port} dbname={subscribed.database} user=replicator "
         f"password=old' PUBLICATION {subscribed.name} WITH (connect = false, "
         f"slot_name = {subscribed.slot}, create_slot = false, enabled = false, "
-        "streaming = parallel, origin = none, disable_on_error = true, synchronous_commit = off)"
+        "streaming = parallel, origin = none, synchronous_commit = off)"
     )
     if after == "start-set":
         subscribed.on_target(

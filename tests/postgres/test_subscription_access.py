@@ -11,7 +11,7 @@ from psycopg import sql
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until
 from tests.fixtures.postgres import PASSWORD
-from tests.fixtures.provider_host import Host, HostError, ProviderHost
+from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.subscribed import Subscribed
 
 
@@ -105,12 +105,11 @@ def plain_admin(subscribed: Subscribed) -> Iterator[str]:
             conn.execute(sql.SQL(statement).format(sql.Identifier(role)))
 
 
-def _refusal(host: ProviderHost, this: Subscribed) -> str | None:
+def _attempt(host: ProviderHost, this: Subscribed) -> tuple[Made | None, str]:
     try:
-        host.create(this.props)
+        return host.create(this.props), ""
     except HostError as error:
-        return str(error)
-    return None
+        return None, str(error)
 
 
 def _grants(said: str) -> list[str]:
@@ -123,10 +122,14 @@ def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
     host: ProviderHost, subscribed: Subscribed, plain_admin: str
 ) -> None:
     """Each refusal names a GRANT; after all of them the subscription is made, and applies."""
+    subscribed.on_target('CREATE ROLE "App Owner"')
+    for table in ("orders", "bluegreen.heartbeat", "bluegreen.canary"):
+        subscribed.on_target(f'ALTER TABLE {table} OWNER TO "App Owner"')
+    subscribed.on_target('GRANT USAGE ON SCHEMA bluegreen TO "App Owner"')
     granted: list[str] = []
     for _ in range(10):
-        said = _refusal(host, subscribed)
-        if said is None:
+        made, said = _attempt(host, subscribed)
+        if made is not None:
             break
         todo = _grants(said)
         assert todo, said
@@ -134,13 +137,17 @@ def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
         for statement in todo:
             subscribed.on_target(statement)
         granted += todo
+    assert made is not None
     text = "; ".join(granted)
     assert f'GRANT pg_create_subscription TO "{plain_admin}"' in text
     assert f'GRANT CREATE ON DATABASE "{subscribed.database}" TO "{plain_admin}"' in text
-    assert f'GRANT "rdsadmin" TO "{plain_admin}" WITH SET TRUE' in text
+    assert f'GRANT "App Owner" TO "{plain_admin}" WITH SET TRUE' in text
     assert "pg_replication_origin_advance" in text
     subscribed.write(3)
     subscribed.wait_until_equal()
+    host.delete(made)
+    subscribed.on_target('REASSIGN OWNED BY "App Owner" TO rdsadmin; DROP OWNED BY "App Owner"')
+    subscribed.on_target('DROP ROLE "App Owner"')
 
 
 def test_a_table_owner_that_the_apply_can_not_become(

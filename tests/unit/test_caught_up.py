@@ -29,7 +29,10 @@ HEALTHY = Health(LIVE, "bg_app", Status.RESERVED)
             for status in (Status.MISSING, Status.LOST, Status.INVALIDATED)
         ),
         (
-            replace(HEALTHY, subscription=replace(LIVE, enabled=False, apply_errors=1)),
+            replace(
+                HEALTHY,
+                subscription=replace(LIVE, enabled=False, apply_errors=1, disable_on_error=True),
+            ),
             1,
             0,
             Refused,

@@ -26,7 +26,7 @@ LIVE = Subscription(
     synchronous_commit="off",
     binary=False,
     origin="none",
-    disable_on_error=True,
+    disable_on_error=False,
     run_as_owner=False,
     two_phase=False,
     failover=False,
@@ -44,13 +44,13 @@ LIVE = Subscription(
     ("major", "more"),
     [
         (14, {"streaming": "on"}),
-        (15, {"streaming": "on", "disable_on_error": "true"}),
+        (15, {"streaming": "on", "disable_on_error": "false"}),
         *(
             (
                 major,
                 {
                     "streaming": "parallel",
-                    "disable_on_error": "true",
+                    "disable_on_error": "false",
                     "origin": "none",
                     "run_as_owner": "false",
                 },
@@ -85,7 +85,7 @@ def test_what_matches_has_no_difference() -> None:
 
 
 def test_an_option_that_the_major_lacks_is_no_difference() -> None:
-    old = replace(LIVE, stream="true", origin=None, disable_on_error=False)
+    old = replace(LIVE, stream="true", origin=None)
     assert subscription_options.alterable(14, old, WANTED) == []
 
 
@@ -113,7 +113,7 @@ def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None
         (replace(LIVE, worker_pid=None), ["no worker runs"]),
         (replace(LIVE, enabled=False), ["disabled"]),
         (
-            replace(LIVE, enabled=False, apply_errors=1),
+            replace(LIVE, enabled=False, apply_errors=1, disable_on_error=True),
             ["1 apply error(s)", "disabled by disable_on_error"],
         ),
         (
