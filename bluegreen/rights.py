@@ -26,6 +26,8 @@ _ORIGIN_FUNCTIONS = {
 }
 _OBJECT = re.compile(r"permission denied for (function|view|table|schema|database) (.+)")
 
+_MAY_LOG_IN = "SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = %s"
+
 # From 16 on: who may become whom matters only there, and earlier majors know no such privilege.
 _NOT_SETTABLE = """
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
@@ -107,6 +109,15 @@ def refuse_unappliable(
     Otherwise the first such row would stop the apply, long after. Tables that are not here are
     none of its business.
     """
+    login = conn.execute(_MAY_LOG_IN, (role,)).fetchone()
+    if login is None or not login[0]:
+        found = "does not exist" if login is None else "may not log in, as its worker has to"
+        remedy = (
+            f"CREATE ROLE {_quoted(role)} LOGIN"
+            if login is None
+            else (f"ALTER ROLE {_quoted(role)} LOGIN")
+        )
+        raise Refused(f"{what}: its owner {role!r} {found}; {remedy}")
     args = {"tables": list(tables), "role": role}
     as_owner = run_as_owner or not versions.has(versions.major(conn), Feature.SET_ROLE)
     if as_owner:

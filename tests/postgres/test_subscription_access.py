@@ -303,6 +303,10 @@ def test_the_owner_may_be_another_role(host: ProviderHost, subscribed: Subscribe
         f'GRANT CREATE ON DATABASE {subscribed.database} TO "Sub Owner"'
     )
     try:
+        with pytest.raises(HostError) as error:
+            host.create(subscribed.props | {"owner": "Sub Owner"})
+        assert 'ALTER ROLE "Sub Owner" LOGIN' in _one_line(error)
+        subscribed.on_target('ALTER ROLE "Sub Owner" LOGIN')
         host.create(subscribed.props | {"owner": "Sub Owner"})
         subscribed.write()
         subscribed.wait_until_equal()
