@@ -157,6 +157,7 @@ class _Database:
         self._sent_at = 0.0
         self._token: Beat | None = None
         self._last_ms: float | None = None
+        self.on_its_way_ms = 0.0
         self._backlog = Backlog()
         self.pace: Pace | None = None
 
@@ -204,13 +205,17 @@ class _Database:
         self.pace = self._backlog.note(Look(time.monotonic(), written, applied))
 
     def lag_ms(self) -> float | None:
-        """Return the last heartbeat's time, or how long the one on its way has taken if longer."""
+        """Return the last heartbeat's time, or how long the one on its way has taken if longer.
+
+        None until the first has crossed, however short its way has been so far.
+        """
         now = time.monotonic()
         if self._token is not None and heartbeat.seen(self._standby, self._token):
             self._last_ms = (time.monotonic() - self._sent_at) * 1000
             self._token = None
         if self._token is not None:
-            return max((now - self._sent_at) * 1000, self._last_ms or 0.0)
+            self.on_its_way_ms = (now - self._sent_at) * 1000
+            return None if self._last_ms is None else max(self.on_its_way_ms, self._last_ms)
         if now - self._sent_at >= _BEAT_SECONDS:
             self._sent_at = time.monotonic()
             self._token = heartbeat.beat(self._writer)
@@ -316,8 +321,6 @@ def _words(pairs: Sequence[_Database], lags: dict[str, float | None]) -> str:
     parts = []
     for pair in pairs:
         lag = lags[pair.name]
-        parts.append(
-            f"{pair.name} {'unknown' if lag is None else f'{lag:.0f} ms'}"
-            + ("" if pair.pace is None else f", {pair.pace}")
-        )
+        shown = f"over {pair.on_its_way_ms:.0f} ms" if lag is None else f"{lag:.0f} ms"
+        parts.append(f"{pair.name} {shown}" + ("" if pair.pace is None else f", {pair.pace}"))
     return "; ".join(parts)
