@@ -250,7 +250,12 @@ def test_a_restart_is_waited_through(
 ) -> None:
     del subscription
     lab = subscribed.source_lab if side == "source" else subscribed.target_lab
-    restart = threading.Timer(1.0, lambda: (lab.kill(), lab.start()))
+
+    def crash() -> None:
+        lab.kill()
+        lab.start()
+
+    restart = threading.Timer(1.0, crash)
     restart.start()
     try:
         host.create(_props(subscribed, stable_seconds=3))
