@@ -84,11 +84,11 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
     * `timeout_seconds`: then it fails, with what is left and how fast it goes. A change of it alone
       is no reason to wait anew.
 
-    The output `lag_ms` is the worst lag of the databases when it opened. It fails early when waiting
-    is in vain: no subscription, another slot, a slot that is missing, lost or invalidated, new apply
-    errors (with the transaction that fails, where it finishes and which tables it writes), disabled,
-    no worker, or a publisher that doesn't let the worker in (in its words). A restart or failover of
-    either side is waited through.
+    The output `lag_ms` is the worst lag of the databases when it opened. It fails early when
+    waiting is in vain: no subscription, another slot, a slot that is missing, lost or invalidated,
+    new apply errors (with the transaction that fails, where it finishes and which tables it
+    writes), disabled, no worker, or a publisher that doesn't let the worker in (in its words). A
+    restart or failover of either side is waited through.
     """
 
     lag_ms: pulumi.Output[float]
