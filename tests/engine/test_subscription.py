@@ -54,7 +54,7 @@ def _declare(project: Project, wish: dict[str, Any]) -> None:
     project.write("wish.json", json.dumps(wish))
 
 
-@pytest.mark.parametrize("majors", PAIRS.values(), ids=PAIRS.keys())
+@pytest.mark.parametrize("majors", PAIRS)
 def test_life_of_a_subscription_and_its_gate(
     make_project: MakeProject,
     subscribe_pair: Callable[..., Subscribed],

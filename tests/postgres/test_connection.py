@@ -45,7 +45,7 @@ def _role(server: LabServer, name: str, password: str) -> None:
         )
 
 
-@pytest.mark.parametrize("majors", PAIRS.values(), ids=PAIRS.keys())
+@pytest.mark.parametrize("majors", PAIRS)
 @pytest.mark.parametrize(
     ("name", "password"),
     [
