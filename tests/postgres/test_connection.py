@@ -118,14 +118,15 @@ def test_no_password_in_the_servers_log(
     this.on_target("SELECT pg_reload_conf()")
     try:
         host = provider_host.of(SubscriptionProvider())
-        made = host.create(this.props)
-        host.update(made, this.props | {"streaming": "off"})
+        wish = this.props | {"enabled": False}  # so that its slot stays where it is
+        made = host.create(wish)
+        host.update(made, wish | {"streaming": "off"})
         this.alter("CONNECTION 'host=127.0.0.1 port=1 dbname=x'")
-        host.update(made, this.props)
+        host.update(made, wish)
         this.on_target("DROP TABLE orders")
         host.delete(made)
         with pytest.raises(HostError, match="does not exist; create that table"):
-            host.create(this.props)
+            host.create(wish)
     finally:
         this.on_target("ALTER SYSTEM RESET ALL")
         this.target_lab.configure()

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from bluegreen.lsn import Lsn
 from dynamic_providers.subscription import SubscriptionProvider
@@ -346,13 +347,18 @@ def test_interrupted_create_and_create_again(
     """Made and disabled, without a start or with one: the next create goes on from there."""
     subscribed.write(2)
     ((subscribed.start,),) = subscribed.on_source("SELECT pg_current_wal_insert_lsn()::text")
-    subscribed.on_target(
-        f"CREATE SUBSCRIPTION {subscribed.name} CONNECTION 'host={subscribed.source.host} "
-        f"port={subscribed.source.port} dbname={subscribed.database} user=replicator "
-        f"password=old' PUBLICATION {subscribed.name} WITH (connect = false, "
-        f"slot_name = {subscribed.slot}, create_slot = false, enabled = false, "
-        "streaming = parallel, origin = none, synchronous_commit = off)"
-    )
+    with subscribed.target_lab.connect(subscribed.database) as conn:
+        conn.execute(
+            sql.SQL(
+                "CREATE SUBSCRIPTION {name} CONNECTION {text} PUBLICATION {name} WITH (slot_name = "
+                "{slot}, create_slot = false, copy_data = false, enabled = false, streaming = "
+                "parallel, origin = none, synchronous_commit = off)"
+            ).format(
+                name=sql.Identifier(subscribed.name),
+                text=sql.Literal(subscribed.source.conninfo(subscribed.database, "replication")),
+                slot=sql.Identifier(subscribed.slot),
+            )
+        )
     if after == "start-set":
         subscribed.on_target(
             "SELECT pg_replication_origin_advance('pg_' || oid, %s::text::pg_lsn)"
