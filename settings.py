@@ -179,8 +179,9 @@ class Replication(_Model):
     """Whether partitions are sent as their root, so that the other side may divide it otherwise."""
     replica_identity: dict[str, dict[TableName, ReplicaIdentity]] = {}
     """For each database, tables without a primary key: `schema.table` to `full` or `index NAME`."""
-    streaming: Literal["off", "on", "parallel"] = "parallel"
-    """How large transactions are sent while they run; `parallel` from 16 on."""
+    streaming: Literal["off", "on", "parallel"] | None = None
+    """How large transactions are sent while they run; not set: the best that the standby's version
+    has, `parallel` from 16 on."""
     lag_seconds: Positive = 10.0
     """The lag at which the standby counts as current."""
     stable_seconds: float = Field(default=2.0, ge=0)
