@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +12,11 @@ import psycopg
 import pytest
 
 from bluegreen import canary
-from bluegreen.errors import CloneAgain
-from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
-from dynamic_providers.clone_origin import CloneOriginProvider
-from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres import clone as copies
 from lab.postgres.binaries import binaries
 from lab.postgres.server import SUPERUSER, LabServer
 from tests.fixtures.cloned import Cloning, Way
-from tests.fixtures.provider_host import HostError
 from tests.fixtures.replicated import DATABASE
 from tests.versions import life as steps
 
