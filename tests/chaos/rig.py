@@ -21,6 +21,7 @@ from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
 from bluegreen.step import Step
+from bluegreen.subscription_options import Wanted
 from bluegreen.switch_plan import SwitchPlan
 from tests.chaos.orchestrator import Order
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
@@ -166,9 +167,9 @@ class Rig:
     def _moved(self, mark: str) -> None:
         """Let the old writer follow the new one, as the program does after the switch."""
         coming, running = self.coming, self.running
-        wanted = subscription.Wanted(
+        wanted = Wanted(
             name=names.subscription(DEPLOYMENT, coming),
-            publication=names.publication(DEPLOYMENT, coming),
+            publications=(names.publication(DEPLOYMENT, coming),),
             slot_name=names.slot(DEPLOYMENT, coming, DATABASE),
             start=Lsn.parse(mark),
             enabled=True,
@@ -177,7 +178,7 @@ class Rig:
         )
         deadline = time.monotonic() + 30
         with self.new.connect(DATABASE) as new, self.old.connect(DATABASE) as old:
-            subscription.ensure(old, new, self.new, wanted, deadline=deadline)
+            subscription.ensure(old, new, self.new, wanted, mend=False, deadline=deadline)
             subscription.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
             slot.drop(
                 old,
