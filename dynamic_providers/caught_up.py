@@ -73,27 +73,24 @@ class CaughtUpProvider(Provider):
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
     """Created once lag has stayed under the limit in every database.
 
-    Refused: a subscription that is missing, disabled, without a worker or with apply errors.
-    Retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach.
-    Clone again: a slot that is missing, lost or invalidated.
+    Inputs:
+        publisher: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        subscriber: Writer endpoint of the environment that subscribes, and references to its
+            credentials.
+        databases: The databases that must all be current.
+        deployment: The deployment's name, of which those of slots and subscriptions are made.
+        direction: `forward` or `reverse`.
+        lag_seconds: The lag at which a database counts as current, in seconds.
+        stable_seconds: How long the lag has to stay under it, in seconds.
+        timeout_seconds: How long to wait, in seconds.
+
+    Errors:
+        refused: a subscription that is missing, disabled, without a worker or with apply errors.
+        retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach.
+        clone again: a slot that is missing, lost or invalidated.
     """
 
-    publisher: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that publishes, and references to its credentials."""
-    subscriber: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that subscribes, and references to its credentials."""
-    databases: pulumi.Output[list[str]]
-    """The databases that must all be current."""
-    deployment: pulumi.Output[str]
-    """The deployment's name, of which those of slots and subscriptions are made."""
-    direction: pulumi.Output[str]
-    """`forward` or `reverse`."""
-    lag_seconds: pulumi.Output[float]
-    """The lag at which a database counts as current, in seconds."""
-    stable_seconds: pulumi.Output[float]
-    """How long the lag has to stay under it, in seconds."""
-    timeout_seconds: pulumi.Output[float]
-    """How long to wait, in seconds."""
     lag_ms: pulumi.Output[float]
     """The greatest lag when the gate opened, in milliseconds."""
 

@@ -94,19 +94,18 @@ def _ensured(props: Props) -> Props:
 class ParameterApply(Resource, module="aurora", name="ParameterApply"):
     """Static parameters that must be in force before anything builds on them.
 
-    Refused: a parameter that waits for a reboot where none is allowed; another word for
-        `allow_reboot` (at preview); a value that is not in force after the reboot.
-    Retry: a reboot that takes longer than `timeout_seconds`; AWS or a server out of reach.
+    Inputs:
+        server: Writer endpoint of the cluster, and references to its credentials.
+        parameters: Static parameters that must be in force, with their values.
+        allow_reboot: When a reboot may bring them about.
+        timeout_seconds: How long that may take, in seconds.
+
+    Errors:
+        refused: a parameter that waits for a reboot where none is allowed; another word for
+            `allow_reboot` (at preview); a value that is not in force after the reboot.
+        retry: a reboot that takes longer than `timeout_seconds`; AWS or a server out of reach.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the cluster, and references to its credentials."""
-    parameters: pulumi.Output[dict[str, str]]
-    """Static parameters that must be in force, with their values."""
-    allow_reboot: pulumi.Output[str]
-    """When a reboot may bring them about."""
-    timeout_seconds: pulumi.Output[float]
-    """How long that may take, in seconds."""
     effective: pulumi.Output[dict[str, str]]
     """The values that the server says are in force."""
     waiting: pulumi.Output[list[str]]

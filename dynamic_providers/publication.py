@@ -99,26 +99,26 @@ class PublicationProvider(Provider):
 class Publication(Resource, module="postgres", name="Publication"):
     """A publication with heartbeat and canary, and the replica identities that it needs.
 
-    Refused: a table whose updates or deletes would begin to fail for want of a replica identity
-        (named, with the remedies); a change between all tables and a choice of them, another
-        database or name (at preview); schemas, row filters and column lists before 15; a deletion
-        while a slot reads it.
-    Retry: locks that others hold for longer than a minute; a server out of reach.
-    Clone again: a publication that is gone while a slot reads it.
+    Inputs:
+        server: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        database: The database whose tables are published.
+        name: The publication's name, 63 bytes at most.
+        scope: What is published: `kind` `all`, `schemas` with `schemas`, or `tables` with `tables`,
+            each a `schema` and `name` with optional `columns` and `where`. All and a choice can't
+            become each other.
+        replica_identity: Replica identities to declare, `schema.table` to `full` or `index NAME`;
+            undone on delete.
+
+    Errors:
+        refused: a table whose updates or deletes would begin to fail for want of a replica identity
+            (named, with the remedies); a change between all tables and a choice of them, another
+            database or name (at preview); schemas, row filters and column lists before 15; a
+            deletion while a slot reads it.
+        retry: locks that others hold for longer than a minute; a server out of reach.
+        clone again: a publication that is gone while a slot reads it.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that publishes, and references to its credentials."""
-    database: pulumi.Output[str]
-    """The database whose tables are published."""
-    name: pulumi.Output[str]
-    """The publication's name, 63 bytes at most."""
-    scope: pulumi.Output[dict[str, Any]]
-    """What is published: `kind` `all`, `schemas` with `schemas`, or `tables` with `tables`, each a
-    `schema` and `name` with optional `columns` and `where`. All and a choice can't become each
-    other."""
-    replica_identity: pulumi.Output[dict[str, str]]
-    """Replica identities to declare, `schema.table` to `full` or `index NAME`; undone on delete."""
     published: pulumi.Output[list[str]]
     """What the server says that it publishes, one line each: compared by every refresh."""
 

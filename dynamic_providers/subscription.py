@@ -158,38 +158,34 @@ def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
 class Subscription(Resource, module="postgres", name="Subscription"):
     """A subscription that starts at `start_lsn` on a slot that exists.
 
-    Refused: another database or name (at preview); options that the subscriber's major lacks; a
-        publisher that is in recovery or has no such publication; a slot that somebody else reads; a
-        subscription that reads another slot or belongs to another start; a published table that is
-        missing here, or was published later and has rows here.
-    Retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out of
-        reach.
-    Clone again: a slot that is gone, lost, or already past `start_lsn`.
+    Inputs:
+        server: Writer endpoint of the environment that subscribes, and references to its
+            credentials.
+        publisher: Writer endpoint of the environment that publishes, and references to its
+            credentials. The password may change: it is brought into the subscription, and the slot
+            is not touched.
+        database: The database, of the same name on both sides.
+        name: The subscription's name, and the application name of its connections.
+        publication: The publication that it reads.
+        slot_name: The slot that it reads, which must exist; never made or dropped here.
+        start_lsn: Where it starts: the clone's LSN, later the mark of the switch.
+        enabled: Whether it runs.
+        streaming: How large transactions are sent: `off`, `on`, or `parallel` from 16 on.
+        disable_on_error: Whether an apply error stops it instead of being tried again for ever;
+            from 15 on.
+        run_as_owner: Whether rows are applied as the subscription's owner, not as each table's;
+            from 16 on.
+
+    Errors:
+        refused: another database or name (at preview); options that the subscriber's major lacks; a
+            publisher that is in recovery or has no such publication; a slot that somebody else
+            reads; a subscription that reads another slot or belongs to another start; a published
+            table that is missing here, or was published later and has rows here.
+        retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
+            of reach.
+        clone again: a slot that is gone, lost, or already past `start_lsn`.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that subscribes, and references to its credentials."""
-    publisher: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that publishes, and references to its credentials. The
-    password may change: it is brought into the subscription, and the slot is not touched."""
-    database: pulumi.Output[str]
-    """The database, of the same name on both sides."""
-    name: pulumi.Output[str]
-    """The subscription's name, and the application name of its connections."""
-    publication: pulumi.Output[str]
-    """The publication that it reads."""
-    slot_name: pulumi.Output[str]
-    """The slot that it reads, which must exist; never made or dropped here."""
-    start_lsn: pulumi.Output[str]
-    """Where it starts: the clone's LSN, later the mark of the switch."""
-    enabled: pulumi.Output[bool]
-    """Whether it runs."""
-    streaming: pulumi.Output[str]
-    """How large transactions are sent: `off`, `on`, or `parallel` from 16 on."""
-    disable_on_error: pulumi.Output[bool]
-    """Whether an apply error stops it instead of being tried again for ever; from 15 on."""
-    run_as_owner: pulumi.Output[bool]
-    """Whether rows are applied as the subscription's owner, not as each table's; from 16 on."""
     live: pulumi.Output[dict[str, Any]]
     """What changes of itself: `worker`, `applied` (LSN), `apply_errors`, `trouble`, `drift`."""
 

@@ -150,38 +150,29 @@ def _outputs(done: Switched) -> Props:
 class Switchover(Resource, module="bluegreen", name="Switchover"):
     """The writer of a deployment.
 
-    Refused: what the fence can't hold, by name: prepared transactions and other blockers of the
-        readiness report; a switch that somebody else has under way; both sides open.
-    Retry: a switch that was aborted, with the old writer open again: the other side did not keep
-        up, or a server failed.
-    Stay fenced: a decision that is made but not carried out yet: `pulumi up` again or `bluegreen
-        recover`.
+    Inputs:
+        deployment: The deployment's name.
+        source: Writer endpoint of the source, and references to its credentials.
+        target: Writer endpoint of the target, and references to its credentials.
+        source_reader: Reader endpoint of the source, for the reader's record.
+        target_reader: Reader endpoint of the target, for the reader's record.
+        databases: The databases that switch together: one fence, one decision.
+        writer: `source` or `target`: which of them is to accept writes. To change it is the switch.
+        rollback: False gives the way back up: from then on nothing is moved any more.
+        start_lsn: The clone's LSN, the first mark.
+        switch: How the writer is moved: the settings `switch`, with `lag_seconds`.
+        dns: The records to move at once after the opening: the settings `dns`; none moves none.
+        accept_stale: Tables that may be left behind, being replicated only in part.
+
+    Errors:
+        refused: what the fence can't hold, by name: prepared transactions and other blockers of the
+            readiness report; a switch that somebody else has under way; both sides open.
+        retry: a switch that was aborted, with the old writer open again: the other side did not
+            keep up, or a server failed.
+        stay fenced: a decision that is made but not carried out yet: `pulumi up` again or
+            `bluegreen recover`.
     """
 
-    deployment: pulumi.Output[str]
-    """The deployment's name."""
-    source: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the source, and references to its credentials."""
-    target: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the target, and references to its credentials."""
-    source_reader: pulumi.Output[str]
-    """Reader endpoint of the source, for the reader's record."""
-    target_reader: pulumi.Output[str]
-    """Reader endpoint of the target, for the reader's record."""
-    databases: pulumi.Output[list[str]]
-    """The databases that switch together: one fence, one decision."""
-    writer: pulumi.Output[str]
-    """`source` or `target`: which of them is to accept writes. To change it is the switch."""
-    rollback: pulumi.Output[bool]
-    """False gives the way back up: from then on nothing is moved any more."""
-    start_lsn: pulumi.Output[str]
-    """The clone's LSN, the first mark."""
-    switch: pulumi.Output[dict[str, Any]]
-    """How the writer is moved: the settings `switch`, with `lag_seconds`."""
-    dns: pulumi.Output[dict[str, Any]]
-    """The records to move at once after the opening: the settings `dns`; none moves none."""
-    accept_stale: pulumi.Output[list[str]]
-    """Tables that may be left behind, being replicated only in part."""
     mark: pulumi.Output[str]
     """The LSN at which the replication of the running direction starts."""
     attempt: pulumi.Output[str]
