@@ -113,8 +113,8 @@ class Replication(_Model):
     """`all`, or for each database its tables as `schema.table`."""
     replica_identity: dict[str, dict[str, str]] = {}
     """For each database, tables without a primary key: `schema.table` to `full` or `index NAME`."""
-    streaming: Literal["off", "on", "parallel"] = "parallel"
-    """How large transactions are sent while they run; `parallel` from 16 on."""
+    streaming: Literal["off", "on", "parallel"] | None = None
+    """How large transactions are sent while they run; not set: `parallel`, before 16 `on`."""
     lag_seconds: Positive = 10.0
     """The lag at which the standby counts as current."""
     stable_seconds: float = Field(default=2.0, ge=0)

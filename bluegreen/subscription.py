@@ -96,8 +96,9 @@ class Wanted:
     slot_name: str
     start: Lsn
     enabled: bool
-    streaming: Streaming
-    disable_on_error: bool
+    streaming: Streaming | None
+    """None is the best that the subscriber's major has; so for `disable_on_error`."""
+    disable_on_error: bool | None
     run_as_owner: bool = False
 
 
@@ -286,8 +287,9 @@ def _create(conn: psycopg.Connection[Any], text: str, wanted: Wanted) -> None:
 
 def _options(major: int, wanted: Wanted) -> dict[str, str]:
     """Return the options that may be altered later."""
+    best: Streaming = "parallel" if versions.has(major, Feature.STREAMING_PARALLEL) else "on"
     options: dict[str, str] = {
-        "streaming": wanted.streaming,
+        "streaming": wanted.streaming or best,
         # A synchronous apply would wait for the storage once for every transaction: some 100 to
         # 400 a second (measured). The switch makes durable what was applied before it opens.
         "synchronous_commit": "off",
@@ -295,7 +297,7 @@ def _options(major: int, wanted: Wanted) -> dict[str, str]:
     if versions.has(major, Feature.ORIGIN_NONE):
         options["origin"] = "none"
     if versions.has(major, Feature.DISABLE_ON_ERROR):
-        options["disable_on_error"] = str(wanted.disable_on_error).lower()
+        options["disable_on_error"] = str(wanted.disable_on_error is not False).lower()
     if versions.has(major, Feature.RUN_AS_OWNER):
         options["run_as_owner"] = str(wanted.run_as_owner).lower()
     return options

@@ -83,8 +83,11 @@ class SubscriptionProvider(Provider):
             "publication": ", ".join(have.publications),
             "slot_name": have.slot_name or "",
             "enabled": have.enabled,
-            "streaming": have.streaming,
-            "disable_on_error": have.disable_on_error,
+            # What was left to the server stays so: `drift` says when it is not at its best.
+            "streaming": props.get("streaming") and have.streaming,
+            "disable_on_error": None
+            if props.get("disable_on_error") is None
+            else have.disable_on_error,
             "run_as_owner": have.run_as_owner,
             "live": _live(have, drift, trouble),
         }
@@ -108,10 +111,14 @@ def _wanted(props: Props) -> subscription.Wanted:
         slot_name=props["slot_name"],
         start=Lsn.parse(props["start_lsn"]),
         enabled=bool(props.get("enabled")),
-        streaming=props["streaming"],
-        disable_on_error=bool(props.get("disable_on_error")),
+        streaming=props.get("streaming"),
+        disable_on_error=_flag(props.get("disable_on_error")),
         run_as_owner=bool(props.get("run_as_owner")),
     )
+
+
+def _flag(value: Any) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _live(have: subscription.Subscription, drift: list[str], trouble: list[str]) -> Props:
@@ -170,9 +177,10 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         slot_name: The slot that it reads, which must exist; never made or dropped here.
         start_lsn: Where it starts: the clone's LSN, later the mark of the switch.
         enabled: Whether it runs.
-        streaming: How large transactions are sent: `off`, `on`, or `parallel` from 16 on.
+        streaming: How large transactions are sent: `off`, `on`, or `parallel` from 16 on; not set,
+            the best that the subscriber has.
         disable_on_error: Whether an apply error stops it instead of being tried again for ever;
-            from 15 on.
+            from 15 on, and not set, true there.
         run_as_owner: Whether rows are applied as the subscription's owner, not as each table's;
             from 16 on.
 
@@ -201,8 +209,8 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         slot_name: pulumi.Input[str],
         start_lsn: pulumi.Input[str],
         enabled: pulumi.Input[bool] = True,
-        streaming: pulumi.Input[str] = "parallel",
-        disable_on_error: pulumi.Input[bool] = True,
+        streaming: pulumi.Input[str] | None = None,
+        disable_on_error: pulumi.Input[bool] | None = None,
         run_as_owner: pulumi.Input[bool] = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
