@@ -20,6 +20,7 @@ from bluegreen.errors import Retry
 from bluegreen.lsn import Lsn
 from bluegreen.sequences import Reader, Value
 from bluegreen.side import Side
+from bluegreen.step import Step
 from bluegreen.timeline import Timeline
 
 Result = TypeVar("Result")
@@ -73,13 +74,14 @@ class Crossing:
         self._new.databases[min(self._new.databases)].execute(_FLUSH)
         return sum(map(len, self._readers.values()))
 
-    def walk(self, timeline: Timeline, *, drain_seconds: float) -> Crossed:
+    def walk(self, timeline: Timeline, *, deadline: float) -> Crossed:
         """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
 
-        Raises `Retry` when the drain takes longer than `drain_seconds`.
+        Raises `Retry` when the drain is not over at `deadline`, in seconds of `time.monotonic()`.
         """
         number = time.time_ns()
-        waiting = self._start(lambda name: self._wait(name, number, drain_seconds))
+        left = max(0.001, deadline - time.monotonic())
+        waiting = self._start(lambda name: self._wait(name, number, left))
 
         def barrier_and_read(name: str) -> tuple[int, dict[str, Value]]:
             conn = self._old.databases[name]
@@ -91,7 +93,7 @@ class Crossing:
         written = self._each(barrier_and_read)
         for future in waiting.values():
             future.result()
-        timeline.lap("drain")
+        timeline.passed(Step.DRAIN)
 
         def bring(name: str) -> None:
             values = written[name][1]
@@ -100,9 +102,9 @@ class Crossing:
             self._known[name] = values
 
         self._each(bring)
-        timeline.lap("sequences")
+        timeline.passed(Step.SEQUENCES)
         mark = self._mark()
-        timeline.lap("mark")
+        timeline.passed(Step.MARK)
         return Crossed([beat for beat, _ in written.values()], mark)
 
     def _mark(self) -> Lsn:
