@@ -143,7 +143,6 @@ class Switch(_Model):
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere."""
 
-
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:
         if self.fuse_seconds < self.drain_seconds + 1:
