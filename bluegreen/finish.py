@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -48,7 +49,6 @@ class Switched:
 
 
 def open_new(
-    plan: SwitchPlan,
     old: Side,
     new: Side,
     crossing: Crossing,
@@ -56,24 +56,30 @@ def open_new(
     timeline: Timeline,
     *,
     deadline: float,
+    meanwhile: Callable[[], None],
 ) -> None:
-    """Cross, decide, open: the orchestrator's way, from the fence on.
+    """Cross, decide, open: the orchestrator's way, from the moment that the fence is up.
 
-    `deadline` is in seconds of `time.monotonic()`. Any error before the decision leaves the attempt
-    undecided. The row of the opening is held all along, on the connection that saw the drain: if
-    that breaks, what it saw counts no more, and neither is anything opened.
+    Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
+    was seen to be drained counts no more, and nothing is opened. `meanwhile` waits until no session
+    is left that could write. `deadline` is in seconds of `time.monotonic()`. Any error before the
+    decision leaves the attempt undecided.
     """
-    with new.tool.transaction():
-        state = register.lock_opening(new.tool, attempt)
-        if state is not Opening.CLOSED:
-            raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
-        while True:
-            crossed = crossing.walk(timeline, deadline=deadline)
-            if _decide(old, attempt, crossed.heartbeats, crossed.mark, deadline):
-                break
-        timeline.passed(Step.DECIDE)
-        register.open_environment(new.tool, attempt, crossed.mark)
-    timeline.passed(Step.OPEN)
+    crossed = crossing.walk(timeline, deadline=deadline, meanwhile=meanwhile)
+    while not _decide(old, attempt, crossed.heartbeats, crossed.mark, deadline):
+        crossed = crossing.walk(timeline, deadline=deadline)
+    timeline.passed(Step.DECIDE)
+    register.open_environment(new.tool, attempt, crossed.mark)
+
+
+def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Lock the opening's row for as long as `new.tool`'s transaction lasts.
+
+    Raises `StayFenced` unless it is closed for this attempt.
+    """
+    state = register.lock_opening(new.tool, attempt)
+    if state is not Opening.CLOSED:
+        raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
 
 
 def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline: float) -> bool:
@@ -118,11 +124,11 @@ def after(
     plan: SwitchPlan, old: Side, new: Side, attempt: str, timeline: Timeline, *, repeated: bool
 ) -> Switched:
     """Do what the opening leaves to do; every step may be repeated."""
-    for side in (old, new):
-        side.limit(0)
     if plan.records is not None:
         dns.move(plan.records, plan.old.region)
         timeline.passed(Step.DNS)
+    for side in (old, new):
+        side.limit(0)
     # Only now: a session that comes back before the name has moved would come here again.
     end_sessions(new)
     aftermath.stop_direction(

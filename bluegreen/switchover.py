@@ -126,7 +126,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
             " else; bring them over, then set register.slipped to 0 in its database bluegreen"
         )
     if plan.records is not None:
-        dns.warm(plan.old.region)
+        dns.warm(plan.records, plan.old.region)
     return crossing.prepare(seconds=plan.lag_seconds)
 
 
@@ -148,11 +148,27 @@ def _attempt(
         fuse = ServerFuse(plan.old, attempt, seconds=plan.fuse_seconds)
         for side in (old, new):
             side.limit(plan.drain_seconds)
-        timeline.passed(Step.REGISTER)
-        deadline = time.monotonic() + plan.drain_seconds
-        fence.put_up(old.tool, attempt, roles=roles, ours=[*old.pids(), fuse.pid])
-        timeline.passed(Step.FENCE)
-        finish.open_new(plan, old, new, crossing, attempt, timeline, deadline=deadline)
+        ours = [*old.pids(), fuse.pid]
+        with new.tool.transaction():
+            finish.hold_opening(plan, new, attempt)
+            timeline.passed(Step.REGISTER)
+            deadline = time.monotonic() + plan.drain_seconds
+            fence.put_up(old.tool, attempt, roles=roles, ours=ours)
+
+            def until_clean() -> None:
+                fence.wait_until_clean(old.tool, ours=ours)
+                timeline.passed(Step.FENCE)
+
+            finish.open_new(
+                old,
+                new,
+                crossing,
+                attempt,
+                timeline,
+                deadline=deadline,
+                meanwhile=until_clean,
+            )
+        timeline.passed(Step.OPEN)
     except BaseException as error:
         carried_out = _give_up(plan, old.tool, attempt, error)
         if carried_out is not None:

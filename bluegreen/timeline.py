@@ -19,7 +19,7 @@ class Timeline:
         """Note that a step is done; one that is repeated adds up. Every step comes by here."""
         now = time.perf_counter()
         took = 1000 * (now - self._last)
-        self.phases_ms[step] = round(self.phases_ms.get(step, 0.0) + took, 2)
+        self.phases_ms[step.value] = round(self.phases_ms.get(step.value, 0.0) + took, 2)
         self._last = now
 
 
