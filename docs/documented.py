@@ -28,6 +28,7 @@ _SAMPLES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("EngineUpgrade", "engine_version"): ("16.4", "18.4"),
     ("Subscription", "start_lsn"): ("0/1", "0/2"),
     ("Subscription", "streaming"): ("off", "on"),
+    ("Subscription", "origin"): ("none", "any"),
     ("CaughtUp", "direction"): ("forward", "reverse"),
     ("Deployment", "rollback"): (True, False),
 }
@@ -164,9 +165,12 @@ def _changed(resource: str, provider: ResourceProvider, types: Mapping[str, str]
     before = {key: _sample(resource, key, kind)[0] for key, kind in types.items()}
     after = before | {name: _sample(resource, name, types[name])[1]}
     # What a deployment may become depends on what it is: the error says so, not a single input.
-    failures = [] if resource == "Deployment" else provider.check(before, after).failures
-    if any(one.property == name for one in failures):
-        return "refused at preview"
+    if resource != "Deployment":
+        refused = provider.check(before, before).failures
+        assert not refused, f"{resource}: sample of {refused[0].property}: {refused[0].reason}"
+        failures = provider.check(before, after).failures
+        if any(one.property == name for one in failures):
+            return "refused at preview"
     outputs = before | _OUTPUTS.get(resource, {})
     assert not provider.diff("id", outputs, before).changes, f"{resource}: samples differ already"
     found = provider.diff("id", outputs, after)
