@@ -74,24 +74,30 @@ class CaughtUpProvider(Provider):
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
     """Created once lag has stayed under the limit in every database; waits anew on any change.
 
-    Inputs, all changed in place:
+    Inputs:
+        publisher: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        subscriber: Writer endpoint of the environment that subscribes, and references to its
+            credentials.
+        databases: The databases that must all be current.
+        deployment: The deployment's name, of which those of slots and subscriptions are made.
+        direction: `forward` or `reverse`.
+        lag_seconds: A heartbeat has to cross within this time, in seconds; none yet is not current.
+        stable_seconds: How long the lag has to stay under it, in seconds.
+        timeout_seconds: How long to wait, in seconds; then it fails, with what is left and how fast
+            it goes. A change of it alone is no reason to wait anew.
 
-    * `publisher`, `subscriber`: the writer endpoints of the writer and the standby.
-    * `databases`: all of them have to keep up.
-    * `deployment`, `direction`: they name the subscription and the slots.
-    * `lag_seconds`: a heartbeat has to cross within this time; none yet is not current.
-    * `stable_seconds`: and all of them for so long.
-    * `timeout_seconds`: then it fails, with what is left and how fast it goes. A change of it alone
-      is no reason to wait anew.
-
-    The output `lag_ms` is the worst lag of the databases when it opened. It fails early when
-    waiting is in vain: no subscription, another slot, a slot that is missing, lost or invalidated,
-    new apply errors (with the transaction that fails, where it finishes and which tables it
-    writes), disabled, no worker, or a publisher that doesn't let the worker in (in its words). A
-    restart or failover of either side is waited through.
+    Errors:
+        refused: as soon as waiting is in vain: no subscription, another slot, new apply errors
+            (with the transaction that fails, where it finishes and which tables it writes),
+            disabled, no worker, a publisher that doesn't let the worker in (in its words).
+        retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
+            longer than a restart or failover takes.
+        clone again: a slot that is missing, lost or invalidated.
     """
 
     lag_ms: pulumi.Output[float]
+    """The worst lag of the databases when it opened, in milliseconds."""
 
     def __init__(
         self,

@@ -300,31 +300,44 @@ def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
 class Subscription(Resource, module="postgres", name="Subscription"):
     """A subscription that starts at `start_lsn` on a slot that exists.
 
-    Inputs, all but the first four changed in place:
+    Inputs:
+        server: Writer endpoint of the environment that applies, and references to its credentials.
+            Address and secrets may change, another cluster may not.
+        publisher: Writer endpoint of the environment that sends, and references to its
+            credentials. Address and secrets may change, another cluster may not.
+        database: The database, of the same name on both sides; a replacement would lose rows.
+        name: The subscription's name, and the application name of its connections.
+        publication: The publication that it reads: one name, or a list of names.
+        slot_name: The slot that it reads, which must exist; never made or dropped here.
+        start_lsn: The position that it starts at: the clone's LSN, later the mark of the switch.
+        enabled: Whether it runs; while it does not, its slot keeps what it needs.
+        streaming: How large transactions are sent: `off`, `on`, or `parallel` (16); not set, the
+            best that the server has.
+        binary: Send values in binary: only for types that both sides store alike.
+        origin: `none` or `any` (16); not set, `none` where the server has it.
+        disable_on_error: Stop at the first error instead of trying again (15). Off by default: to
+            the server the end of the stream is an error too, and a publisher's restart stops it.
+        run_as_owner: Apply with the rights of the subscription's owner (16).
+        owner: The role that owns it; not set, whoever made it.
+        copy_new_tables: Copy the rows of tables that are published later; they must be empty here.
+        triggers: Any value; when it changes, tables published or withdrawn since are taken in.
 
-    * `server`, `publisher`: the writer endpoints that apply and send. Address and secrets may
-      change; another cluster is refused.
-    * `database`, `name`, `slot_name`: fixed; a replacement would lose or double rows.
-    * `publication`: one name, or a list of names.
-    * `start_lsn`: the position it starts at; refused when the slot is past it.
-    * `enabled`: false stops it, and its slot keeps what it needs.
-    * `streaming`: `off`, `on`, or `parallel` (16); not set: the best that the server has.
-    * `binary`: send values in binary; only for types that both sides store alike.
-    * `origin`: `none` or `any` (16); not set: `none` where the server has it.
-    * `disable_on_error`: stop at the first error instead of trying again (15). Off by default: to
-      the server the end of the stream is an error too, so that a publisher's restart stops it.
-    * `run_as_owner`: apply with the rights of the subscription's owner (16).
-    * `owner`: the role that owns it; not set: whoever made it.
-    * `copy_new_tables`: copy the rows of tables that are published later; they must be empty here.
-    * `triggers`: any value; when it changes, tables published or withdrawn since are taken in.
+    Errors:
+        refused: another database, name, slot or cluster (at preview); options that no server has
+            (at preview) or this one lacks; a publisher in recovery or without the publication; a
+            slot that somebody else reads; a subscription that differs in what can't be altered; a
+            published table that is missing here, or was published later and has rows here; a
+            missing privilege (with its GRANT); no free worker, sender or origin.
+        retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
+            of reach.
+        clone again: a slot that is gone, lost, or already past where it starts.
 
-    The output `live` is what a look shows: worker, position, counts, and `trouble`
-    and `drift` in words.
     `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:
     `bluegreen/subscription_options.py` says why.
     """
 
     live: pulumi.Output[dict[str, Any]]
+    """What a look shows: worker, position, counts, and `trouble` and `drift` in words."""
 
     def __init__(
         self,
