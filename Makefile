@@ -7,7 +7,7 @@ BIN := .venv/bin
 LAB ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-python demo demo-svg lab lab-down format lint types test test-all clean
+.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ demo-svg: install ## the demo, its output drawn into docs/demo.svg
 
 lab: install ## start a lab that stays; prints the line that enters it
 	@$(BIN)/python -m lab up --name $(LAB)
+
+lab-load: install ## seed that lab and put clients on its writer, until Ctrl-C
+	@$(BIN)/python -m lab load --name $(LAB)
 
 lab-down: install ## end the lab that `make lab` started
 	@$(BIN)/python -m lab down --name $(LAB)

@@ -136,10 +136,21 @@ class Switch(_Model):
     """What the old writer is afterwards: `closed` takes LOGIN from the application roles."""
     drain_seconds: Positive = 5.0
     """How long writers may be kept waiting before the switch is aborted."""
+    fuse_seconds: Positive = 10.0
+    """When the fenced server opens again by itself, whatever became of the switch's machine."""
     roles: list[str] | None = None
     """The application roles; by default all roles with LOGIN but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere."""
+
+    @check(mode="after")
+    def _fuse_burns_last(self) -> Switch:
+        if self.fuse_seconds < self.drain_seconds + 1:
+            raise ValueError(
+                f"fuse_seconds: got {self.fuse_seconds:g}, but it must be at least drain_seconds"
+                f" ({self.drain_seconds:g}) and 1 more"
+            )
+        return self
 
 
 class Credentials(_Model):

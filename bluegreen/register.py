@@ -12,6 +12,7 @@ register's row is locked first, and databases are altered second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -139,6 +140,17 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
     UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
         WHERE attempt = which AND state = 'preparing';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.reopen();
+    RETURN true;
+END $function$;
+CREATE OR REPLACE FUNCTION public.go_back(which text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
+        WHERE attempt = which AND state = 'decided';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -292,12 +304,44 @@ def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     return Opening(row[0]) if row else None
 
 
+def find_opening(conn: Connection, attempt: str) -> Opening | None:
+    """Return the attempt's state on the environment to be opened; None when it is not known."""
+    row = conn.execute("SELECT state FROM public.opening WHERE attempt = %s", (attempt,)).fetchone()
+    return Opening(row[0]) if row else None
+
+
+def give_up_opening(conn: Connection, attempt: str) -> bool:
+    """Let nobody open this environment for the attempt; False when it has been opened.
+
+    Competes with the opening for the same row, so that only one of them can happen.
+    """
+    row = conn.execute(
+        "UPDATE public.opening SET state = 'given up', changed_at = clock_timestamp()"
+        " WHERE attempt = %s AND state <> 'opened' RETURNING attempt",
+        (attempt,),
+    ).fetchone()
+    return row is not None
+
+
+def go_back(conn: Connection, attempt: str) -> None:
+    """Abort a decided attempt whose new writer never opened and never will; its fence comes off.
+
+    Only with that proved: it is the one way back from a decision. Does nothing when it has ended.
+    """
+    conn.execute("SELECT public.go_back(%s)", (attempt,))
+
+
 def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
     """Open an environment for writers; `lock_opening` has said that it is closed."""
     row = conn.execute(
         "SELECT public.open_environment(%s, %s::pg_lsn)", (attempt, str(mark))
     ).fetchone()
     assert row == (True,), "the row was locked"
+
+
+def close_roles(conn: Connection, roles: Sequence[str]) -> None:
+    """Take LOGIN from `roles` where they have it, and remember that."""
+    conn.execute("SELECT public.close_roles(%s)", (list(roles),))
 
 
 def finish(conn: Connection, attempt: str, slipped: int) -> None:

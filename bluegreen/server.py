@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -132,11 +132,35 @@ class Server:
         return secret_login(self._arn(role), self.region)
 
 
+# Logins handed over by a process that had fetched them, such as a switch to its fuse.
+_remembered: dict[str, tuple[str, str]] = {}
+
+
+def logins_of(*servers: Server) -> dict[str, tuple[str, str]]:
+    """Return the logins of `servers` as they are now, for `remember` in another process."""
+    found = {}
+    for one in servers:
+        chosen = one.credentials
+        found[chosen.replication_secret_arn] = secret_login(
+            chosen.replication_secret_arn, one.region
+        )
+        if chosen.admin_iam_user is None:
+            found[chosen.admin_secret_arn] = secret_login(chosen.admin_secret_arn, one.region)
+    return found
+
+
+def remember(logins: Mapping[str, Sequence[str]]) -> None:
+    """Use `logins` in this process from now on, and ask AWS no more for these secrets."""
+    _remembered.update({arn: (user, password) for arn, (user, password) in logins.items()})
+
+
 def secret_login(arn: str, region: str) -> tuple[str, str]:
     """Return user name and password from the secret `arn`, JSON with `username` and `password`.
 
     The keys are those that RDS itself writes into its secrets.
     """
+    if arn in _remembered:
+        return _remembered[arn]
     # An ARN names its Region, which may be another than the cluster's.
     parts = arn.split(":")
     where = parts[3] if len(parts) > 3 and parts[3] else region

@@ -15,6 +15,15 @@ from bluegreen.server import Server
 
 Connection = psycopg.Connection[Any]
 
+_END_OWN = """\
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+ WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> pg_backend_pid()"""
+
+
+def application_name(attempt: str) -> str:
+    """Return the name that an attempt's sessions carry, so that its successor can end them."""
+    return f"bluegreen {attempt}"[:63]
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -25,16 +34,22 @@ class Side:
     databases: dict[str, Connection]
 
     @classmethod
-    def connect(cls, server: Server, databases: Sequence[str], stack: ExitStack) -> Self:
+    def connect(
+        cls, server: Server, databases: Sequence[str], stack: ExitStack, attempt: str
+    ) -> Self:
         """Connect; `stack` closes. Raises `Refused` for a reader's endpoint."""
-        tool = stack.enter_context(server.connect(TOOL_DATABASE))
+        name = application_name(attempt)
+        tool = stack.enter_context(server.connect(TOOL_DATABASE, application_name=name))
         row = tool.execute("SELECT pg_is_in_recovery()").fetchone()
         if row == (True,):
             raise Refused(f"{server}: is in recovery, expected the cluster's writer endpoint")
         return cls(
             server,
             tool,
-            {name: stack.enter_context(server.connect(name)) for name in databases},
+            {
+                database: stack.enter_context(server.connect(database, application_name=name))
+                for database in databases
+            },
         )
 
     def pids(self) -> list[int]:
@@ -50,3 +65,13 @@ class Side:
             conn.execute(
                 "SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",)
             )
+
+
+def end_own(conn: Connection, attempt: str) -> int:
+    """End the sessions that a dead orchestrator of `attempt` has left on a server.
+
+    One that waits for a lock or sleeps does not notice that its client is gone, and would hold the
+    row of the opening meanwhile. Call it only when the orchestrator is known to be dead.
+    """
+    row = conn.execute(_END_OWN, (application_name(attempt),)).fetchone()
+    return int(row[0]) if row else 0

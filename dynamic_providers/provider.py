@@ -13,12 +13,9 @@ from pulumi import contains_unknowns
 from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
 from bluegreen.errors import BlueGreenError
+from dynamic_providers.host_errors import ProviderError, answer_in_lines
 
 Props = dict[str, Any]
-
-
-class ProviderError(Exception):
-    """What the user reads: one line."""
 
 
 def one_line(error: BaseException) -> str:
@@ -41,8 +38,7 @@ def _clean(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  # the edge to the user: everything becomes a line
             failure = ProviderError(one_line(error))
-        # SDK 3.272 prints the traceback of what it catches; without one there is only the line.
-        failure.__traceback__ = None
+        # Outside the handler: what it was made of is no part of it.
         raise failure
 
     return cleaned
@@ -55,7 +51,8 @@ class Provider(ResourceProvider):
     serialize_as_secret_always = False
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Show the library's progress: what the host writes to stderr reaches the user."""
+        """Show the library's progress, and errors as lines: both reach the user by the host."""
+        answer_in_lines()
         library = logging.getLogger("bluegreen")
         if not library.handlers:
             handler = logging.StreamHandler()

@@ -11,16 +11,15 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen import fence, register
-from bluegreen.dns import Records
-from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.finish import Switched
+from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
-from bluegreen.switchover import Switched, SwitchPlan, switch
+from bluegreen.switch_plan import SOURCE, TARGET, from_props
+from bluegreen.switchover import switch
 from bluegreen.timeline import render
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)
-
-SOURCE, TARGET = "source", "target"
 
 
 class SwitchoverProvider(Provider):
@@ -100,42 +99,10 @@ def _server(props: Props, side: str) -> Server:
 
 
 def _switch(props: Props) -> Switched:
-    done = switch(plan(props), log.info)
+    done = switch(from_props(props), log.info)
     if not done.repeated:
         log.info("%s", render(done.phases_ms))
     return done
-
-
-def plan(props: Props) -> SwitchPlan:
-    """Return the switch that brings the writer to where `props` wish it."""
-    new = props["writer"]
-    old = SOURCE if new == TARGET else TARGET
-    settings: dict[str, Any] = props["switch"]
-    roles = settings.get("roles")
-    return SwitchPlan(
-        deployment=props["deployment"],
-        direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
-        old=_server(props, old),
-        new=_server(props, new),
-        databases=tuple(props["databases"]),
-        fence=settings["fence"],
-        old_side=settings["old_side"],
-        lag_seconds=float(settings["lag_seconds"]),
-        drain_seconds=float(settings["drain_seconds"]),
-        roles=tuple(roles) if roles is not None else None,
-        spare_roles=tuple(settings.get("spare_roles") or ()),
-        records=_records(props, new),
-    )
-
-
-def _records(props: Props, new: str) -> Records | None:
-    wanted = props.get("dns")
-    if not wanted:
-        return None
-    targets = {wanted["writer"]: props[new]["host"]}
-    if wanted.get("reader"):
-        targets[wanted["reader"]] = props[f"{new}_reader"]
-    return Records(wanted["zone_id"], int(wanted["ttl"]), targets)
 
 
 def _outputs(done: Switched) -> Props:

@@ -1,4 +1,4 @@
-"""`python -m lab up|down|env|status`: a lab that stays, to type a deployment's commands in."""
+"""`python -m lab up|load|down|env|status`: a lab that stays, to type a deployment's commands in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lab import leftovers
+from lab import leftovers, load
 from lab import place as places
 from lab.engine.install import NoEngine
 from lab.place import Place
@@ -36,6 +36,17 @@ def up(name: Name = "default") -> None:
     typer.echo(f"cd {shlex.quote(str(world.place.project))} && . ../env")
 
 
+@app.command(name="load")
+def put_load(name: Name = "default") -> None:
+    """Seed a lab that stays, put clients on its writer, and check at the end what they wrote."""
+    place = _running(name)
+    try:
+        good = load.run(place, _say)
+    except load.NoWriter as error:
+        raise _refused(str(error)) from None
+    raise typer.Exit(0 if good else 1)
+
+
 @app.command()
 def down(name: Name = "default") -> None:
     """End a lab and delete its files."""
@@ -46,9 +57,7 @@ def down(name: Name = "default") -> None:
 @app.command()
 def env(name: Name = "default") -> None:
     """Print what leads a shell into a lab: eval "$(python -m lab env)"."""
-    place = _place(name)
-    if not leftovers.running(place):
-        raise _refused(f"lab {name}: does not run; start it by `python -m lab up --name {name}`")
+    place = _running(name)
     typer.echo((place.folder / "env").read_text(), nl=False)
 
 
@@ -70,6 +79,13 @@ def _place(name: str) -> Place:
         raise _refused(str(error)) from None
     if place is None:
         raise _refused(f"lab {name}: there is none; `python -m lab up --name {name}` starts one")
+    return place
+
+
+def _running(name: str) -> Place:
+    place = _place(name)
+    if not leftovers.running(place):
+        raise _refused(f"lab {name}: does not run; start it by `python -m lab up --name {name}`")
     return place
 
 

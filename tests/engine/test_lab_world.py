@@ -225,7 +225,31 @@ def test_the_command_starts_names_and_ends_a_lab_that_stays() -> None:
     assert _checkout() == before
 
 
-@pytest.mark.parametrize("command", ["down", "env", "status"])
+@pytest.mark.slow
+def test_a_lab_by_hand_gets_load_that_is_checked_at_its_end(tmp_path: Path) -> None:
+    name = _name("load")
+    started = _lab("up", "--name", name)
+    try:
+        assert started.returncode == 0, started.stderr
+        early = _lab("load", "--name", name)
+        assert (early.returncode, len(early.stderr.splitlines())) == (1, 1)
+        assert "run `pulumi up -s blue` first" in early.stderr
+        up = f"{started.stdout.strip()}; pulumi up -s blue --yes --skip-preview"
+        subprocess.run(["/bin/sh", "-ec", up], capture_output=True, check=True)
+        said = tmp_path / "said"
+        with said.open("wb") as file:
+            load = subprocess.Popen(
+                [sys.executable, "-m", "lab", "load", "--name", name], cwd=CHECKOUT, stderr=file
+            )
+        _until(lambda: b" committed, " in said.read_bytes(), "clients that write")
+        load.send_signal(signal.SIGINT)
+        assert load.wait(_SECONDS) == 0
+        assert said.read_text().splitlines()[-1].endswith(" acknowledged, 0 lost")
+    finally:
+        _lab("down", "--name", name)
+
+
+@pytest.mark.parametrize("command", ["down", "env", "load", "status"])
 def test_a_lab_that_is_not_there_is_refused_in_one_line(command: str) -> None:
     done = _lab(command, "--name", _name("nowhere"))
     assert done.returncode == 1

@@ -12,7 +12,7 @@ from bluegreen import register
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from dynamic_providers.deployment import DeploymentProvider
-from dynamic_providers.provider import ProviderError
+from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MakeServer
 from tests.fixtures.rds import REGION, PlacedClusters

@@ -10,7 +10,7 @@ import pytest
 from bluegreen import engine_upgrade
 from bluegreen.server import Server
 from dynamic_providers.engine_upgrade import EngineUpgradeProvider
-from dynamic_providers.provider import ProviderError
+from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MakeServer
 from tests.fixtures.rds import PlacedClusters

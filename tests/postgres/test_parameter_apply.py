@@ -9,8 +9,8 @@ import pytest
 from moto.rds.models import RDSBackend
 
 from bluegreen.server import Server
+from dynamic_providers.host_errors import ProviderError
 from dynamic_providers.parameter_apply import ParameterApplyProvider
-from dynamic_providers.provider import ProviderError
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MakeServer
 from tests.fixtures.rds import PlacedClusters

@@ -9,7 +9,7 @@ import pytest
 from bluegreen import register
 from bluegreen.names import Direction
 from bluegreen.server import Server
-from dynamic_providers.provider import ProviderError
+from dynamic_providers.host_errors import ProviderError
 from dynamic_providers.retirement_guard import RetirementGuardProvider
 from tests.fixtures.rds import PlacedClusters
 from tests.fixtures.replicated import Pair

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from pulumi.dynamic import CreateResult
 
 from bluegreen.errors import Refused
-from dynamic_providers.provider import Props, Provider, ProviderError, explicit_diff, one_line
+from dynamic_providers.host_errors import ProviderError
+from dynamic_providers.provider import Props, Provider, explicit_diff, one_line
 
 
 class Failing(Provider):
