@@ -7,7 +7,8 @@ BIN := .venv/bin
 LAB ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all clean
+.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all \
+	bench bench-switch bench-network clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -53,6 +54,14 @@ test: lint types ## lint, types and every test that is not slow
 
 test-all: install ## the slow tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+bench: bench-switch bench-network ## every bench
+
+bench-switch: install ## a switch through `pulumi up` and by every other way; N=, SEQUENCES=, DATABASES=
+	@$(BIN)/python -m bench.switch
+
+bench-network: install ## the same over a slow network; N=, DELAYS=
+	@$(BIN)/python -m bench.network
 
 clean: ## remove the virtual environment and every lab's files
 	@rm -rf .venv .lab
