@@ -120,6 +120,7 @@ class Replication(pulumi.ComponentResource):
                 slot_name=names.slot(stack.deployment, direction, database),
                 start_lsn=switchover.mark,
                 streaming=settings.replication.streaming,
+                triggers=settings.replication.tables,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[switchover, slots[database]]),
             )
             for database in stack.databases

@@ -8,7 +8,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import caught_up, names, presence, subscription
+from bluegreen import caught_up, names, presence
+from bluegreen import subscription_state as state
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
@@ -61,7 +62,7 @@ class CaughtUpProvider(Provider):
             if conn is None:
                 return ReadResult(None, {})
             with conn:
-                if subscription.find(conn, name) is None:
+                if state.find(conn, name) is None:
                     return ReadResult(None, {})
         live = inputs_only(props)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
@@ -71,7 +72,24 @@ class CaughtUpProvider(Provider):
 
 
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
-    """Created once lag has stayed under the limit in every database."""
+    """Created once lag has stayed under the limit in every database; waits anew on any change.
+
+    Inputs, all changed in place:
+
+    * `publisher`, `subscriber`: the writer endpoints of the writer and the standby.
+    * `databases`: all of them have to keep up.
+    * `deployment`, `direction`: they name the subscription and the slots.
+    * `lag_seconds`: a heartbeat has to cross within this time; none yet is not current.
+    * `stable_seconds`: and all of them for so long.
+    * `timeout_seconds`: then it fails, with what is left and how fast it goes. A change of it alone
+      is no reason to wait anew.
+
+    The output `lag_ms` is the worst lag of the databases when it opened. It fails early when
+    waiting is in vain: no subscription, another slot, a slot that is missing, lost or invalidated,
+    new apply errors (with the transaction that fails, where it finishes and which tables it
+    writes), disabled, no worker, or a publisher that doesn't let the worker in (in its words). A
+    restart or failover of either side is waited through.
+    """
 
     lag_ms: pulumi.Output[float]
 

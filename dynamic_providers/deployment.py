@@ -22,7 +22,7 @@ from pulumi.dynamic import (
 from bluegreen import deployment
 from bluegreen.deployment import Deployment as Wanted
 from bluegreen.deployment import Published
-from bluegreen.publication import from_scope
+from bluegreen.publication_scope import from_scope
 from bluegreen.server import Credentials, Server
 from bluegreen.transition import State, Wishes, refusals
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only

@@ -29,6 +29,11 @@ PROBES = {
     Feature.RUN_AS_OWNER: _SUBSCRIBE + "run_as_owner=true)",
     Feature.INVALIDATION_REASON: "SELECT invalidation_reason FROM pg_replication_slots",
     Feature.CONFLICT_STATS: "SELECT confl_insert_exists FROM pg_stat_subscription_stats",
+    Feature.TWO_PHASE: "SELECT subtwophasestate FROM pg_subscription",
+    Feature.SKIP: "SELECT subskiplsn FROM pg_subscription",
+    Feature.SET_ROLE: "SELECT pg_has_role(current_user, 'SET')",
+    Feature.FAILOVER_SLOT: "SELECT subfailover FROM pg_subscription",
+    Feature.ORIGIN_LIMIT: "SHOW max_active_replication_origins",
 }
 
 
@@ -53,6 +58,7 @@ def test_a_feature_is_there_from_its_major_on_and_not_before(server: LabServer) 
             except (
                 psycopg.errors.SyntaxError,
                 psycopg.errors.InvalidParameterValue,
+                psycopg.errors.UndefinedObject,
                 psycopg.errors.UndefinedTable,
                 psycopg.errors.UndefinedColumn,
             ):
