@@ -8,7 +8,7 @@ LAB ?= default
 
 .DEFAULT_GOAL := help
 .PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all \
-	more-versions test-versions docs-resources bench bench-replication clean
+	more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -64,10 +64,16 @@ test-versions: more-versions ## whole deployments between every pair of PostgreS
 docs-resources: install ## make docs/resources.md anew
 	@$(BIN)/python -m docs.make_resources
 
-bench: bench-replication ## every bench
+bench: bench-replication bench-switch bench-network ## every bench
 
 bench-replication: install ## how publication, slot, subscription and sequences grow
 	@$(BIN)/python -m bench.replication
+
+bench-switch: install ## a switch through `pulumi up` and by every other way; N=, SEQUENCES=, DATABASES=
+	@$(BIN)/python -m bench.switch
+
+bench-network: install ## the same over a slow network; N=, DELAYS=
+	@$(BIN)/python -m bench.network
 
 clean: ## remove the virtual environment and every lab's files
 	@rm -rf .venv .lab
