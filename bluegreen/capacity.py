@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-# Background workers are what no other kind of process is; those of parallel queries come and go.
+# Background workers say so in their type; those of parallel queries come and go, and a service's
+# own processes, of other types, may or may not count.
 # Origins had their places counted by max_replication_slots before 18.
 _LOOK = """
 SELECT pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
@@ -25,11 +26,8 @@ SELECT pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
          WHERE backend_type LIKE 'logical replication %%worker')::int AS used_workers,
        pg_catalog.current_setting('max_worker_processes')::int AS max_processes,
        (SELECT count(*) FROM pg_catalog.pg_stat_activity
-         WHERE backend_type NOT IN (
-             'archiver', 'autovacuum launcher', 'autovacuum worker', 'background writer',
-             'checkpointer', 'client backend', 'io worker', 'logger', 'parallel worker',
-             'slotsync worker', 'standalone backend', 'startup', 'walreceiver', 'walsender',
-             'walsummarizer', 'walwriter'))::int AS used_processes,
+         WHERE backend_type ~ '(launcher|worker)$'
+           AND backend_type !~ '^(autovacuum|io|parallel|slotsync) ')::int AS used_processes,
        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 180000
             THEN 'max_active_replication_origins' ELSE 'max_replication_slots'
         END AS origins_parameter,

@@ -24,9 +24,6 @@ from bluegreen.server import Server
 
 log = logging.getLogger(__name__)
 
-_CRON_DATABASE = "postgres"  # where pg_cron keeps its jobs unless told otherwise
-_NAMED = 5  # of many jobs
-
 _TABLE = sql.Identifier(TOOL_SCHEMA, "clone_origin")
 
 
@@ -97,7 +94,6 @@ def ensure(
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
         _clean(conn, clone, databases, deployment, deadline=deadline)
-        warn_of_jobs(clone, databases)
         done = Origin(itself.resource_id, found, finished=True)
         _store(conn, done)
     return done
@@ -286,6 +282,7 @@ def _clean(
     _drop_subscriptions(conn, clone, deadline=deadline)
     _drop_slots(conn, clone, deadline=deadline)
     _roll_back_prepared(conn, clone)
+    _name_jobs(conn, clone)
     publications = [names.publication(deployment, direction) for direction in Direction]
     for database in databases:
         with clone.connect(database) as own:
@@ -323,29 +320,28 @@ def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:
         log.info("clone %s: inherited prepared transaction %s rolled back", clone, gid)
 
 
-def warn_of_jobs(clone: Server, databases: Sequence[str]) -> None:
-    """Name the jobs of pg_cron that the clone has inherited: they run there as well.
+def _name_jobs(conn: psycopg.Connection[Any], clone: Server) -> None:
+    """Say which jobs of pg_cron the clone has inherited: they are the source's and stay.
 
-    The closed databases refuse what they write, but not what they do elsewhere.
+    They fail while the clone is closed and run once it is opened, when the source's fail.
     """
-    found = []
-    for database in dict.fromkeys([_CRON_DATABASE, *databases]):
-        with clone.connect(database) as conn:
-            row = conn.execute("SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL").fetchone()
-            if not (row and row[0]):
+    found = conn.execute(
+        "SELECT datname::text FROM pg_catalog.pg_database"
+        " WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1"
+    ).fetchall()
+    for (database,) in found:
+        with clone.connect(database) as own:
+            there = own.execute("SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL").fetchone()
+            if not (there and there[0]):
                 continue
-            jobs = conn.execute(
-                "SELECT coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', j.jobid::text)"
-                " FROM cron.job j WHERE j.active ORDER BY j.jobid"
+            jobs = own.execute(
+                "SELECT jobid::text FROM cron.job WHERE active ORDER BY jobid"
             ).fetchall()
-            found += [f"{name} in {database}" for (name,) in jobs]
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        log.warning(
-            "clone %s: has inherited %d active job(s) of pg_cron, which run here too and fail "
-            "where they write: %s%s; switch off there what must not run twice",
-            clone,
-            len(found),
-            ", ".join(found[:_NAMED]),
-            more,
-        )
+        if jobs:
+            log.warning(
+                "clone %s: database %s has active pg_cron job(s) %s; they fail while it is closed "
+                "to writers, and run from the switch on",
+                clone,
+                database,
+                ", ".join(job for (job,) in jobs),
+            )

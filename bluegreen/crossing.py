@@ -20,12 +20,16 @@ from bluegreen.errors import Retry
 from bluegreen.lsn import Lsn
 from bluegreen.sequences import Reader, Value
 from bluegreen.side import Side
+from bluegreen.step import Step
 from bluegreen.timeline import Timeline
 
 Result = TypeVar("Result")
 
 _FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')"
-_PROOF = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn, pg_current_wal_insert_lsn()::text"
+_APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false)"
+_PROOF = """\
+SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
+       pg_current_wal_insert_lsn()::text"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,56 +74,61 @@ class Crossing:
         self._each(lambda name: self._wait(name, number, seconds))
         # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
         self._each(one)
-        self._new.databases[min(self._new.databases)].execute(_FLUSH)
+        self._mark()
         return sum(map(len, self._readers.values()))
 
-    def walk(self, timeline: Timeline, *, drain_seconds: float) -> Crossed:
+    def walk(
+        self, timeline: Timeline, *, deadline: float, meanwhile: Callable[[], None] | None = None
+    ) -> Crossed:
         """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
 
-        Raises `Retry` when the drain takes longer than `drain_seconds`.
+        `meanwhile` is done beside the drain; the sequences are read after it, since a session that
+        is not ended yet may call one without any trace in the WAL. Raises `Retry` when the drain
+        is not over at `deadline`, in seconds of `time.monotonic()`.
         """
         number = time.time_ns()
-        waiting = self._start(lambda name: self._wait(name, number, drain_seconds))
-
-        def barrier_and_read(name: str) -> tuple[int, dict[str, Value]]:
-            conn = self._old.databases[name]
-            beat = heartbeat.barrier(conn, number)
-            # Exact now: after the fence nothing calls them any more, and the drain takes its time.
-            reader = self._readers.setdefault(name, Reader(conn))
-            return beat, reader.read()
-
-        written = self._each(barrier_and_read)
-        for future in waiting.values():
+        left = max(0.001, deadline - time.monotonic())
+        old = self._old.databases
+        beats = self._start(lambda name: heartbeat.barrier(old[name], number))
+        waits = self._start(lambda name: self._wait(name, number, left))
+        if meanwhile is not None:
+            meanwhile()
+        heartbeats = [future.result() for future in beats.values()]
+        for future in waits.values():
             future.result()
-        timeline.lap("drain")
-
-        def bring(name: str) -> None:
-            values = written[name][1]
-            known = self._known.get(name, {})
-            sequences.write(self._new.databases[name], sequences.changed(values, known))
-            self._known[name] = values
-
-        self._each(bring)
-        timeline.lap("sequences")
+        timeline.passed(Step.DRAIN)
+        self._each(self._bring_sequences)
+        timeline.passed(Step.SEQUENCES)
         mark = self._mark()
-        timeline.lap("mark")
-        return Crossed([beat for beat, _ in written.values()], mark)
+        timeline.passed(Step.MARK)
+        return Crossed(heartbeats, mark)
+
+    def _bring_sequences(self, name: str) -> None:
+        """Set the sequences that have moved since they were last brought; exact by now."""
+        reader = self._readers.setdefault(name, Reader(self._old.databases[name]))
+        values = reader.read()
+        known = self._known.get(name, {})
+        sequences.write(self._new.databases[name], sequences.changed(values, known))
+        self._known[name] = values
 
     def _mark(self) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
-        The subscription applies asynchronously; a synchronous commit flushes all before it.
+        The subscription applies asynchronously; a synchronous commit flushes all before it. Sent
+        as one batch, each part a transaction of its own.
         """
         conn = self._new.databases[min(self._new.databases)]
-        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row is not None
-        applied = row[0]
-        conn.execute(_FLUSH)
-        proof = conn.execute(_PROOF, (applied,)).fetchone()
-        assert proof is not None
-        if not proof[0]:
-            raise Retry(f"{self._new.server}: a synchronous commit did not flush up to {applied}")
-        return Lsn.parse(proof[1])
+        with conn.pipeline() as pipeline:
+            conn.execute(_APPLIED)
+            pipeline.sync()
+            conn.execute(_FLUSH)
+            pipeline.sync()
+            proof = conn.execute(_PROOF)
+        found = proof.fetchone()
+        assert found is not None
+        if not found[0]:
+            raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
+        return Lsn.parse(found[1])
 
     def _wait(self, name: str, number: int, seconds: float) -> None:
         try:

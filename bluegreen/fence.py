@@ -5,6 +5,10 @@ there are ended, in a loop: a session that was starting while the fence was put 
 value and is not in `pg_stat_activity` yet (not at all up to 17, without a user in 18). It holds a
 lock on its virtual transaction id, though, so the loop goes on until two passes in a row find
 neither (24 of 24 such races closed; a single pass let them write).
+
+The fence is put up with a first pass, and the loop is a statement of its own: the barrier is set
+and drained meanwhile, since most sessions are gone after that pass. What a slower one writes after
+the barrier is seen by the decision, which comes after the loop and then has the barrier set again.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import register
+from bluegreen.side import execute_until
 
 Connection = psycopg.Connection[Any]
 
@@ -34,14 +39,18 @@ SELECT rolname FROM pg_roles
 
 # Sessions that count: any client's in a closed database, but the tool's own and AWS's. Ending a
 # superuser's takes a superuser, and one refusal would fail the statement as a whole.
-_FENCE = """\
+_WRITERS = """\
+SELECT count(pg_terminate_backend(a.pid))
+  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+ WHERE a.backend_type = 'client backend'
+   AND a.backend_start <= current_setting('bluegreen.fenced_at')::timestamptz
+   AND a.pid <> ALL ({ours})
+   AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
+   AND a.usename <> 'rdsadmin'
+   AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
+
+_PUT_UP = """\
 DO $do$
-DECLARE
-    fenced_at timestamptz;
-    starting int[];
-    suspects int[];
-    ended int;
-    clean int := 0;
 BEGIN
     PERFORM FROM public.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
     IF NOT FOUND THEN
@@ -51,7 +60,19 @@ BEGIN
     PERFORM public.close_databases();
     PERFORM public.close_roles({roles});
     COMMIT;
-    fenced_at := clock_timestamp();
+    PERFORM set_config('bluegreen.fenced_at', clock_timestamp()::text, false);
+    PERFORM pg_stat_clear_snapshot();
+    PERFORM ({writers});
+END $do$"""
+
+_UNTIL_CLEAN = """\
+DO $do$
+DECLARE
+    starting int[];
+    suspects int[];
+    ended int;
+    clean int := 0;
+BEGIN
     LOOP
         PERFORM pg_stat_clear_snapshot();
         SELECT coalesce(array_agg(l.pid), '{{}}') INTO starting
@@ -64,13 +85,7 @@ BEGIN
                coalesce((SELECT array_agg(p) FROM unnest(suspects) p WHERE p = ANY (starting)),
                         '{{}}') END
           INTO suspects;
-        SELECT count(pg_terminate_backend(a.pid)) INTO ended
-          FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
-         WHERE a.backend_type = 'client backend' AND a.backend_start <= fenced_at
-           AND a.pid <> ALL ({ours})
-           AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
-           AND a.usename <> 'rdsadmin'
-           AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on');
+        ended := ({writers});
         clean := CASE WHEN ended = 0 AND cardinality(suspects) = 0 THEN clean + 1 ELSE 0 END;
         EXIT WHEN clean >= 2;
         COMMIT;
@@ -104,20 +119,37 @@ def application_roles(conn: Connection, *, spared: Collection[str]) -> list[str]
     return [name for (name,) in rows]
 
 
-def put_up(conn: Connection, attempt: str, *, roles: Sequence[str], ours: Sequence[int]) -> None:
-    """Fence the environment and end every session that could still write.
+def put_up(
+    conn: Connection,
+    attempt: str,
+    *,
+    roles: Sequence[str],
+    ours: Sequence[int],
+    deadline: float,
+) -> None:
+    """Fence the environment, and tell every session that could still write to end.
 
     `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
     `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
-    after an abort.
+    after an abort. The fence holds once `wait_until_clean` is back. `deadline` is in seconds of
+    `time.monotonic()`.
     """
-    conn.execute(
-        sql.SQL(_FENCE).format(
-            attempt=sql.Literal(attempt),
-            roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
-            ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))),
-        )
+    statement = sql.SQL(_PUT_UP).format(
+        attempt=sql.Literal(attempt),
+        roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
+        writers=_writers(ours),
     )
+    execute_until(conn, statement, deadline=deadline)
+
+
+def wait_until_clean(conn: Connection, *, ours: Sequence[int], deadline: float) -> None:
+    """Wait until no session is left that could write; `conn` is the one that put the fence up."""
+    statement = sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours))
+    execute_until(conn, statement, deadline=deadline)
+
+
+def _writers(ours: Sequence[int]) -> sql.Composed:
+    return sql.SQL(_WRITERS).format(ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))))
 
 
 def end_sessions(conn: Connection, databases: Sequence[str], *, ours: Sequence[int]) -> int:

@@ -12,6 +12,7 @@ register's row is locked first, and databases are altered second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -114,6 +115,17 @@ BEGIN
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
+-- An attempt's last claim on the side that it has left; a later switch may have given it back.
+CREATE OR REPLACE FUNCTION public.close_old(which text, roles text[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.close_roles(roles);
+    RETURN true;
+END $function$;
 CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
@@ -139,6 +151,17 @@ LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
     UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
         WHERE attempt = which AND state = 'preparing';
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.reopen();
+    RETURN true;
+END $function$;
+CREATE OR REPLACE FUNCTION public.go_back(which text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
+        WHERE attempt = which AND state = 'decided';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -252,6 +275,14 @@ def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) ->
     )
 
 
+def left_closed(conn: Connection, attempt: str) -> list[str]:
+    """Return the other attempts that this environment is still closed for."""
+    rows = conn.execute(
+        "SELECT attempt FROM public.opening WHERE state = 'closed' AND attempt <> %s", (attempt,)
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
 def expect_opening(conn: Connection, attempt: str) -> None:
     """Note on the environment to be opened that it is closed for this attempt."""
     conn.execute(
@@ -280,6 +311,18 @@ def decide(conn: Connection, attempt: str, heartbeats: list[int], mark: Lsn) -> 
     return bool(row and row[0])
 
 
+def lock_decided(conn: Connection, attempt: str) -> bool:
+    """Lock a decided attempt's row, within a transaction; False when it is not decided.
+
+    An attempt that is done is as good as decided: what comes after it may be repeated.
+    """
+    row = conn.execute(
+        "SELECT state IN ('decided', 'done') FROM public.register WHERE attempt = %s FOR UPDATE",
+        (attempt,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     """Lock the attempt's row on the environment to be opened, within a transaction; its state.
 
@@ -292,12 +335,57 @@ def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     return Opening(row[0]) if row else None
 
 
+def find_opening(conn: Connection, attempt: str) -> Opening | None:
+    """Return the attempt's state on the environment to be opened; None when it is not known."""
+    row = conn.execute("SELECT state FROM public.opening WHERE attempt = %s", (attempt,)).fetchone()
+    return Opening(row[0]) if row else None
+
+
+def give_up_opening(conn: Connection, attempt: str) -> bool:
+    """Let nobody open this environment for the attempt; False when it has been opened.
+
+    Competes with the opening for the same row, so that only one of them can happen.
+    """
+    row = conn.execute(
+        "UPDATE public.opening SET state = 'given up', changed_at = clock_timestamp()"
+        " WHERE attempt = %s AND state <> 'opened' RETURNING attempt",
+        (attempt,),
+    ).fetchone()
+    return row is not None
+
+
+def go_back(conn: Connection, attempt: str) -> None:
+    """Abort a decided attempt whose new writer never opened and never will; its fence comes off.
+
+    Only with that proved: it is the one way back from a decision. Does nothing when it has ended.
+    """
+    conn.execute("SELECT public.go_back(%s)", (attempt,))
+
+
 def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
     """Open an environment for writers; `lock_opening` has said that it is closed."""
     row = conn.execute(
         "SELECT public.open_environment(%s, %s::pg_lsn)", (attempt, str(mark))
     ).fetchone()
     assert row == (True,), "the row was locked"
+
+
+def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
+    """Take LOGIN from `roles` on the environment that `attempt` has left, and remember that.
+
+    Only while the attempt is decided: once it is done, a later one may have given the environment
+    back to its writers. Returns whether it was.
+    """
+    row = conn.execute("SELECT public.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    return bool(row and row[0])
+
+
+def is_done(conn: Connection, attempt: str) -> bool:
+    """Return whether nothing of an attempt is left to do."""
+    row = conn.execute(
+        "SELECT state = 'done' FROM public.register WHERE attempt = %s", (attempt,)
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def finish(conn: Connection, attempt: str, slipped: int) -> None:

@@ -21,15 +21,29 @@ from bluegreen.server import Server
 
 log = logging.getLogger(__name__)
 
-# Sessions that began under the fence keep its read-only default, so they are ended after it is off.
+# Nothing but the attempt's end may end it: an error of any kind (a lock that is held, a database
+# that was just dropped) is tried again. Sessions that began under the fence keep its read-only
+# default, so they are ended after it is off.
 _FUSE = """\
 DO $do$
 DECLARE
     closed text[];
+    burnt boolean := false;
 BEGIN
     PERFORM pg_sleep({seconds});
-    SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
-    IF public.abort_switch({attempt}) THEN
+    LOOP
+        BEGIN
+            SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
+            burnt := public.abort_switch({attempt});
+            EXIT WHEN burnt OR NOT EXISTS (
+                SELECT FROM public.register WHERE attempt = {attempt} AND state = 'preparing');
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+        COMMIT;
+        PERFORM pg_sleep(0.2);
+    END LOOP;
+    IF burnt THEN
         COMMIT;
         PERFORM pg_terminate_backend(a.pid)
            FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 import psycopg
+from psycopg import sql
 
-from bluegreen.errors import Refused
+from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.polling import looks
 from bluegreen.server import Server
 
 Connection = psycopg.Connection[Any]
+
+_LIMIT = "SELECT set_config('statement_timeout', %s, false)"
+_END_OTHERS = """\
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+ WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> ALL (%s)"""
+_END_SECONDS = 10.0
+
+
+def application_name(attempt: str) -> str:
+    """Return the name that an attempt's sessions carry, so that its successor can end them."""
+    return f"bluegreen {attempt}"[:63]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +39,22 @@ class Side:
     databases: dict[str, Connection]
 
     @classmethod
-    def connect(cls, server: Server, databases: Sequence[str], stack: ExitStack) -> Self:
+    def connect(
+        cls, server: Server, databases: Sequence[str], stack: ExitStack, attempt: str
+    ) -> Self:
         """Connect; `stack` closes. Raises `Refused` for a reader's endpoint."""
-        tool = stack.enter_context(server.connect(TOOL_DATABASE))
+        name = application_name(attempt)
+        tool = stack.enter_context(server.connect(TOOL_DATABASE, application_name=name))
         row = tool.execute("SELECT pg_is_in_recovery()").fetchone()
         if row == (True,):
             raise Refused(f"{server}: is in recovery, expected the cluster's writer endpoint")
         return cls(
             server,
             tool,
-            {name: stack.enter_context(server.connect(name)) for name in databases},
+            {
+                database: stack.enter_context(server.connect(database, application_name=name))
+                for database in databases
+            },
         )
 
     def pids(self) -> list[int]:
@@ -47,6 +67,33 @@ class Side:
         Behind the fence nothing may wait for somebody else's lock longer than the deadline.
         """
         for conn in (self.tool, *self.databases.values()):
-            conn.execute(
-                "SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",)
-            )
+            conn.execute(_LIMIT, (f"{seconds * 1000:.0f}ms",))
+
+
+def execute_until(conn: Connection, statement: sql.Composed, *, deadline: float) -> None:
+    """Execute `statement`, which the server cancels at `deadline`, of `time.monotonic()`.
+
+    The limit goes with it in one batch, as a transaction of its own: no round trip more. Raises
+    `psycopg.errors.QueryCanceled`.
+    """
+    left_ms = max(1, round((deadline - time.monotonic()) * 1000))
+    with conn.pipeline() as pipeline:
+        conn.execute(_LIMIT, (f"{left_ms}ms",))
+        pipeline.sync()
+        conn.execute(statement)
+
+
+def end_others(conn: Connection, attempt: str, *, spare: Sequence[int] = ()) -> None:
+    """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
+
+    One whose client is dead goes on with what it was sent: it may hold the opening's row, or set
+    sequences back after the next one has opened. Only for whoever has taken the attempt over, or
+    when it has ended. Raises `Retry` when they don't go.
+    """
+    mine = [*spare, conn.info.backend_pid]
+    deadline = time.monotonic() + _END_SECONDS
+    for _ in looks(deadline, first=0.01, most=0.2):
+        row = conn.execute(_END_OTHERS, (application_name(attempt), mine)).fetchone()
+        if row == (0,):
+            return
+    raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")

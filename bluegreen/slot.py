@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 PLUGIN = "pgoutput"
 
-# One attempt; cancelled, it leaves no slot behind. The first is short, to say soon who is waited for.
+# One attempt; cancelled, it leaves no slot. The first is short, to say soon who is waited for.
 _FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
-OUTAGE = ("fence", "drain", "sequences", "mark", "decide", "open")
-"""The phases in which nobody can write."""
+from bluegreen.step import OUTAGE, Step
 
 
 class Timeline:
-    """Laps of a clock: each phase takes from the end of the one before to its own end."""
+    """A clock of laps: each step takes from the end of the one before to its own end."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
 
-    def lap(self, phase: str) -> None:
-        """End a phase; a repeated one adds up."""
+    def passed(self, step: Step) -> None:
+        """Note that a step is done; one that is repeated adds up. Every step comes by here."""
         now = time.perf_counter()
         took = 1000 * (now - self._last)
-        self.phases_ms[phase] = round(self.phases_ms.get(phase, 0.0) + took, 2)
+        self.phases_ms[step.value] = round(self.phases_ms.get(step.value, 0.0) + took, 2)
         self._last = now
 
 
-def outage_ms(phases_ms: dict[str, float]) -> float:
+def outage_ms(phases_ms: Mapping[str, float]) -> float:
     """Return the time in which neither side took writes."""
-    return round(sum(phases_ms.get(phase, 0.0) for phase in OUTAGE), 1)
+    return round(sum(phases_ms.get(step, 0.0) for step in OUTAGE), 1)
 
 
-def render(phases_ms: dict[str, float]) -> str:
-    """Return the phases as one line of at most 100 columns."""
-    shown = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases_ms.items() if phase in OUTAGE)
-    return f"closed to writers for {outage_ms(phases_ms):.1f} ms: {shown}"
+def render(phases_ms: Mapping[str, float]) -> str:
+    """Return the phases as one line of at most 96 columns, in the order of the steps."""
+    shown = ", ".join(f"{step} {phases_ms[step]:.0f}" for step in OUTAGE if step in phases_ms)
+    return f"closed to writers for {outage_ms(phases_ms):.0f} ms: {shown}"

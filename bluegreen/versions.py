@@ -25,6 +25,11 @@ class Feature(Enum):
     INACTIVE_SINCE = "the time since when a slot is inactive"
     GENERATED_COLUMNS = "publishing generated columns"
     CONFLICT_STATS = "counts of replication conflicts by kind"
+    TWO_PHASE = "two_phase of a subscription"
+    SKIP = "skipping a transaction of a subscription"
+    SET_ROLE = "applying as each table's owner"
+    ORIGIN_LIMIT = "a limit of its own for replication origins"
+    FAILOVER_SLOT = "failover of a subscription"
 
 
 # CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
@@ -42,6 +47,11 @@ LEAST_MAJOR = {
     Feature.INACTIVE_SINCE: 17,
     Feature.GENERATED_COLUMNS: 18,
     Feature.CONFLICT_STATS: 18,
+    Feature.TWO_PHASE: 15,
+    Feature.SKIP: 15,
+    Feature.SET_ROLE: 16,
+    Feature.FAILOVER_SLOT: 17,
+    Feature.ORIGIN_LIMIT: 18,
 }
 
 

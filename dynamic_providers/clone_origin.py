@@ -79,37 +79,31 @@ class CloneOriginProvider(Provider):
 
 
 class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
-    """The seam: where a clone's copy of the source ends, and where replication must begin.
+    """The seam's LSN; closes the clone to writers and removes what it inherited.
 
-    Read once, before anything else, and kept: on the clone and in the state. Then the clone is
-    closed to writers and loses what it inherited: subscriptions, logical slots, prepared
-    transactions, the deployment's publications, records of switches. Active jobs of pg_cron are
-    named in a warning. Deleting it drops the tool's database, if it still is this very cluster.
+    Inputs:
+        server: Writer endpoint of the clone, and references to its credentials.
+        source: Writer endpoint of the environment that was cloned, and references to its
+            credentials.
+        databases: The databases that are replicated.
+        deployment: The deployment's name.
+        slots: The slots that were made on the source before the clone: `database` and `name` each.
+        clone_id: AWS's resource id of the clone. Another one, under whatever name, replaces this
+            resource.
 
-    Refused: a server that is no clone of the source, is the source, is older, a reader, or was used
-        since (a switch or a subscription of its own); an LSN later than the source is now; a source
-        with an enabled subscription, whose rows the clone would take; a slot that is being read;
-        another deployment (at preview); a missing or wrong secret.
-    Retry: a server or AWS out of reach, for deletions after a minute.
-    Clone again: a slot that begins after the clone's end, or that is lost.
+    Errors:
+        refused: another deployment (at preview); the source itself, an older cluster, one of
+            another clone group, another id than `clone_id`, a reader, or a clone that was written
+            to, or has switches or subscriptions of its own; a source that is itself a subscriber; a
+            slot in use; a missing privilege (with its GRANT).
+        retry: a server out of reach, for deletions after a minute.
+        clone again: a slot that begins after the clone ends, or is missing, lost or invalidated.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the clone, and references to its credentials."""
-    source: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that was cloned, and references to its credentials."""
-    databases: pulumi.Output[list[str]]
-    """The databases that are replicated."""
-    deployment: pulumi.Output[str]
-    """The deployment's name, part of the names of what it makes; never changed."""
-    slots: pulumi.Output[list[dict[str, str]]]
-    """The slots that were made on the source before the clone, each a `database` and a `name`."""
-    clone_id: pulumi.Output[str | None]
-    """AWS's resource id of the clone. Another one, under whatever name, replaces this resource."""
     lsn: pulumi.Output[str]
-    """Where the copy ends: a subscription that starts there gets exactly what the clone lacks."""
+    """Where the clone's copy of the source ends: read once, as the first thing of all."""
     resource_id: pulumi.Output[str]
-    """AWS's resource id of the cluster that the LSN belongs to."""
+    """AWS's id of this very cluster: another of the same name has another."""
 
     def __init__(
         self,

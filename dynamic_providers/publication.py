@@ -115,30 +115,32 @@ def _kind_of(name: str, scope: Props) -> publication.Publication:
 class Publication(Resource, module="postgres", name="Publication"):
     """A publication with heartbeat and canary, and the replica identities that it needs.
 
-    Refused: a table whose updates or deletes would begin to fail for want of a replica identity
-        (named, with the remedies); one of that name that exists and differs (with the difference);
-        a change between all tables and a choice of them, of `publish_via_partition_root`, of
-        database or name (at preview); schemas, row filters and column lists before 15; a missing
-        privilege (with its GRANT); a deletion while a slot reads it.
-    Retry: locks that others hold for longer than a minute; a server out of reach, for deletions
-        after a minute.
-    Clone again: a publication that is gone while a slot reads it.
+    Inputs:
+        server: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        database: The database whose tables are published.
+        name: The publication's name, 63 bytes at most.
+        scope: What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or
+            `tables` with `tables`, each a `schema` and `name` with optional `columns` and `where`.
+            `operations` are all four by default; `publish_via_partition_root` sends partitions as
+            their root. Changed in place, but for `kind` from or to `all` and for
+            `publish_via_partition_root`.
+        replica_identity: Replica identities to declare, `schema.table` to `full` or `index NAME`, a
+            partitioned table for all its partitions; undone when they are no longer declared, and
+            on delete.
+
+    Errors:
+        refused: a table whose updates or deletes would begin to fail for want of a replica identity
+            (named, with the remedies); one of that name that exists and differs (with the
+            difference); a change between all tables and a choice of them, of
+            `publish_via_partition_root`, of database or name (at preview); schemas, row filters and
+            column lists before 15; a missing privilege (with its GRANT); a deletion while a slot
+            reads it.
+        retry: locks that others hold for longer than a minute; a server out of reach, for deletions
+            after a minute.
+        clone again: a publication that is gone while a slot reads it.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that publishes, and references to its credentials."""
-    database: pulumi.Output[str]
-    """The database whose tables are published."""
-    name: pulumi.Output[str]
-    """The publication's name, 63 bytes at most."""
-    scope: pulumi.Output[dict[str, Any]]
-    """What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or `tables`
-    with `tables`, each a `schema` and `name` with optional `columns` and `where`. `operations` are
-    all four by default; `publish_via_partition_root` sends partitions as their root. Changed in
-    place, but for `kind` from or to `all` and for `publish_via_partition_root`."""
-    replica_identity: pulumi.Output[dict[str, str]]
-    """Replica identities to declare, `schema.table` to `full` or `index NAME`, a partitioned table
-    for all its partitions; undone when they are no longer declared, and on delete."""
     published: pulumi.Output[list[str]]
     """What the server says that it publishes, one line each: compared by every refresh."""
 

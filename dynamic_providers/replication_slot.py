@@ -103,24 +103,24 @@ def _seen(have: slot.Slot | None) -> Props:
 class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     """A logical slot for `publication`, made before the clone; waits for open writers.
 
-    Refused: another database or name (at preview); a slot of that name that is physical, temporary,
-        of another database or plugin, or read by somebody else; no free slot or WAL sender;
-        `wal_level` below logical; a missing privilege (with its GRANT).
-    Retry: write transactions that stay open for longer than `wait_seconds` (named); a server out of
-        reach, for deletions after a minute; a reader that comes back while the slot is dropped.
-    Clone again: a slot that is missing, lost or invalidated: never made anew.
+    Inputs:
+        server: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        database: The database that it decodes.
+        name: The slot's name: slots are shared by the whole cluster, so it carries the database.
+        publication: The publication that is read through it; the subscription has the same name.
+        wait_seconds: How long its creation waits for write transactions that are open, in seconds.
+
+    Errors:
+        refused: another database or name (at preview); a slot of that name that is physical,
+            temporary, of another database or plugin, or read by somebody else; no free slot or WAL
+            sender; `wal_level` below logical; a missing privilege (with its GRANT).
+        retry: write transactions that stay open for longer than `wait_seconds` (named); a server
+            out of reach, for deletions after a minute; a reader that comes back while the slot is
+            dropped.
+        clone again: a slot that is missing, lost or invalidated: never made anew.
     """
 
-    server: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that publishes, and references to its credentials."""
-    database: pulumi.Output[str]
-    """The database that it decodes."""
-    name: pulumi.Output[str]
-    """The slot's name: slots are shared by the whole cluster, so it carries the database."""
-    publication: pulumi.Output[str]
-    """The publication that is read through it; the subscription has the same name."""
-    wait_seconds: pulumi.Output[float]
-    """How long its creation waits for write transactions that are open, in seconds."""
     consistent_point: pulumi.Output[str]
     """The LSN from which on the slot has everything: a clone must end after it."""
     status: pulumi.Output[str]

@@ -108,28 +108,27 @@ def _copy(props: Props) -> Props:
 
 
 class SequenceValues(Resource, module="postgres", name="SequenceValues"):
-    """Values of all sequences of some databases, of every kind, copied to the standby.
+    """Values of all sequences; `count` says how many, `drift` names some that have drifted.
 
-    Of the databases' own sequences only the values are copied, and only what differs. The switch
-    brings the exact ones; between, a refresh compares and the next update copies again.
+    Inputs:
+        writer: Writer endpoint of the environment whose values count, and references to its
+            credentials.
+        standby: Writer endpoint of the environment that follows, and references to its credentials.
+            Its databases are closed to writers.
+        databases: The databases whose sequences follow.
+        tolerance: How many calls of `nextval` the standby may be off, either way, without drift.
 
-    Refused: a standby that is open to writers (with both remedies); a sequence that the standby
-        lacks or has of another definition (named); a missing privilege (with its GRANTs).
-    Retry: a sequence that is dropped meanwhile; a server out of reach.
+    Errors:
+        refused: a standby that is open to writers; a sequence that the standby lacks or has of
+            another definition; one that may not be read or set (named, with the GRANT); a negative
+            tolerance, no database (at preview).
+        retry: a sequence that is dropped or locked meanwhile; a server out of reach.
     """
 
-    writer: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment in use, and references to its credentials."""
-    standby: pulumi.Output[dict[str, Any]]
-    """Writer endpoint of the environment that follows; its databases are closed to writers."""
-    databases: pulumi.Output[list[str]]
-    """The databases whose sequences are copied."""
-    tolerance: pulumi.Output[int]
-    """How many calls of `nextval` a sequence may be off, either way, before a refresh says so."""
     count: pulumi.Output[str]
-    """How many sequences there were at the last copy."""
+    """How many sequences were compared, in all databases together."""
     drift: pulumi.Output[str]
-    """The sequences that the last refresh found adrift: some by name, and how many more."""
+    """Some of the sequences that a refresh found missing, of another definition, or far off."""
 
     def __init__(
         self,

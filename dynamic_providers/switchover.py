@@ -11,16 +11,15 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen import fence, register
-from bluegreen.dns import Records
-from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.finish import Switched
+from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
-from bluegreen.switchover import Switched, SwitchPlan, switch
+from bluegreen.switch_plan import SOURCE, TARGET, from_props
+from bluegreen.switchover import switch
 from bluegreen.timeline import render
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)
-
-SOURCE, TARGET = "source", "target"
 
 
 class SwitchoverProvider(Provider):
@@ -100,42 +99,10 @@ def _server(props: Props, side: str) -> Server:
 
 
 def _switch(props: Props) -> Switched:
-    done = switch(plan(props), log.info)
+    done = switch(from_props(props), log.info)
     if not done.repeated:
         log.info("%s", render(done.phases_ms))
     return done
-
-
-def plan(props: Props) -> SwitchPlan:
-    """Return the switch that brings the writer to where `props` wish it."""
-    new = props["writer"]
-    old = SOURCE if new == TARGET else TARGET
-    settings: dict[str, Any] = props["switch"]
-    roles = settings.get("roles")
-    return SwitchPlan(
-        deployment=props["deployment"],
-        direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
-        old=_server(props, old),
-        new=_server(props, new),
-        databases=tuple(props["databases"]),
-        fence=settings["fence"],
-        old_side=settings["old_side"],
-        lag_seconds=float(settings["lag_seconds"]),
-        drain_seconds=float(settings["drain_seconds"]),
-        roles=tuple(roles) if roles is not None else None,
-        spare_roles=tuple(settings.get("spare_roles") or ()),
-        records=_records(props, new),
-    )
-
-
-def _records(props: Props, new: str) -> Records | None:
-    wanted = props.get("dns")
-    if not wanted:
-        return None
-    targets = {wanted["writer"]: props[new]["host"]}
-    if wanted.get("reader"):
-        targets[wanted["reader"]] = props[f"{new}_reader"]
-    return Records(wanted["zone_id"], int(wanted["ttl"]), targets)
 
 
 def _outputs(done: Switched) -> Props:
@@ -150,14 +117,37 @@ def _outputs(done: Switched) -> Props:
 class Switchover(Resource, module="bluegreen", name="Switchover"):
     """The writer of a deployment.
 
-    Outputs: `mark`, the LSN at which the replication of the running direction starts; `attempt`;
-    `phases`, each phase of the last switch in milliseconds; `switched_at`.
+    Inputs:
+        deployment: The deployment's name.
+        source: Writer endpoint of the source, and references to its credentials.
+        target: Writer endpoint of the target, and references to its credentials.
+        source_reader: Reader endpoint of the source, for the reader's record.
+        target_reader: Reader endpoint of the target, for the reader's record.
+        databases: The databases that switch together: one fence, one decision.
+        writer: `source` or `target`: which of them is to accept writes. To change it is the switch.
+        rollback: False gives the way back up: from then on nothing is moved any more.
+        start_lsn: The clone's LSN, the first mark.
+        switch: How the writer is moved: the settings `switch`, with `lag_seconds`.
+        dns: The records to move at once after the opening: the settings `dns`; none moves none.
+        accept_stale: Tables that may be left behind, being replicated only in part.
+
+    Errors:
+        refused: what the fence can't hold, by name: prepared transactions and other blockers of the
+            readiness report; a switch that somebody else has under way; both sides open.
+        retry: a switch that was aborted, with the old writer open again: the other side did not
+            keep up, or a server failed.
+        stay fenced: a decision that is made but not carried out yet: `pulumi up` again or
+            `bluegreen recover`.
     """
 
     mark: pulumi.Output[str]
+    """The LSN at which the replication of the running direction starts."""
     attempt: pulumi.Output[str]
+    """The name of the last switch in the register."""
     phases: pulumi.Output[dict[str, float]]
+    """Each phase of the last switch, in milliseconds."""
     switched_at: pulumi.Output[str]
+    """When the writer was moved last, UTC."""
 
     def __init__(
         self,

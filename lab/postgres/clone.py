@@ -28,11 +28,12 @@ def wait_until(met: Callable[[], bool], what: str, timeout: float = 120) -> None
 
 def standby(primary: LabServer, copy: LabServer) -> None:
     """Make `copy` a physical standby of `primary`, streaming."""
-    _base_backup(primary, copy)
+    _back_up(primary, copy)
     copy.start()
 
 
-def _base_backup(primary: LabServer, copy: LabServer) -> None:
+def _back_up(primary: LabServer, copy: LabServer) -> None:
+    """Fill `copy` with a base backup that becomes a standby when it starts."""
     copy.prepare_root()
     # Its own major's tool: pg_basebackup of 18 writes settings that a 16 can't parse.
     tool = [copy.binaries.tool("pg_basebackup"), "-d", primary.replication_conninfo()]
@@ -62,17 +63,52 @@ def promote(copy: LabServer) -> Lsn:
     return Lsn.parse(row[0])
 
 
-def clone(
-    source: LabServer, copy: LabServer, parameters: dict[str, str], *, by_target: bool = False
-) -> Lsn:
+def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn:
     """Make `copy` what Aurora's copy-on-write clone of `source` is, and return its volume's LSN.
 
     Recovery replays what the source wrote while it was copied; the clone then runs with
     `parameters`, knows its LSN by `aurora_volume_logical_start_lsn()`, and has the source's
-    logical slots, as the shared volume has them. `by_target` names the LSN beforehand instead of
-    reading it afterwards.
+    logical slots, as the shared volume has them.
     """
-    lsn = _recover_to_target(source, copy) if by_target else _recover(source, copy)
+    standby(source, copy)
+    with source.connect() as conn:
+        row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+    assert row is not None
+    wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
+    lsn = promote(copy)
+    _settle(source, copy, parameters, lsn)
+    return lsn
+
+
+def clone_at_target(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn:
+    """Make the same clone by another way: recovery stops before a chosen LSN, and that is it.
+
+    The source has to go on writing: recovery stops at the first record at or past the LSN.
+    """
+    _back_up(source, copy)
+    with source.connect() as conn:
+        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    lsn = Lsn.parse(row[0])
+    copy.configure(
+        recovery_target_lsn=str(lsn),
+        recovery_target_inclusive="off",
+        recovery_target_action="promote",
+    )
+    copy.start()
+    wait_until(lambda: not _in_recovery(copy), f"{copy.name} reaching {lsn}")
+    _settle(source, copy, parameters, lsn)
+    return lsn
+
+
+def _in_recovery(copy: LabServer) -> bool:
+    with copy.connect() as conn:
+        row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
+    return bool(row and row[0])
+
+
+def _settle(source: LabServer, copy: LabServer, parameters: dict[str, str], lsn: Lsn) -> None:
+    """Let a promoted copy run with its own parameters, and know and have what a clone does."""
     copy.parameters = dict(parameters)
     copy.configure()
     copy.restart()
@@ -80,47 +116,6 @@ def clone(
         with copy.connect(database) as conn:
             tell_volume_lsn(conn, lsn)
     _inherit_slots(source, copy)
-    return lsn
-
-
-def _recover(source: LabServer, copy: LabServer) -> Lsn:
-    """Let `copy` replay for as long as it takes to be current, and return where it stopped."""
-    standby(source, copy)
-    with source.connect() as conn:
-        row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
-    assert row is not None
-    wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
-    return promote(copy)
-
-
-def _recover_to_target(source: LabServer, copy: LabServer) -> Lsn:
-    """Let `copy` stop before the first record at an LSN that is named once it is copied.
-
-    Exclusive, since a commit record that begins there is what the publisher sends first.
-    """
-    _base_backup(source, copy)
-    with source.connect() as conn:
-        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        # It stops when it sees a record past the target: an idle source would write none.
-        conn.execute("SELECT pg_logical_emit_message(false, 'lab', 'clone'), pg_switch_wal()")
-    assert row is not None
-    target = {
-        "recovery_target_lsn": row[0],
-        "recovery_target_inclusive": "off",
-        "recovery_target_action": "promote",
-    }
-    copy.configure(**target)
-    copy.start()
-    wait_until(lambda: _is_writer(copy), f"{copy.name} reaching {row[0]}")
-    for name in (*target, "primary_conninfo"):
-        copy.parameters.pop(name, None)
-    return Lsn.parse(row[0])
-
-
-def _is_writer(copy: LabServer) -> bool:
-    with copy.connect() as conn:
-        row = conn.execute("SELECT NOT pg_is_in_recovery()").fetchone()
-    return bool(row and row[0])
 
 
 def _replayed(copy: LabServer) -> Lsn:

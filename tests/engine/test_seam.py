@@ -10,8 +10,8 @@ import pytest
 
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
-from tests.fixtures.cloned import DATABASE, DEPLOYMENT, SLOT, Seam
 from tests.fixtures.engine import MakeProject, Project
+from tests.fixtures.fresh_clone import DATABASE, DEPLOYMENT, SLOT, Seam
 from tests.fixtures.rds import REGION
 
 ROOT = Path(__file__).resolve().parents[2]

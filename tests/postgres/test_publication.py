@@ -291,7 +291,7 @@ def test_drift_is_shown_by_refresh_and_repaired_by_the_next_up(
 ) -> None:
     wish = props | {"scope": TABLES}
     made = host.create(wish)
-    conn.execute(sql.SQL(by_hand).format(sql.Identifier(NAME)))  # type: ignore[arg-type]
+    conn.execute(sql.SQL(by_hand).format(sql.Identifier(NAME)))
     live = host.read(made)
     assert live is not None
     assert live.inputs["scope"][key] != TABLES.get(key)
@@ -508,7 +508,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
     )
     names = sql.Identifier(props["database"]), sql.Identifier(role)
     if grant:
-        conn.execute(sql.SQL(grant).format(*names))  # type: ignore[arg-type]
+        conn.execute(sql.SQL(grant).format(*names))
     props["server"]["credentials"]["admin_secret_arn"] = placed.secret("weak", role, PASSWORD)
     try:
         with pytest.raises(HostError, match=said) as raised:

@@ -1,125 +1,198 @@
-"""The seam under load: a clone and its subscription have each row of the source exactly once."""
+"""The seam under load: a clone and what its subscription brings are the source, row for row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
+import psycopg
 import pytest
 
 from bluegreen import canary
-from bluegreen.canary import Verdict
-from bluegreen.errors import CloneAgain, Refused
-from bluegreen.lsn import Lsn
-from lab.workload import contents
-from tests.fixtures.cloned import Load, Seam, Source
-from tests.fixtures.rds import PlacedClusters
+from bluegreen.names import Direction
+from lab.postgres import clone as copies
+from lab.postgres.binaries import binaries
+from lab.postgres.server import SUPERUSER, LabServer
+from tests.fixtures.cloned import Cloning, Way
+from tests.fixtures.replicated import DATABASE
+from tests.versions import life as steps
 
-SourceOf = Callable[[int], Source]
-
-_MAJORS = (18, 16, 16, 18)  # with both ways of cloning, by turns
-
-
-@pytest.mark.parametrize(
-    "number", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 25))]
-)
-def test_a_clone_under_load_is_exact(
-    source_of: SourceOf, placed: PlacedClusters, number: int
-) -> None:
-    source = source_of(_MAJORS[number % len(_MAJORS)])
-    with Load(source.lab) as load, source.cloned(placed, by_target=number % 2 == 1) as seam:
-        origin = seam.ensure_origin()
-        seam.subscribe(origin.lsn)
-        seam.catch_up()  # while they go on writing
-        load.stop()
-        seam.catch_up()
-        assert origin.lsn == seam.lsn
-        assert [str(one) for one in seam.verdicts() if not one.exact] == []
-        assert _different(seam) == []
+WAYS = {"base-backup": copies.clone, "recovery-target": copies.clone_at_target}
+CLIENTS, CANARIES, LONG = 8, 2, 2
+_PAUSE_SECONDS = 0.01  # 8 clients of 100 a second each, beside pgbench's 200
 
 
-def _different(seam: Seam) -> list[contents.Difference]:
-    with seam.source.connect() as there, seam.connect() as here:
-        return contents.differences(there, here)
+@dataclass(slots=True)
+class Load:
+    """Clients that write until told to stop; an error in one of them fails the test."""
+
+    source: LabServer
+    stop: threading.Event = field(default_factory=threading.Event)
+    errors: list[Exception] = field(default_factory=list)
+    written: int = 0
+
+    def client(self, conn: psycopg.Connection[tuple[object, ...]], number: int) -> None:
+        """Insert, update, and roll back now and then."""
+        turn = 0
+        while not self.stop.wait(_PAUSE_SECONDS):
+            turn += 1
+            with conn.transaction(force_rollback=turn % 7 == 0):
+                conn.execute("INSERT INTO work (client, turn) VALUES (%s, %s)", (number, turn))
+                conn.execute(
+                    "UPDATE work SET turn = -turn WHERE client = %s AND turn = %s",
+                    (number, turn - 3),
+                )
+            self.written += 1
+
+    def canary(self, conn: psycopg.Connection[tuple[object, ...]], number: int) -> None:
+        """Write numbered rows without a gap."""
+        n = 0
+        while not self.stop.wait(_PAUSE_SECONDS):
+            canary.write(conn, number, n)
+            n += 1
+
+    def long(self, conn: psycopg.Connection[tuple[object, ...]], number: int) -> None:
+        """Hold a transaction with savepoints open for a second, again and again."""
+        turn = 0
+        while not self.stop.is_set():
+            turn += 1
+            with conn.transaction():
+                conn.execute(
+                    "INSERT INTO work (client, turn) VALUES (%s, %s)", (100 + number, turn)
+                )
+                with conn.transaction(force_rollback=True):
+                    conn.execute(
+                        "INSERT INTO work (client, turn) VALUES (%s, %s)", (200 + number, turn)
+                    )
+                self.stop.wait(1)
+
+    def run(self, work: Callable[..., None], number: int) -> None:
+        """Do `work` on a connection of its own."""
+        try:
+            with self.source.connect(DATABASE) as conn:
+                work(conn, number)
+        except Exception as error:  # noqa: BLE001  told to the test
+            self.errors.append(error)
 
 
-# Wrong on purpose --------------------------------------------------------------------------------
+@contextmanager
+def load(source: LabServer) -> Iterator[Load]:
+    """Let 8 clients, 4 of pgbench, 2 long transactions and the canaries write."""
+    made = Load(source)
+    jobs = [(made.client, n) for n in range(CLIENTS)]
+    jobs += [(made.canary, n) for n in range(CANARIES)]
+    jobs += [(made.long, n) for n in range(LONG)]
+    threads = [threading.Thread(target=made.run, args=job) for job in jobs]
+    with pgbench(source, "-n", "-c", "4", "-R", "200", "-T", "3600"):
+        for thread in threads:
+            thread.start()
+        try:
+            copies.wait_until(lambda: made.written > 50 or bool(made.errors), "the first writes")
+            yield made
+        finally:
+            made.stop.set()
+            for thread in threads:
+                thread.join()
+    assert made.errors == []
 
 
-def _write(source: Source, writer: int, numbers: range) -> None:
-    with source.connect() as conn:
-        for n in numbers:
-            canary.write(conn, writer, n)
+@contextmanager
+def pgbench(source: LabServer, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run pgbench on the source while the block runs."""
+    tools = binaries(18)
+    command = [tools.tool("pgbench"), "-h", source.host, "-p", str(source.port), "-U", SUPERUSER]
+    process = subprocess.Popen(
+        [*command, *arguments, DATABASE],
+        env=tools.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(20)
 
 
-def _of(seam: Seam, writer: int) -> Verdict:
-    return next(one for one in seam.verdicts() if one.writer == writer)
+@pytest.fixture
+def busy(cloning: Cloning) -> Cloning:
+    """Return a source with the tables that the load writes to."""
+    with cloning.source.connect(DATABASE) as conn:
+        conn.execute(
+            "CREATE TABLE work (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+            " client int NOT NULL, turn int NOT NULL); CREATE INDEX ON work (client, turn)"
+        )
+    with pgbench(cloning.source, "-i", "-q", "-I", "dtGp", "-s", "1") as init:
+        assert init.wait(60) == 0
+    with cloning.source.connect(DATABASE) as conn:
+        conn.execute("ALTER TABLE pgbench_history REPLICA IDENTITY FULL")
+    return cloning
 
 
-def test_a_start_that_is_too_low_doubles_and_the_canary_says_so(
-    source_of: SourceOf, placed: PlacedClusters
-) -> None:
-    source = source_of(18)
-    point = source.make_slot()
-    _write(source, 101, range(10))
-    with source.cloned(placed) as seam:
-        origin = seam.ensure_origin()
-        _write(source, 101, range(10, 15))
-        seam.subscribe(point)
-        assert point < origin.lsn
-        seam.catch_up()
-        assert str(_of(seam, 101)) == "canary 101: 0 lost, 10 doubled"
+def clone_and_compare(busy: Cloning, way: Way) -> None:
+    """Clone under load, subscribe at the LSN, catch up, and compare every table."""
+    with busy.source.connect(DATABASE) as conn:
+        canary.clear(conn)
+    with ExitStack() as stack:
+        writers = stack.enter_context(load(busy.source))
+        slot = busy.slot()
+        lab, clone = busy.clone(way)
+        start = busy.life.origin(clone)
+        before = writers.written
+        subscription = busy.life.subscribe(
+            clone, lab.major, busy.life.source, Direction.FORWARD, start
+        )
+        copies.wait_until(lambda: writers.written > before + 50, "writes after the subscription")
+    assert steps.differences(busy.source, lab) == []
+    with busy.source.connect(DATABASE) as there, lab.connect(DATABASE) as here:
+        written = canary.count(there)
+        copies.wait_until(lambda: canary.count(here).rows >= written.rows, "the last canary", 30)
+        assert canary.count(here) == written
+    assert written.rows > 0
+    assert written.problem is None
+    busy.life.unsubscribe(subscription)
+    busy.life.drop_slot(slot)
+    busy.remove(lab)
 
 
-def test_a_start_that_is_too_high_loses_and_the_canary_says_so(
-    source_of: SourceOf, placed: PlacedClusters
-) -> None:
-    source = source_of(18)
-    _write(source, 102, range(5))
-    with source.cloned(placed) as seam:
-        seam.ensure_origin()
-        _write(source, 102, range(5, 15))
-        with source.connect() as conn:
-            row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_clone_made_under_load_loses_and_doubles_nothing(busy: Cloning, way: Way) -> None:
+    clone_and_compare(busy, way)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_seven_clones_in_a_row_under_load_lose_and_double_nothing(busy: Cloning, way: Way) -> None:
+    for _ in range(7):
+        clone_and_compare(busy, way)
+
+
+def test_a_start_after_the_clone_loses_rows_that_only_the_canary_shows(busy: Cloning) -> None:
+    with load(busy.source) as writers:
+        busy.slot()
+        lab, clone = busy.clone()
+        busy.life.origin(clone)
+        before = writers.written
+        copies.wait_until(lambda: writers.written > before + 200, "writes after the clone")
+        with busy.source.connect() as conn:
+            row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
         assert row is not None
-        _write(source, 102, range(15, 20))
-        seam.subscribe(Lsn.parse(row[0]))
-        seam.catch_up()
-        assert str(_of(seam, 102)) == "canary 102: 10 lost, 0 doubled"
-
-
-def test_an_lsn_read_after_a_write_on_the_clone(
-    source_of: SourceOf, placed: PlacedClusters
-) -> None:
-    """Refused while the source has not come so far; past that only the canary can tell."""
-    source = source_of(18)
-    _write(source, 103, range(5))
-    with source.cloned(placed) as seam:
-        with seam.connect() as conn:
-            conn.execute("CREATE TABLE by_hand AS SELECT i FROM generate_series(1, 20000) i")
-            row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
-            conn.execute("DROP TABLE by_hand")
-        assert row is not None
-        seam.tell(Lsn.parse(row[0]))
-        with pytest.raises(Refused, match=r"later than its source is now .* it was written to"):
-            seam.ensure_origin()
-        _write(source, 103, range(5, 10))
-        with source.connect() as conn:
-            conn.execute("UPDATE pgbench_accounts SET abalance = 1 WHERE aid <= 20000")
-        origin = seam.ensure_origin()
-        seam.subscribe(origin.lsn)
-        _write(source, 103, range(10, 12))
-        seam.catch_up()
-        assert str(_of(seam, 103)) == "canary 103: 5 lost, 0 doubled"
-
-
-def test_a_slot_made_after_the_clone_is_refused(
-    source_of: SourceOf, placed: PlacedClusters
-) -> None:
-    source = source_of(18)
-    with (
-        source.cloned(placed, slot_first=False) as seam,
-        pytest.raises(
-            CloneAgain, match=r"before slot \w+ begins at .*: clone again, after the slot"
-        ),
-    ):
-        seam.ensure_origin()
+        busy.life.subscribe(clone, lab.major, busy.life.source, Direction.FORWARD, row[0])
+        before = writers.written
+        copies.wait_until(lambda: writers.written > before + 100, "writes after the subscription")
+    with busy.source.connect(DATABASE) as conn:
+        last = conn.execute("SELECT writer, max(n) FROM bluegreen.canary GROUP BY 1 ORDER BY 1")
+        wanted = last.fetchall()
+    with lab.connect(DATABASE) as conn:
+        query = "SELECT writer, max(n) FROM bluegreen.canary GROUP BY 1 ORDER BY 1"
+        copies.wait_until(lambda: conn.execute(query).fetchall() == wanted, "the last canary", 30)
+        errors = conn.execute("SELECT sum(apply_error_count) FROM pg_stat_subscription_stats")
+        assert errors.fetchone() == (0,)
+        tally = canary.count(conn)
+    assert tally.lost > 0
+    assert tally.doubled == 0
+    assert "lost" in str(tally.problem)

@@ -108,7 +108,7 @@ def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any]) -> None:
 def test_refuses_what_differs_and_names_the_difference(
     host: ProviderHost, props: dict[str, Any], conn: Connection, by_hand: str, said: str
 ) -> None:
-    call = sql.SQL(by_hand).format(sql.Literal(props["name"]))  # type: ignore[arg-type]
+    call = sql.SQL(by_hand).format(sql.Literal(props["name"]))
     conn.execute(sql.SQL("SELECT {}").format(call))
     try:
         with pytest.raises(HostError, match=f"slot {props['name']} on orders-1: exists and {said}"):
@@ -215,9 +215,9 @@ def test_refresh_shows_who_reads_it(
         )
         for _ in looks(soon(), first=0.02, most=0.2):
             live = host.read(made)
-            assert live is not None
-            if live.outs["active"]:
+            if live is not None and live.outs["active"]:
                 break
+        assert live is not None
         assert live.outs["active"] is True
         assert "inactive_reason" not in live.outs
         reader.pgconn.finish()

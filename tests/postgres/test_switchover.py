@@ -126,9 +126,8 @@ def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
     monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
     disarm, armed = ServerFuse.disarm, list[ServerFuse]()
     monkeypatch.setattr(ServerFuse, "disarm", lambda fuse: armed.append(fuse))
-    monkeypatch.setattr("bluegreen.switchover._FUSE_MARGIN_SECONDS", 1.0)
     with pytest.raises(Gone):
-        switch(switchable.cutover(drain_seconds=1.0), _quiet)
+        switch(switchable.cutover(drain_seconds=1.0, fuse_seconds=2.0), _quiet)
     assert switchable.open_sides() == []
     wait_until(lambda: switchable.open_sides() == [pair.source.cluster], "the fuse", seconds=10)
     disarm(armed[0])

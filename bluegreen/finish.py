@@ -1,0 +1,198 @@
+"""From behind the fence to the end: what the orchestrator, the local fuse and `recover` all do.
+
+Whoever finishes holds the attempt's row in `opening` from his last look at the drain to the
+opening. If it says `opened` or `given up` he touches nothing on that server: a second mark would
+skip the first new writes, a second delta would set used sequences back, a second opening could undo
+a later fence.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import psycopg
+
+from bluegreen import aftermath, dns, fence, register
+from bluegreen.crossing import Crossing
+from bluegreen.errors import Refused, Retry, StayFenced
+from bluegreen.lsn import Lsn
+from bluegreen.register import Opening
+from bluegreen.server import secret_login
+from bluegreen.side import Side, end_others
+from bluegreen.step import Step
+from bluegreen.switch_plan import SwitchPlan
+from bluegreen.timeline import Timeline
+
+log = logging.getLogger(__name__)
+
+AGAIN = "run pulumi up again, or bluegreen recover"
+
+# After the decision nobody can go back, so the drain is insisted on, and looked at again and again.
+_INSIST_SECONDS = 30.0
+_STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch left: `mark` is where the replication of the other direction starts."""
+
+    mark: Lsn
+    attempt: str
+    slipped: int
+    """Writes that came to the old writer after its barrier, and are nowhere else."""
+    phases_ms: dict[str, float] = field(default_factory=dict)
+    repeated: bool = False
+
+
+def open_new(
+    old: Side,
+    new: Side,
+    crossing: Crossing,
+    attempt: str,
+    timeline: Timeline,
+    *,
+    deadline: float,
+    meanwhile: Callable[[], None],
+) -> None:
+    """Cross, decide, open: the orchestrator's way, from the moment that the fence is up.
+
+    Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
+    was seen to be drained counts no more, and nothing is opened. `meanwhile` waits until no session
+    is left that could write. `deadline` is in seconds of `time.monotonic()`. Any error before the
+    decision leaves the attempt undecided.
+    """
+    crossed = crossing.walk(timeline, deadline=deadline, meanwhile=meanwhile)
+    while not _decide(old, attempt, crossed.heartbeats, crossed.mark, deadline):
+        crossed = crossing.walk(timeline, deadline=deadline)
+    timeline.passed(Step.DECIDE)
+    register.open_environment(new.tool, attempt, crossed.mark)
+
+
+def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Lock the opening's row for as long as `new.tool`'s transaction lasts.
+
+    Raises `Refused` when another switch has begun since, and given this one's opening up.
+    """
+    if register.lock_opening(new.tool, attempt) is not Opening.CLOSED:
+        raise Refused(f"{plan.new}: another switch has just begun; wait for it")
+
+
+def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
+    """Let no earlier attempt open the new side any more; none of them is live.
+
+    One that slept past its own abort (a paused machine) would wake up in its sequences, after this
+    attempt has opened. Its sessions hold the row, so they are ended first.
+    """
+    for earlier in register.left_closed(new.tool, attempt):
+        for side in (new, old):
+            end_others(side.tool, earlier)
+        register.give_up_opening(new.tool, earlier)
+
+
+def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline: float) -> bool:
+    """Return whether it was decided; False when the barrier has to be set again."""
+    if time.monotonic() > deadline:
+        raise Retry(f"{old.server}: the switch did not come to its decision in time")
+    try:
+        if register.decide(old.tool, attempt, heartbeats, mark):
+            return True
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        if time.monotonic() > deadline:
+            raise Retry(
+                f"{old.server}: something goes on writing behind the fence; see pg_locks there"
+            ) from None
+        return False
+    raise Refused(f"{old.server}: attempt {attempt} was aborted by its fuse")
+
+
+def finish(plan: SwitchPlan, attempt: str) -> Switched:
+    """Carry out a decided attempt, on connections of its own; may be repeated, and meet another.
+
+    Raises `Retry` when something passing stands in the way, `StayFenced` when the new writer was
+    given up.
+    """
+    timeline = Timeline()
+    with ExitStack() as stack:
+        old = Side.connect(plan.old, plan.databases, stack, attempt)
+        new = Side.connect(plan.new, plan.databases, stack, attempt)
+        for side in (old, new):
+            # A finisher whose machine is paused must not hold up all others for ever.
+            side.tool.execute("SET idle_in_transaction_session_timeout = '60s'")
+        crossing = Crossing(old, new)
+        stack.callback(crossing.close)
+        # The register's row first, and held too: nobody goes back while this one goes forward.
+        with old.tool.transaction(), new.tool.transaction():
+            if not register.lock_decided(old.tool, attempt):
+                raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
+            # One finisher at a time comes by here; what the one before has sent must not go on.
+            end_others(new.tool, attempt, spare=new.pids())
+            state = register.lock_opening(new.tool, attempt)
+            if state is Opening.CLOSED:
+                deadline = time.monotonic() + _INSIST_SECONDS
+                crossed = crossing.walk(timeline, deadline=deadline)
+                register.open_environment(new.tool, attempt, crossed.mark)
+                timeline.passed(Step.OPEN)
+            elif state is not Opening.OPENED:
+                raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
+        return after(plan, old, new, attempt, timeline, repeated=True)
+
+
+def after(
+    plan: SwitchPlan, old: Side, new: Side, attempt: str, timeline: Timeline, *, repeated: bool
+) -> Switched:
+    """Do what the opening leaves to do; every step may be repeated, and nothing is once it is done.
+
+    Once done, the new writer's sessions are production's, and ending them would be an outage.
+    """
+    if repeated and register.is_done(old.tool, attempt):
+        return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
+    if plan.records is not None:
+        dns.move(plan.records, plan.old.region)
+        timeline.passed(Step.DNS)
+    for side in (old, new):
+        side.limit(0)
+    # Only now: a session that comes back before the name has moved would come here again.
+    end_sessions(new)
+    aftermath.stop_direction(
+        old, new, deployment=plan.deployment, direction=plan.direction, seconds=_STOP_SECONDS
+    )
+    timeline.passed(Step.STOP)
+    if plan.old_side == "closed" and register.close_old(old.tool, attempt, login_roles(plan, old)):
+        end_sessions(old)
+    slipped = aftermath.count_slipped(
+        old, attempt, deployment=plan.deployment, direction=plan.direction
+    )
+    timeline.passed(Step.CLOSE)
+    register.finish(old.tool, attempt, slipped)
+    timeline.passed(Step.DONE)
+    if slipped:
+        log.error(
+            "%s: %d write(s) came after its barrier and are not on %s", plan.old, slipped, plan.new
+        )
+    return _switched(new, attempt, slipped=slipped, timeline=timeline, repeated=repeated)
+
+
+def _switched(
+    new: Side, attempt: str, *, slipped: int, timeline: Timeline, repeated: bool
+) -> Switched:
+    opening = register.last_opening(new.tool)
+    assert opening is not None, "it has been opened"
+    return Switched(opening[1], attempt, slipped, timeline.phases_ms, repeated)
+
+
+def end_sessions(side: Side) -> None:
+    """End the sessions in the databases that move, but for the switch's own."""
+    fence.end_sessions(side.tool, list(side.databases), ours=side.pids())
+
+
+def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
+    """Return the roles that lose LOGIN where applications must not come any more."""
+    if plan.roles is not None:
+        return [role for role in plan.roles if role not in plan.spare_roles]
+    credentials = side.server.credentials
+    replication, _ = secret_login(credentials.replication_secret_arn, side.server.region)
+    return fence.application_roles(side.tool, spared=[replication, *plan.spare_roles])

@@ -1,0 +1,44 @@
+"""The steps of a switch, in the order in which it passes them.
+
+Each is passed once it is done (`Timeline.passed`): the one place that sees every step, and so the
+place to look when a switch is to be watched, timed, or broken off in a test.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """What has just been done; the words stand in the phases that a user reads."""
+
+    READY = "ready"
+    """Connections are open, sequences pre-set, a heartbeat has crossed; writers go on."""
+    ARM = "arm"
+    """The local fuse watches."""
+    REGISTER = "register"
+    """The attempt is `preparing` on the old writer, `closed` on the new; the server fuse is on."""
+    FENCE = "fence"
+    """The old writer refuses writes, and no session that could still write is left."""
+    DRAIN = "drain"
+    """A heartbeat written behind the fence is visible on the new writer, in every database."""
+    SEQUENCES = "sequences"
+    """The new writer's sequences are where the old one's are."""
+    MARK = "mark"
+    """What was applied is durable; where the other direction starts is known."""
+    DECIDE = "decide"
+    """The attempt is `decided`: the one commit point."""
+    OPEN = "open"
+    """The new writer takes writes; the attempt is `opened` there."""
+    DNS = "dns"
+    """The names lead to the new writer."""
+    STOP = "stop"
+    """Nothing of the old direction is applied any more."""
+    CLOSE = "close"
+    """Applications can't log in to the old writer, and what slipped in there is counted."""
+    DONE = "done"
+    """The attempt is `done`."""
+
+
+OUTAGE = (Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.MARK, Step.DECIDE, Step.OPEN)
+"""The steps in which nobody can write."""
