@@ -33,11 +33,12 @@ def test_a_start_that_is_too_low_doubles_and_the_canary_says_so(
     source_of: SourceOf, placed: PlacedClusters
 ) -> None:
     source = source_of(18)
+    _write(source, range(2))
     point = source.make_slot()
-    _write(source, range(10))
+    _write(source, range(2, 12))
     with source.cloned(placed) as seam:
         origin = seam.ensure_origin()
-        _write(source, range(10, 15))
+        _write(source, range(12, 15))
         seam.subscribe(point)
         assert point < origin.lsn
         seam.catch_up()
