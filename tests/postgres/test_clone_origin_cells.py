@@ -79,7 +79,7 @@ def test_create_reads_the_lsn_and_closes_the_clone(
         ) as conn,
         pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
     ):
-        conn.execute("INSERT INTO account VALUES (51, 0)")
+        conn.execute("INSERT INTO account VALUES (30001, 0)")
 
 
 def test_adopts_what_is_stored_although_the_server_says_another_lsn_now(
@@ -234,13 +234,13 @@ def test_what_the_clone_inherits_is_removed(
         conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(name))
         conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(name))
         # Last: a slot's creation would wait for it.
-        conn.execute("BEGIN; INSERT INTO account VALUES (77, 0); PREPARE TRANSACTION 'odd ''gid'")
+        conn.execute("BEGIN; INSERT INTO account VALUES (30000, 0); PREPARE TRANSACTION 'odd ''gid'")
     host.create(props)
     for query in (
         "SELECT count(*) FROM pg_prepared_xacts",
         "SELECT count(*) FROM pg_replication_slots",
         "SELECT count(*) FROM pg_publication",
-        "SELECT count(*) FROM account WHERE id = 77",
+        "SELECT count(*) FROM account WHERE id = 30000",
     ):
         assert _one(seam, query) == 0
 
@@ -412,7 +412,7 @@ def test_a_wrong_password_is_said_in_one_line(
 ) -> None:
     arn = placed.secret("wrong", MASTER, "hunter2")
     props[side]["credentials"]["admin_secret_arn"] = arn
-    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
+    with pytest.raises(HostError, match=f"wrong user or password: mend the secret {arn}") as raised:
         host.create(props)
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
