@@ -234,7 +234,9 @@ def test_what_the_clone_inherits_is_removed(
         conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(name))
         conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(name))
         # Last: a slot's creation would wait for it.
-        conn.execute("BEGIN; INSERT INTO account VALUES (30000, 0); PREPARE TRANSACTION 'odd ''gid'")
+        conn.execute(
+            "BEGIN; INSERT INTO account VALUES (30000, 0); PREPARE TRANSACTION 'odd ''gid'"
+        )
     host.create(props)
     for query in (
         "SELECT count(*) FROM pg_prepared_xacts",
