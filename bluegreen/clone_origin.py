@@ -65,15 +65,22 @@ def ensure(
     deployment: str,
     slots: Sequence[SourceSlot],
     deadline: float,
+    resource_id: str | None = None,
 ) -> Origin:
     """Return the clone's origin; read, checked, stored and the clone cleaned if it isn't yet.
 
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
+    `resource_id` is AWS's id of the clone that the caller means, if it knows.
     """
     with clone.connect(TOOL_DATABASE) as conn, grants.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
         itself = cluster.get(clone.region, clone.cluster)
+        if resource_id is not None and itself.resource_id != resource_id:
+            raise Refused(
+                f"clone {clone}: is cluster {itself.resource_id}, expected {resource_id}; it was "
+                "made anew meanwhile: refresh and try again"
+            )
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
             return stored
@@ -220,15 +227,32 @@ def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:
 
 
 def _refuse_used(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
-    """Refuse a server that took part in a switch of its own: it has records the source lacks."""
+    """Refuse a server that was used since: it has switches or subscriptions that the source lacks.
+
+    Its LSN is past what it had of the source, and cleaning it would end a replication in use.
+    """
     with source.connect(TOOL_DATABASE) as origin_conn:
-        inherited = _switch_records(origin_conn)
-    own = _switch_records(conn) - inherited
-    if own:
+        switches = _switch_records(conn) - _switch_records(origin_conn)
+        subscriptions = _subscriptions(conn) - _subscriptions(origin_conn)
+    if switches:
         raise Refused(
-            f"clone {clone}: has {len(own)} record(s) of switches that {source} lacks, so it was "
-            "used since; expected a fresh clone: clone again"
+            f"clone {clone}: has {len(switches)} record(s) of switches that {source} lacks, so it "
+            "was used since; expected a fresh clone: clone again"
         )
+    if subscriptions:
+        listed = ", ".join(f"{name} in {database}" for database, name in sorted(subscriptions))
+        raise Refused(
+            f"clone {clone}: has subscription {listed} that {source} lacks, so it was used since; "
+            "expected a fresh clone: clone again"
+        )
+
+
+def _subscriptions(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+    found = conn.execute(
+        "SELECT d.datname::text, s.subname::text FROM pg_catalog.pg_subscription s"
+        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid"
+    ).fetchall()
+    return {(database, name) for database, name in found}
 
 
 def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
@@ -268,11 +292,7 @@ def _clean(
 
 
 def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadline: float) -> None:
-    found = conn.execute(
-        "SELECT d.datname, s.subname FROM pg_catalog.pg_subscription s"
-        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid ORDER BY 1, 2"
-    ).fetchall()
-    for database, name in found:
+    for database, name in sorted(_subscriptions(conn)):
         with clone.connect(database) as own:
             # What its table copies left on the publisher is the source's: the names are its too.
             subscription.drop(own, name, deadline=deadline)

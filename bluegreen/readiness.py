@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import psycopg
 
-from bluegreen import names
+from bluegreen import names, sequences
 from bluegreen.names import Direction
 from bluegreen.server import Server
 
@@ -160,12 +160,6 @@ _BEHIND = """\
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), r.replay_lsn)::bigint
   FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
  WHERE s.slot_name = %s"""
-_UNREADABLE = """\
-SELECT format('%I.%I', n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-   AND NOT (has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'))
- ORDER BY 1 LIMIT 5"""
 
 
 def check(asked: Question) -> list[Finding]:
@@ -206,7 +200,7 @@ def _look_at_database(asked: Question, name: str, old: Connection, new: Connecti
         working=bool(row and row[1]),
         apply_errors=int(row[2]) if row else 0,
         bytes_behind=int(behind[0]) if behind and behind[0] is not None else None,
-        unreadable_sequences=_column(old, _UNREADABLE),
+        unreadable_sequences=_column(old, sequences.UNREADABLE),
     )
 
 

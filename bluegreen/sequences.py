@@ -4,6 +4,9 @@
 `is_called = false`, and for one that may not be read, so it is no source: 18 has a function that
 gives both columns, before that the few without a value are read one by one. All in chunks, since a
 sequence's lock is held to the end of its transaction and 50,000 do not fit into the lock table.
+
+Temporary sequences are their session's own. One that belongs to an extension and that we may not
+read or set is its extension's own business; every other must be readable.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
-from bluegreen.errors import Refused
+from bluegreen import fence
+from bluegreen.errors import Refused, Retry
 
 Connection = psycopg.Connection[Any]
 Item = TypeVar("Item")
@@ -46,32 +50,64 @@ class Definition:
 
 Values = Mapping[str, Value]
 
-_LIST = """\
-SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname)
+# `%I` is format()'s own: these statements have no parameters.
+_FROM = """
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
- ORDER BY c.oid"""
-
-_DEFINITIONS = """\
-SELECT format('%I.%I', n.nspname, c.relname), format_type(s.seqtypid, NULL),
-       s.seqstart, s.seqmin, s.seqmax, s.seqincrement, s.seqcycle
-  FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_sequence s ON s.seqrelid = c.oid
  WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'"""
+# has_sequence_privilege() fails for what is none, and the planner may ask it of all of pg_class.
+_PERMITTED = """
+(has_schema_privilege(n.oid, 'USAGE')
+ AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'UPDATE'))"""
+_EXTENSIONS = """
+EXISTS (SELECT FROM pg_depend d
+         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
+_COPIED = _FROM + " AND (" + _PERMITTED + " OR NOT " + _EXTENSIONS + ")"
 
-_READ_18 = """\
-SELECT o, d.last_value, d.is_called
-  FROM unnest(%s::bigint[]) o, LATERAL pg_get_sequence_data(o::oid::regclass) d"""
-_READ_OLDER = "SELECT o, pg_sequence_last_value(o::oid::regclass) FROM unnest(%s::bigint[]) o"
+_LIST = "SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname)" + _COPIED + " ORDER BY c.oid"
+
+_DEFINITIONS = (
+    """
+SELECT format('%I.%I', n.nspname, c.relname), format_type(s.seqtypid, NULL),
+       s.seqstart, s.seqmin, s.seqmax, s.seqincrement, s.seqcycle"""
+    + _COPIED
+)
+
+UNREADABLE = (
+    "SELECT format('%I.%I', n.nspname, c.relname)"
+    + _FROM
+    + (" AND NOT " + _PERMITTED + " AND NOT " + _EXTENSIONS)
+    + " ORDER BY 1 LIMIT 5"
+)
+"""Names sequences that the session's user may not read or set."""
+
+_CLOSED_SCHEMAS = (
+    "SELECT DISTINCT quote_ident(n.nspname)"
+    + _FROM
+    + " AND NOT has_schema_privilege(n.oid, 'USAGE') AND NOT "
+    + _EXTENSIONS
+    + " ORDER BY 1 LIMIT 5"
+)
+
+# Leaves out what was dropped since it was listed, which before 18 would be an error. Materialized:
+# with many sequences the planner would rather call the function for every row of pg_class.
+_PRESENT = """
+WITH present AS MATERIALIZED (
+    SELECT c.oid FROM pg_class c WHERE c.oid = ANY (%s::bigint[]::oid[]) AND c.relkind = 'S')"""
+_READ_18 = (
+    _PRESENT
+    + """
+SELECT p.oid::bigint, d.last_value, d.is_called
+  FROM present p, LATERAL pg_get_sequence_data(p.oid::regclass) d"""
+)
+_READ_OLDER = (
+    _PRESENT
+    + """
+SELECT p.oid::bigint, pg_sequence_last_value(p.oid::regclass) FROM present p"""
+)
 _WRITE = """\
 SELECT count(setval(name::regclass, last, called))
   FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)"""
-_UNREADABLE = """\
-SELECT format('%I.%I', n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-   AND NOT (has_sequence_privilege(c.oid, 'SELECT') AND has_sequence_privilege(c.oid, 'UPDATE'))
- ORDER BY 1 LIMIT 5"""
 
 
 class Reader:
@@ -91,7 +127,7 @@ class Reader:
     def read(self) -> dict[str, Value]:
         """Return every sequence's value, by its quoted name.
 
-        Raises `Refused` naming sequences that may not be read.
+        Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
         """
         values: dict[str, Value] = {}
         for oids in chunks(list(self._names), CHUNK):
@@ -102,6 +138,8 @@ class Reader:
                     values[self._names[oid]] = Value(last, called)
             else:
                 values |= self._read_older(oids)
+        if len(values) < len(self._names):
+            raise unreadable(self._conn)
         return values
 
     def _read_older(self, oids: Sequence[int]) -> dict[str, Value]:
@@ -114,7 +152,7 @@ class Reader:
                     values[self._names[oid]] = Value(last, True)
             for names in chunks(uncalled, _DIRECT):
                 values |= _read_directly(self._conn, names)
-        except psycopg.errors.InsufficientPrivilege:
+        except (errors.InsufficientPrivilege, errors.UndefinedTable):
             raise unreadable(self._conn) from None
         return values
 
@@ -132,14 +170,28 @@ def _read_directly(conn: Connection, names: Sequence[str]) -> dict[str, Value]:
     return {name: Value(last, called) for name, last, called in rows}
 
 
-def unreadable(conn: Connection) -> Refused:
-    """Return the refusal that names sequences without privilege, and the GRANT that helps."""
-    names = [name for (name,) in conn.execute(_UNREADABLE).fetchall()]
-    database = conn.info.dbname
+def unreadable(conn: Connection) -> Refused | Retry:
+    """Return the refusal that names sequences without privilege, and the GRANT that helps.
+
+    `Retry` when there is none: what could not be read was dropped meanwhile.
+    """
+    names = [name for (name,) in conn.execute(UNREADABLE).fetchall()]
+    schemas = [name for (name,) in conn.execute(_CLOSED_SCHEMAS).fetchall()]
+    what, user = f"sequences in {conn.info.dbname}", sql.Identifier(conn.info.user)
+    if not names:
+        return Retry(f"{what}: one was dropped while they were read; try again")
+    # The names come quoted from the server's own format().
+    grants = [sql.SQL("GRANT SELECT, UPDATE ON SEQUENCE {} TO {}").format(_raw(names), user)]
+    if schemas:
+        grants.insert(0, sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_raw(schemas), user))
     return Refused(
-        f"sequences in {database}: no privilege on {', '.join(names)}; expected SELECT and UPDATE:"
-        f" GRANT SELECT, UPDATE ON SEQUENCE {names[0] if names else '...'} TO {conn.info.user}"
+        f"{what}: no privilege on {', '.join(names)}; expected SELECT and UPDATE: "
+        f"{sql.SQL('; ').join(grants).as_string()}"
     )
+
+
+def _raw(names: Sequence[str]) -> sql.SQL:
+    return sql.SQL(", ".join(names))
 
 
 def definitions(conn: Connection) -> dict[str, Definition]:
@@ -176,39 +228,66 @@ def changed(values: Values, known: Values) -> dict[str, Value]:
 def write(conn: Connection, values: Values) -> None:
     """Set sequences, each chunk in a transaction of its own."""
     for items in chunks(list(values.items()), CHUNK):
-        conn.execute(
-            _WRITE,
-            (
-                [name for name, _ in items],
-                [value.last for _, value in items],
-                [value.called for _, value in items],
-            ),
-        )
+        try:
+            conn.execute(
+                _WRITE,
+                (
+                    [name for name, _ in items],
+                    [value.last for _, value in items],
+                    [value.called for _, value in items],
+                ),
+            )
+        except (errors.InsufficientPrivilege, errors.UndefinedTable):
+            raise unreadable(conn) from None
 
 
 def copy(writer: Connection, standby: Connection) -> int:
-    """Bring the standby's sequences to the writer's values of now; return how many there are."""
+    """Bring the standby's sequences to the writer's values of now; return how many there are.
+
+    Raises `Refused` when `standby` is open: setting back the sequences of an environment in use
+    would make it issue values twice.
+    """
+    require_closed(standby)
     require_alike(writer, standby)
     values = Reader(writer).read()
     write(standby, changed(values, Reader(standby).read()))
     return len(values)
 
 
-def drift(writer: Connection, standby: Connection, *, tolerance: int) -> list[str]:
-    """Return the standby's sequences that are missing, of another definition, or far behind.
+def require_closed(standby: Connection) -> None:
+    """Raise `Refused` unless the database of `standby` refuses writes by default."""
+    database = standby.info.dbname
+    if not fence.is_closed(standby, [database]):
+        statement = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(
+            sql.Identifier(database)
+        )
+        raise Refused(
+            f"sequences in {database}: {standby.info.host} is open to writers, so it is no "
+            "standby; expected the side that is closed: exchange the two, or close it: "
+            f"{statement.as_string()}"
+        )
 
-    Behind by more than `tolerance` calls: the writer moves on all the time, and the switch brings
-    the rest.
+
+def drift(writer: Connection, standby: Connection, *, tolerance: int) -> list[str]:
+    """Return the standby's sequences that are missing, of another definition, or far off.
+
+    Off by more than `tolerance` calls in either direction: the writer moves on all the time, and
+    the switch brings the rest; one that is ahead would waste values, or was set by hand.
     """
     wanted, have = definitions(writer), definitions(standby)
-    found = [name for name in wanted if have.get(name) != wanted[name]]
-    ahead, behind = Reader(writer).read(), Reader(standby).read()
-    for name, value in ahead.items():
-        if name in behind and name not in found:
-            steps = (value.last - behind[name].last) / wanted[name].increment
-            if steps > tolerance:
-                found.append(name)
+    found = {name for name in wanted if have.get(name) != wanted[name]}
+    ours, theirs = Reader(writer).read(), Reader(standby).read()
+    for name, value in ours.items():
+        if name in theirs and name not in found:
+            step = wanted[name].increment
+            # Integers: a 64-bit difference has no exact float.
+            if abs(_next(value, step) - _next(theirs[name], step)) > tolerance * abs(step):
+                found.add(name)
     return sorted(found)
+
+
+def _next(value: Value, increment: int) -> int:
+    return value.last + increment if value.called else value.last
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

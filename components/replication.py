@@ -68,6 +68,7 @@ class Replication(pulumi.ComponentResource):
                 }
                 for database in stack.databases
             ],
+            clone_id=self._primary.cluster.cluster_resource_id,
             opts=pulumi.ResourceOptions(parent=self),
         )
 

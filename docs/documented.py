@@ -33,7 +33,10 @@ _SAMPLES: dict[tuple[str, str], tuple[Any, Any]] = {
     ("Deployment", "rollback"): (True, False),
 }
 # Outputs without which the provider sees a difference anyway.
-_OUTPUTS: dict[str, dict[str, Any]] = {"Deployment": {"state": "forward"}}
+_OUTPUTS: dict[str, dict[str, Any]] = {
+    "CloneOrigin": {"resource_id": "old"},
+    "Deployment": {"state": "forward"},
+}
 _BY_TYPE: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
     "int": (1, 2),

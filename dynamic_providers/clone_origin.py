@@ -6,15 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen import clone_origin, cluster, register
 from bluegreen.clone_origin import SourceSlot
+from bluegreen.errors import Retry
+from bluegreen.polling import looks
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 _CLEAN_SECONDS = 120.0
+_DROP_SECONDS = 60.0
 _OUTPUTS = ("lsn", "resource_id")
 
 
@@ -25,7 +30,12 @@ class CloneOriginProvider(Provider):
         return CheckResult(news, fixed(olds, news, ("deployment",)))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
+        found = explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
+        wanted = news.get("clone_id")
+        if wanted and not contains_unknowns(wanted) and wanted != olds.get("resource_id"):
+            # Another cluster under the same name and address: its copy ends elsewhere.
+            return DiffResult(changes=True, replaces=["clone_id"], delete_before_replace=True)
+        return found
 
     def create(self, props: Props) -> CreateResult:
         origin = clone_origin.ensure(
@@ -35,6 +45,7 @@ class CloneOriginProvider(Provider):
             deployment=props["deployment"],
             slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
             deadline=time.monotonic() + _CLEAN_SECONDS,
+            resource_id=props.get("clone_id"),
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
@@ -52,9 +63,19 @@ class CloneOriginProvider(Provider):
 
     def delete(self, _id: str, props: Props) -> None:
         server = Server.from_props(props["server"])
-        itself = cluster.find(server.region, server.cluster)
-        if itself is not None and itself.resource_id == props["resource_id"]:
-            register.drop_database(server)
+        deadline = time.monotonic() + _DROP_SECONDS
+        for _ in looks(deadline, first=0.2, most=2.0):
+            itself = cluster.find(server.region, server.cluster)
+            if itself is None or itself.resource_id != props["resource_id"]:
+                return
+            try:
+                register.drop_database(server)
+            except (Retry, psycopg.OperationalError):
+                # It may be restarting, which must not stop a destroy half way.
+                if time.monotonic() >= deadline:
+                    raise
+                continue
+            return
 
 
 class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
@@ -67,12 +88,15 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         databases: The databases that are replicated.
         deployment: The deployment's name.
         slots: The slots that were made on the source before the clone: `database` and `name` each.
+        clone_id: AWS's resource id of the clone. Another one, under whatever name, replaces this
+            resource.
 
     Errors:
         refused: another deployment (at preview); the source itself, an older cluster, one of
-            another clone group, a reader, or a clone that was written to or has switches of its
-            own; a source that is itself a subscriber; a slot in use.
-        retry: a server out of reach.
+            another clone group, another id than `clone_id`, a reader, or a clone that was written
+            to, or has switches or subscriptions of its own; a source that is itself a subscriber; a
+            slot in use; a missing privilege (with its GRANT).
+        retry: a server out of reach, for deletions after a minute.
         clone again: a slot that begins after the clone ends, or is missing, lost or invalidated.
     """
 
@@ -90,6 +114,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         databases: pulumi.Input[Sequence[str]],
         deployment: pulumi.Input[str],
         slots: pulumi.Input[Sequence[Mapping[str, str]]],
+        clone_id: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -98,6 +123,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
             "databases": databases,
             "deployment": deployment,
             "slots": slots,
+            "clone_id": clone_id,
             "lsn": None,
             "resource_id": None,
         }

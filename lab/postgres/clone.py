@@ -114,7 +114,7 @@ def _settle(source: LabServer, copy: LabServer, parameters: dict[str, str], lsn:
     copy.restart()
     for database in copy.databases():
         with copy.connect(database) as conn:
-            _tell_volume_lsn(conn, lsn)
+            tell_volume_lsn(conn, lsn)
     _inherit_slots(source, copy)
 
 
@@ -125,7 +125,8 @@ def _replayed(copy: LabServer) -> Lsn:
     return Lsn.parse(row[0])
 
 
-def _tell_volume_lsn(conn: psycopg.Connection[tuple[object, ...]], lsn: Lsn) -> None:
+def tell_volume_lsn(conn: psycopg.Connection[tuple[object, ...]], lsn: Lsn) -> None:
+    """Let `aurora_volume_logical_start_lsn()` of `conn`'s database say `lsn`."""
     conn.execute(
         sql.SQL(
             "CREATE OR REPLACE FUNCTION pg_catalog.aurora_volume_logical_start_lsn()"
