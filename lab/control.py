@@ -43,14 +43,16 @@ class Control:
             self.process.stdout.close()
 
 
-def start(place: Place, *, stays: bool) -> Control:
+def start(place: Place, *, stays: bool, delay_ms: float = 0.0) -> Control:
     """Start the control process and wait until it serves; `stays`: it outlives this process.
 
-    Raises `ControlFailed`.
+    `delay_ms` is added to each way to and from a primary. Raises `ControlFailed`.
     """
     command = [sys.executable, "-m", "lab.aws", "--root", str(place.servers)]
     command += ["--block", place.block, "--port", str(place.port), "--dns", place.dns]
     command += ["--log", str(place.folder / "api.jsonl")]
+    if delay_ms:
+        command += ["--delay-ms", str(delay_ms)]
     if stays:
         command.append("--stays")
     said = place.folder / "control.log"

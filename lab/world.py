@@ -36,10 +36,11 @@ class World:
         self._control = running
 
     @classmethod
-    def up(cls, name: str, report: Report, *, stays: bool = False) -> Self:
+    def up(cls, name: str, report: Report, *, stays: bool = False, delay_ms: float = 0.0) -> Self:
         """Start a lab; what is left of one of that name that did not end well is cleaned away.
 
-        `stays`: it outlives this process. Raises `CommandFailed` when one of that name runs or
+        `stays`: it outlives this process. `delay_ms` is added to each way to and from the servers,
+        whoever talks to them. Raises `CommandFailed` when one of that name runs or
         its AWS does not start, `install.NoEngine`, `ValueError` for an impossible name,
         and `LookupError` when the machine lacks something.
         """
@@ -47,7 +48,7 @@ class World:
         engine = install.ensure(report)
         with places.locked():
             place = _cleaned(name, report)
-            world = cls(place, _started(place, stays=stays))
+            world = cls(place, _started(place, stays=stays, delay_ms=delay_ms))
         try:
             url = world.environment["AWS_ENDPOINT_URL"]
             report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
@@ -130,10 +131,10 @@ def _cleaned(name: str, report: Report) -> Place:
     return place
 
 
-def _started(place: Place, *, stays: bool) -> Control:
+def _started(place: Place, *, stays: bool, delay_ms: float) -> Control:
     """Return the running control process, noted for whoever comes later."""
     try:
-        started = control.start(place, stays=stays)
+        started = control.start(place, stays=stays, delay_ms=delay_ms)
     except ControlFailed as error:
         leftovers.clear(place)
         raise CommandFailed(str(error)) from None

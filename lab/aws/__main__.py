@@ -27,6 +27,7 @@ from lab.aws.apilog import ApiLog
 from lab.aws.servers import WIRE
 from lab.dns.server import start as start_dns
 from lab.postgres.fleet import Fleet
+from lab.postgres.slow import start_proxies
 
 
 class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
@@ -41,7 +42,10 @@ def main() -> None:
     global_clusters.install()
     zones.install()
     if not options.no_fleet:
-        WIRE.servers = Fleet(options.root, options.block, options.port)
+        WIRE.servers = Fleet(
+            options.root, options.block, options.port, proxied=options.delay_ms > 0
+        )
+    slow = start_proxies(options.block, options.port, options.delay_ms)
     application = ApiLog(DomainDispatcherApplication(create_backend_app), options.log)
     server = make_server(
         "127.0.0.1", options.api_port, application, threaded=True, request_handler=_QuietHandler
@@ -62,6 +66,8 @@ def main() -> None:
     server.shutdown()
     dns.stop()
     WIRE.close()
+    if slow is not None:
+        slow.communicate()
 
 
 def _watch_stdin(ended: threading.Event) -> None:
@@ -80,6 +86,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--dns", required=True, help="IP:PORT to answer DNS on")
     parser.add_argument("--log", type=Path, required=True, help="the file for the API log")
+    parser.add_argument(
+        "--delay-ms", type=float, default=0.0, help="added to each way between the servers and all"
+    )
     parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
     parser.add_argument("--stays", action="store_true", help="outlive standard input")
     return parser.parse_args()

@@ -10,18 +10,23 @@ from pathlib import Path
 from psycopg import sql
 
 from lab.postgres import clone as copies
+from lab.postgres import slow
 from lab.postgres.server import LabServer, server_parameters, with_master
 
 # Two primaries at a time, each the other's peer: one deployment has a source and a target.
-_PRIMARIES = (11, 12)
+_PRIMARIES = slow.PRIMARIES
 _FIRST_SECONDARY = 21
 
 
 class Fleet:
     """Real servers on addresses of one block, all on the same port. Its methods block."""
 
-    def __init__(self, root: Path, block: str, port: int) -> None:
-        """`block` is the first three numbers of the addresses, such as `127.40.0`."""
+    def __init__(self, root: Path, block: str, port: int, *, proxied: bool = False) -> None:
+        """`block` is the first three numbers of the addresses, such as `127.40.0`.
+
+        `proxied`: primaries are reached, by each other too, at their proxies' addresses.
+        """
+        self._proxied = proxied
         self._root, self._block, self._port = root, block, port
         self._servers: dict[str, LabServer] = {}
         self._taken: set[int] = set()
@@ -52,7 +57,7 @@ class Fleet:
                             sql.Identifier(database), sql.Identifier(master_username)
                         )
                     )
-        return server.host, server.port
+        return self._reached(server)
 
     def clone(self, arn: str, source_arn: str, *, parameters: Mapping[str, str]) -> tuple[str, int]:
         """Make a copy-on-write clone of a running cluster and return its address."""
@@ -60,7 +65,7 @@ class Fleet:
         server = self._new(arn, source.major, secondary=False)
         with self._kept(arn, server):
             copies.clone(source, server, server_parameters(parameters))
-        return server.host, server.port
+        return self._reached(server)
 
     def standby(self, arn: str, primary_arn: str) -> tuple[str, int]:
         """Make a secondary Region's cluster: a physical standby. Return its address."""
@@ -104,8 +109,7 @@ class Fleet:
 
     def address(self, arn: str) -> tuple[str, int]:
         """Return host address and port of a cluster."""
-        server = self._servers[arn]
-        return server.host, server.port
+        return self._reached(self._servers[arn])
 
     def server(self, arn: str) -> LabServer:
         """Return the server itself, for tests and faults."""
@@ -118,6 +122,11 @@ class Fleet:
         for server in servers:
             server.stop("immediate")
 
+    def _reached(self, server: LabServer) -> tuple[str, int]:
+        """Return where a primary is to be reached."""
+        host = slow.proxy_of(server.host) if self._proxied and server.peer else server.host
+        return host, server.port
+
     def _new(self, arn: str, major: int, *, secondary: bool) -> LabServer:
         with self._lock:
             number = self._free(secondary)
@@ -128,6 +137,8 @@ class Fleet:
         if number in _PRIMARIES:
             other = _PRIMARIES[1 - _PRIMARIES.index(number)]
             peer = f"{self._block}.{other}"
+            if self._proxied:
+                peer = slow.proxy_of(peer)
         host = f"{self._block}.{number}"
         return LabServer(name, major, self._root, host, self._port, peer=peer)
 

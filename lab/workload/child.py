@@ -17,6 +17,7 @@ from lab.workload.endpoint import Endpoint
 from lab.workload.lifeline import Lifeline
 from lab.workload.live import Board
 from lab.workload.login import APP_DATABASE, BENCH_DATABASE, Login
+from lab.workload.multihost import MultiHost
 from lab.workload.records import RecordWriter
 
 BOARD = "live.bin"
@@ -66,7 +67,8 @@ def main() -> None:
 
 def _be_client(task: Task, folder: Path, login: Login, lifeline: Lifeline) -> None:
     slot = Board(folder / BOARD, task.clients).slot(task.index)
-    endpoint = Endpoint(task.host, task.port, APP_DATABASE, login, on_error=slot.error)
+    kind = MultiHost if "," in task.host else Endpoint
+    endpoint = kind(task.host, task.port, APP_DATABASE, login, on_error=slot.error)
     with RecordWriter(folder, task.client) as records:
         Client(task.client, task.rate, endpoint, records, slot).run(lifeline)
 

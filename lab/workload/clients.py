@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Protocol
 
 import psycopg
 
 from lab.workload import transactions
 from lab.workload.address import Address
-from lab.workload.endpoint import READ_ONLY, UNREACHABLE, Connection, Endpoint
+from lab.workload.endpoint import READ_ONLY, UNREACHABLE, Connection
 from lab.workload.lifeline import Lifeline
 from lab.workload.live import Slot
 from lab.workload.records import Outcome, Record, RecordWriter
@@ -18,11 +19,19 @@ _NOWHERE = Address("0.0.0.0", 0)
 _SETTLE_SECONDS = 5.0  # at the end, for what is still unsettled
 
 
+class Connecting(Protocol):
+    """What finds a session that may write."""
+
+    def connect(self, lifeline: Lifeline) -> Connection | None:
+        """Return one, however long it takes; None at the end."""
+        ...
+
+
 class Client:
     """One client with at most one connection, one transaction at a time."""
 
     def __init__(
-        self, client: int, rate: float, endpoint: Endpoint, records: RecordWriter, slot: Slot
+        self, client: int, rate: float, endpoint: Connecting, records: RecordWriter, slot: Slot
     ) -> None:
         """`rate` is in transactions per second; what an outage swallowed is not made up for."""
         self._client = client

@@ -1,0 +1,1 @@
+"""Measurements: each a command that prints a table beside the goals and writes JSON."""
