@@ -84,10 +84,15 @@ class LocalFuse:
 
     def wait_until_armed(self) -> None:
         """Wait until it watches, with its connections open; raises `Retry` when it can't."""
-        if not self._armed.wait(_ARM_SECONDS):
+        self._arming.join(_ARM_SECONDS)  # over at once when the process ends instead of answering
+        if not self._armed.is_set():
+            code = self._process.poll()
+            found = (
+                f"not ready after {_ARM_SECONDS:g} s" if code is None else f"ended with code {code}"
+            )
             raise Retry(
-                f"local fuse: its process {self.pid} is not ready after {_ARM_SECONDS:g} s; nothing"
-                " was touched; see that this machine can start python and reach both clusters"
+                f"local fuse: process {self.pid} {found}; nothing was touched; see that this"
+                f" machine can start {sys.executable} and reach {self._plan.old}"
             )
 
     def __exit__(
