@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     seed = options.seed or random.SystemRandom().randrange(1, 10**9)
-    print(f"seed {seed}, {options.seconds:g} s", flush=True)
+    _say(f"seed {seed}, {options.seconds:g} s")
     outcomes: list[Outcome] = []
     began, failure = time.monotonic(), None
     with Arena.made(seed) as arena:
@@ -94,17 +94,22 @@ def main() -> int:
                 fault, step = choose(arena.chance)
                 outcome = arena.play(fault, step)
                 outcomes.append(outcome)
-                print(_line(len(outcomes), outcome), flush=True)
+                _say(_line(len(outcomes), outcome))
             arena.compare()
         except Broken as error:
             failure = str(error)
-            print(failure, flush=True)
+            _say(failure)
     seconds = time.monotonic() - began
     found = summary(outcomes, seed=seed, seconds=seconds, failure=failure)
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1), flush=True)
+    _say(json.dumps(found, indent=1))
     return 1 if failure else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _line(number: int, one: Outcome) -> str:

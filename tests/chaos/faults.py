@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.step import Step
+from bluegreen.step import OUTAGE, Step
 from lab.proxy import Proxy
 from tests.chaos.orchestrator import Orchestrator
 from tests.chaos.servers import DATABASES, Deployment, Part
@@ -47,11 +47,8 @@ DNS = {
     Fault.DNS_SLOW: "slow",
 }
 
-# Here nobody on the orchestrator's machine is left: the server fuse has to do it, or was ended too.
-LEFT_TO_SERVER = {Fault.MACHINE, Fault.EVERYTHING}
 # Where the register's server was away, or the way to it: none may be open until the next switch.
 MAY_STAY_CLOSED = {
-    Fault.EVERYTHING,
     Fault.OLD_CRASH,
     Fault.NEW_CRASH,
     Fault.HOST_AND_OLD,
@@ -60,15 +57,16 @@ MAY_STAY_CLOSED = {
     Fault.NEW_HOLE,
     Fault.PEER_HOLE,
 }
-# Behind the decision nobody but a process that reaches both sides can open.
-KILLS_HOST = {
-    Fault.HOST,
-    Fault.HOST_LATE,
-    Fault.MACHINE,
-    Fault.EVERYTHING,
-    Fault.HOST_AND_OLD,
-    Fault.HOST_AND_NEW,
-}
+
+
+def leaves_closed(fault: Fault, step: Step) -> bool:
+    """Return whether nobody is left who could open a side before the next switch.
+
+    Behind the decision that takes a process which reaches both sides, so no server fuse does it.
+    """
+    if fault is Fault.EVERYTHING:
+        return step in OUTAGE and step is not Step.OPEN
+    return fault is Fault.MACHINE and step is Step.DECIDE
 
 
 @dataclass(slots=True)
@@ -80,10 +78,9 @@ class Stage:
     chance: random.Random
 
 
-def strike(fault: Fault, step: Step, stage: Stage) -> None:
+def strike(fault: Fault, stage: Stage) -> None:
     """Break it, at the gate, and let the switch go on if it can."""
     _ACTS[fault](stage)
-    del step
 
 
 def heal(world: Deployment) -> None:

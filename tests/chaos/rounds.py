@@ -1,4 +1,4 @@
-"""One round: a switch, a fault in it, what must hold after, the next switch, what must hold then."""
+"""One round: a switch, a fault in it, what must hold; the next switch, what must hold then."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Arena:
             gate = orchestrator.reached()
             struck_ns = time.monotonic_ns()
             if gate:
-                faults.strike(fault, step, Stage(world, orchestrator, self.chance))
+                faults.strike(fault, Stage(world, orchestrator, self.chance))
             open_ms = self._until_open(fault, step, struck_ns)
             result = orchestrator.wait(_END_SECONDS)
             faults.heal(world)
@@ -153,17 +153,18 @@ class Arena:
     def _until_open(self, fault: Fault, step: Step, struck_ns: int) -> float | None:
         """Wait until a side takes commits after the fault; return the milliseconds that took."""
         limit = LIMIT_SECONDS
-        if fault in faults.LEFT_TO_SERVER:
+        if fault is Fault.MACHINE:
             limit += self.fuse_seconds
-        may_stay = fault in faults.MAY_STAY_CLOSED or (
-            fault in faults.LEFT_TO_SERVER and step in (Step.MARK, Step.DECIDE)
-        )
+        closed = faults.leaves_closed(fault, step)
         try:
-            return self.wait_for_commit(struck_ns, limit, "after the fault")
+            opened = self.wait_for_commit(struck_ns, 0.5 if closed else limit, "after the fault")
         except Broken:
-            if may_stay:
+            if closed or fault in faults.MAY_STAY_CLOSED:
                 return None
             raise
+        if closed:
+            raise Broken(f"nobody could have opened, but a client wrote after {opened} ms")
+        return opened
 
     def wait_for_commit(self, since_ns: int, seconds: float, when: str) -> float:
         """Wait for a commit sent after `since_ns`; return the milliseconds from then to it."""

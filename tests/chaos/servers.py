@@ -1,4 +1,4 @@
-"""Two real servers of one deployment, behind proxies, whose writer can be moved to and fro for ever.
+"""Two real servers of one deployment, behind proxies, whose writer can be moved to and fro.
 
 The pair is made once and serves many switches: after each one the replication is turned as the
 program turns it. The network of the orchestrator and that between the servers go through proxies of
