@@ -68,10 +68,8 @@ class Part:
                 " FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase"
                 " LEFT JOIN pg_roles r ON r.oid = s.setrole ORDER BY 1, 2"
             ).fetchall()
-            return (
-                found
-                + conn.execute("SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1").fetchall()
-            )
+            found += conn.execute("SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1").fetchall()
+            return found
 
     def registers(self) -> str:
         """Return the rows of register and opening, for a failure's report."""
@@ -110,13 +108,17 @@ class Deployment:
 
     def plan(self, **settings: Any) -> SwitchPlan:
         """Return the switch from `old` to `new`."""
+        defaults: dict[str, Any] = {
+            "records": self.aws.records(self.new.lab.host),
+            "drain_seconds": 2.0,
+        }
         return SwitchPlan(
             DEPLOYMENT,
             self.direction,
             self.old.server,
             self.new.server,
             DATABASES,
-            **{"records": self.aws.records(self.new.lab.host), "drain_seconds": 2.0} | settings,
+            **defaults | settings,
         )
 
     def prepare(self) -> None:
@@ -202,12 +204,12 @@ def _part(
     aws.make_cluster(cluster)
     server.remember({f"arn:{role}": (role, PASSWORD) for role in (MASTER, REPLICATOR)})
     login = Credentials(f"arn:{MASTER}", f"arn:{REPLICATOR}", tls="disable")
-    proxies = [
+    near, far = (
         stack.enter_context(Proxy((host, 0), (lab.host, lab.port)))
         for _ in ("orchestrator", "peer")
-    ]
-    mine, peers = (Server(cluster, REGION, *proxy.address, login) for proxy in proxies)
-    return Part(lab, mine, *proxies, peers)
+    )
+    mine, peers = (Server(cluster, REGION, *proxy.address, login) for proxy in (near, far))
+    return Part(lab, mine, near, far, peers)
 
 
 def _fill(part: Part) -> None:
@@ -280,15 +282,12 @@ def _drop_subscription(subscriber: Part, database: str, direction: Direction) ->
             (name,),
         ).fetchone()
         if there is not None:
-            for what in ("ALTER {} DISABLE", "ALTER {} SET (slot_name = NONE)", "DROP {}"):
-                verb, _, rest = what.partition("{}")
-                conn.execute(
-                    sql.SQL("{} SUBSCRIPTION {} {}").format(
-                        sql.SQL(verb.strip()),  # type: ignore[arg-type]
-                        sql.Identifier(name),
-                        sql.SQL(rest.strip()),  # type: ignore[arg-type]
-                    )
-                )
+            for statement in (
+                "ALTER SUBSCRIPTION {} DISABLE",
+                "ALTER SUBSCRIPTION {} SET (slot_name = NONE)",
+                "DROP SUBSCRIPTION {}",
+            ):
+                conn.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 def environment(aws: FaultyAws) -> Mapping[str, str]:
