@@ -26,7 +26,6 @@ from typing import Any, NamedTuple, Self
 import psycopg
 
 _ROW = struct.Struct("<iBqqq")
-_PACE_SECONDS = 0.01
 _PAUSE_SECONDS = 0.02
 TWICE = 2
 
@@ -59,8 +58,14 @@ class Client:
     """One of them, in a thread of its own."""
 
     def __init__(
-        self, number: int, sides: Sequence[int], where: list[dict[str, Any]], file: int
+        self,
+        number: int,
+        sides: Sequence[int],
+        where: list[dict[str, Any]],
+        file: int,
+        pace_seconds: float,
     ) -> None:
+        self._pace_seconds = pace_seconds
         self._number, self._sides, self._where, self._file = number, sides, where, file
         self._n = 0
 
@@ -82,7 +87,7 @@ class Client:
             conn.execute(_WRITE, {"client": self._number, "n": self._n + 1})
             self._n += 1
             self._note(side, sent_ns)
-            stop.wait(_PACE_SECONDS)
+            stop.wait(self._pace_seconds)
 
     def _note(self, side: int, sent_ns: int) -> None:
         row = _ROW.pack(self._number, side, self._n, sent_ns, time.monotonic_ns())
@@ -99,6 +104,7 @@ class Application:
     user: str
     password: str
     roaming: int = 4
+    pace_seconds: float = 0.01
 
 
 def main() -> None:
@@ -126,7 +132,7 @@ def main() -> None:
             }
             for host in application.hosts
         ]
-        client = Client(number, sides, where, file)
+        client = Client(number, sides, where, file, application.pace_seconds)
         threads.append(threading.Thread(target=client.run, args=(stop,)))
     for thread in threads:
         thread.start()

@@ -12,7 +12,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.step import OUTAGE, Step
 from lab.proxy import Proxy
 from tests.chaos.orchestrator import Orchestrator
-from tests.chaos.servers import DATABASES, Deployment, Part
+from tests.chaos.servers import APP, DATABASES, Deployment, Part
 
 
 class Fault(StrEnum):
@@ -36,6 +36,7 @@ class Fault(StrEnum):
     NEW_HOLE = "black hole to the new writer"
     PEER_HOLE = "black hole between the servers"
     APPLY = "apply workers killed"
+    STORM = "all clients thrown out"
     DNS_THROTTLED = "Route 53 throttled"
     DNS_FAILING = "Route 53 failing"
     DNS_SLOW = "Route 53 slow"
@@ -174,6 +175,14 @@ def _apply(stage: Stage) -> None:
     stage.orchestrator.go()
 
 
+def _storm(stage: Stage) -> None:
+    with stage.world.old.connect() as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (APP,)
+        )
+    stage.orchestrator.go()
+
+
 def _dns(mode: Fault) -> Callable[[Stage], None]:
     def act(stage: Stage) -> None:
         stage.world.aws.mode = DNS[mode]  # type: ignore[assignment]
@@ -203,6 +212,7 @@ _ACTS: dict[Fault, Callable[[Stage], None]] = {
     Fault.NEW_HOLE: lambda s: _hole(s.world.new.to_orchestrator, s),
     Fault.PEER_HOLE: lambda s: _hole(s.world.old.to_peer, s),
     Fault.APPLY: _apply,
+    Fault.STORM: _storm,
     Fault.DNS_THROTTLED: _dns(Fault.DNS_THROTTLED),
     Fault.DNS_FAILING: _dns(Fault.DNS_FAILING),
     Fault.DNS_SLOW: _dns(Fault.DNS_SLOW),

@@ -71,7 +71,12 @@ class Arena:
     @classmethod
     @contextmanager
     def made(
-        cls, seed: int, *, majors: tuple[int, int] = (16, 18), roaming: int = 4
+        cls,
+        seed: int,
+        *,
+        majors: tuple[int, int] = (16, 18),
+        roaming: int = 4,
+        pace_seconds: float = 0.01,
     ) -> Iterator[Self]:
         """Make deployment and clients; everything ends with the context."""
         with ExitStack() as stack:
@@ -83,6 +88,7 @@ class Arena:
                 APP,
                 PASSWORD,
                 roaming,
+                pace_seconds,
             )
             clients = stack.enter_context(Clients(application, world.root / "commits"))
             arena = cls(world, clients, random.Random(seed), seed)

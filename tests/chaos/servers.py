@@ -149,7 +149,9 @@ class Deployment:
 
     @classmethod
     @contextmanager
-    def made(cls, majors: tuple[int, int] = (16, 18)) -> Iterator[Self]:
+    def made(
+        cls, majors: tuple[int, int] = (16, 18), *, target_root: Path | None = None
+    ) -> Iterator[Self]:
         """Make a deployment whose source is the writer; everything ends with the context."""
         root = Path(tempfile.mkdtemp(prefix="bluegreen-chaos-", dir="/var/tmp"))
         root.chmod(0o755)
@@ -159,14 +161,9 @@ class Deployment:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, root, ignore_errors=True)
             aws = stack.enter_context(FaultyAws())
-            parts = [
-                _part(stack, aws, root, major, name, f"{block}.{number}")
-                for major, name, number in zip(
-                    majors, ("orders-1", "orders-2"), (80, 81), strict=True
-                )
-            ]
-            source, target = parts
-            for part in parts:
+            source = _part(stack, aws, root, majors[0], "orders-1", f"{block}.80")
+            target = _part(stack, aws, target_root or root, majors[1], "orders-2", f"{block}.81")
+            for part in (source, target):
                 _fill(part)
             for database in DATABASES:
                 _publish(source, database, Direction.FORWARD)
