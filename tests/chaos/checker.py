@@ -12,9 +12,11 @@ from tests.chaos.clients import Commit
 
 _CONTENTS = """\
 WITH mine AS (
-    SELECT client, n, id, lag(id) OVER w AS id_before, down, lag(down) OVER w AS down_before
-      FROM ledger WHERE n > coalesce((%s::jsonb ->> client::text)::bigint, 0)
-    WINDOW w AS (PARTITION BY client ORDER BY n))
+    SELECT l.client, n, id, lag(id) OVER w AS id_before, down, lag(down) OVER w AS down_before
+      FROM counter c CROSS JOIN LATERAL (
+            SELECT * FROM ledger l WHERE l.client = c.client
+               AND l.n > coalesce((%s::jsonb ->> c.client::text)::bigint, 0)) l
+    WINDOW w AS (PARTITION BY l.client ORDER BY n))
 SELECT client, count(*), min(n), max(n),
        count(*) FILTER (WHERE id <= id_before OR down >= down_before),
        (SELECT value FROM counter c WHERE c.client = mine.client)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self
 import psycopg
 
 _ROW = struct.Struct("<iBqqq")
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.04
 TWICE = 2
 
 _WRITE = """\
