@@ -5,23 +5,29 @@ In front of the lab's own sitecustomize, which it runs first. `CHAOS_AT` names t
 struck: once.
 """
 
+from __future__ import annotations
+
+import importlib
 import importlib.abc
 import importlib.util
 import os
 import runpy
 import signal
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 if "CHAOS_NEXT_SITE" in os.environ:
     runpy.run_path(str(Path(os.environ["CHAOS_NEXT_SITE"], "sitecustomize.py")))
 
 
-def _strike():
+def _strike() -> None:
     import psutil
 
     me = psutil.Process()
-    victims = []
+    victims: list[psutil.Process] = []
     for wanted in os.environ["CHAOS_KILL"].split(","):
         if wanted == "fuse":
             victims += [one for one in me.children() if "bluegreen.local_fuse" in one.cmdline()]
@@ -33,11 +39,12 @@ def _strike():
         one.send_signal(signal.SIGKILL)
 
 
-def _arm(timeline):
+def _arm(module: ModuleType) -> None:
+    timeline: Any = module
     passed = timeline.Timeline.passed
 
-    def pass_and_strike(self, step):
-        passed(self, step)
+    def pass_and_strike(clock: object, step: Any) -> None:
+        passed(clock, step)
         if step.value == os.environ["CHAOS_AT"]:
             try:
                 os.close(os.open(os.environ["CHAOS_DONE"], os.O_CREAT | os.O_EXCL))
@@ -49,18 +56,22 @@ def _arm(timeline):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):  # noqa: ARG002 - the protocol's
+    """Arms the module as soon as it is loaded; nothing of the product is imported before."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         if name != "bluegreen.timeline":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
+        assert spec is not None
+        loader: Any = spec.loader
+        load = loader.exec_module
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             load(module)
             _arm(module)
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
         return spec
 
 
