@@ -7,10 +7,11 @@ BIN := .venv/bin
 LAB ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test chaos test-all clean
+.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all \
+	chaos more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
 
 check-python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (with venv); none was found: install it, or call make PYTHON=/path/to/python3"; exit 1; }
@@ -56,6 +57,26 @@ chaos: install ## random faults in switches without end: SECONDS=3600, SEED= rep
 
 test-all: install ## the slow tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+more-versions: install ## fetch PostgreSQL 14, 15 and 17 (apt and npm) into the cache
+	@$(BIN)/python -m lab.postgres.more_versions
+
+test-versions: more-versions ## whole deployments between every pair of PostgreSQL 14 to 18; PAIRS=15-to-16 chooses
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/versions $(if $(PAIRS),-k "$(PAIRS)")
+
+docs-resources: install ## make docs/resources.md anew
+	@$(BIN)/python -m docs.make_resources
+
+bench: bench-replication bench-switch bench-network ## every bench
+
+bench-replication: install ## how publication, slot, subscription and sequences grow
+	@$(BIN)/python -m bench.replication
+
+bench-switch: install ## a switch through `pulumi up` and by every other way; N=, SEQUENCES=, DATABASES=
+	@$(BIN)/python -m bench.switch
+
+bench-network: install ## the same over a slow network; N=, DELAYS=
+	@$(BIN)/python -m bench.network
 
 clean: ## remove the virtual environment and every lab's files
 	@rm -rf .venv .lab

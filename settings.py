@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -37,6 +38,38 @@ def _parameter(value: Any) -> Any:
 
 
 Parameter = Annotated[str, BeforeValidator(_parameter)]
+
+# schema.table as the catalog has them; a part with a dot or a double quote stands in double quotes.
+_PART = r'("([^"]|"")+"|[^".]+)'
+TableName = Annotated[str, StringConstraints(pattern=rf"^{_PART}\.{_PART}$")]
+ReplicaIdentity = Annotated[str, StringConstraints(pattern=r"^(full|index .+)$")]
+Operation = Literal["insert", "update", "delete", "truncate"]
+
+
+def _carrying_the_heartbeat(operations: list[str]) -> list[str]:
+    if not {"insert", "update"} <= set(operations):
+        raise ValueError("must have insert and update, which carry the heartbeat")
+    return operations
+
+
+Operations = Annotated[list[Operation], AfterValidator(_carrying_the_heartbeat)]
+
+
+def _choices(value: Any) -> Any:
+    """Bring the short forms of `tables` into the long one: a choice for each database."""
+    if value == "all":
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"got {value!r}, expected all, or a choice of tables for each database")
+    return {name: _choice(one) for name, one in value.items() if one != "all"}
+
+
+def _choice(value: Any) -> Any:
+    value = {"tables": value} if isinstance(value, list) else value
+    if isinstance(value, dict) and isinstance(tables := value.get("tables"), list):
+        named = [{"table": one} if isinstance(one, str) else one for one in tables]
+        return value | {"tables": named}
+    return value
 
 
 class SettingsError(Exception):
@@ -106,15 +139,49 @@ class Environment(_Model):
         return self
 
 
+class PublishedTable(_Model):
+    """One table of a choice, or part of it."""
+
+    table: TableName
+    """The table as `schema.table`."""
+    columns: list[str] | None = Field(default=None, min_length=1)
+    """The columns that are sent, its replica identity among them; all by default. From 15 on."""
+    where: str | None = Field(default=None, min_length=1)
+    """Which rows are sent, a boolean SQL expression over its replica identity. From 15 on."""
+
+
+class PublishedChoice(_Model):
+    """What one database sends, where that isn't all of it."""
+
+    schemas: list[str] = []
+    """Whole schemas, tables that are made later included. From 15 on."""
+    tables: list[PublishedTable] = []
+    """Single tables: `schema.table`, or with `table` and `columns` or `where`."""
+
+    @check(mode="after")
+    def _chooses(self) -> PublishedChoice:
+        if not self.schemas and not self.tables:
+            raise ValueError("name schemas or tables, or write all")
+        names = [one.table for one in self.tables]
+        if len(set(names)) != len(names):
+            raise ValueError("tables: a table is named twice")
+        return self
+
+
 class Replication(_Model):
     """What is replicated, and how."""
 
-    tables: Literal["all"] | dict[str, list[str]] = "all"
-    """`all`, or for each database its tables as `schema.table`."""
-    replica_identity: dict[str, dict[str, str]] = {}
+    tables: Annotated[dict[str, PublishedChoice], BeforeValidator(_choices)] = {}
+    """`all` (the default), or for some databases a list of tables, or `schemas` and `tables`."""
+    operations: Operations = ["insert", "update", "delete", "truncate"]
+    """What of the tables is sent; what isn't is missing on the other side."""
+    publish_via_partition_root: bool = False
+    """Whether partitions are sent as their root, so that the other side may divide it otherwise."""
+    replica_identity: dict[str, dict[TableName, ReplicaIdentity]] = {}
     """For each database, tables without a primary key: `schema.table` to `full` or `index NAME`."""
-    streaming: Literal["off", "on", "parallel"] = "parallel"
-    """How large transactions are sent while they run; `parallel` from 16 on."""
+    streaming: Literal["off", "on", "parallel"] | None = None
+    """How large transactions are sent while they run; not set: the best that the standby's version
+    has, `parallel` from 16 on."""
     lag_seconds: Positive = 10.0
     """The lag at which the standby counts as current."""
     stable_seconds: float = Field(default=2.0, ge=0)
@@ -198,6 +265,16 @@ class Settings(_Model):
     credentials: Credentials
     dns: Dns | None = None
 
+    @check(mode="after")
+    def _replicates_what_there_is(self) -> Settings:
+        # A choice under a wrong name would publish all of the database that was meant.
+        if unknown := sorted(self.replication.tables.keys() - set(self.environment.databases)):
+            raise ValueError(
+                f"replication.tables: got database {unknown[0]!r}, expected one of "
+                f"environment.databases: {', '.join(self.environment.databases)}"
+            )
+        return self
+
     def cluster_identifier(self, stack: str) -> str:
         """Return the identifier of this stack's cluster."""
         return self.environment.cluster_identifier or f"{NAMESPACE}-{stack}"
@@ -230,7 +307,9 @@ def _value(key: str, text: str) -> Any:
 
 
 def _line(error: ErrorDetails) -> str:
-    path = [part for part in error["loc"] if part != "dict[str,list[str]]"]
+    path = [part for part in error["loc"] if part != "[key]"]
+    if not path:  # about two settings together: the message names them
+        return f"{NAMESPACE}:{error['msg'].removeprefix('Value error, ')}"
     key = (
         NAMESPACE
         + ":"
@@ -253,10 +332,15 @@ def _line(error: ErrorDetails) -> str:
 def _known(path: list[int | str]) -> list[str]:
     """Return the keys that are allowed where the last one of `path` is not."""
     model: Any = Settings
-    for part in path[:-1]:
-        if isinstance(part, int):
-            model = SecondaryRegion
-        elif part in getattr(model, "model_fields", {}):
-            model = model.model_fields[part].annotation
-            model = next((m for m in getattr(model, "__args__", ()) if m is Dns), model)
-    return sorted(getattr(model, "model_fields", {}))
+    for part in path[:-1]:  # numbers in lists and names of databases lead to the same model
+        if part in model.model_fields:
+            model = next(_models(model.model_fields[str(part)].annotation), model)
+    return sorted(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models(part)

@@ -17,7 +17,9 @@ from bluegreen import dns, names
 from bluegreen.dns import Records
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
-from bluegreen.switchover import SwitchPlan, switch
+from bluegreen.step import OUTAGE
+from bluegreen.switch_plan import SwitchPlan
+from bluegreen.switchover import switch
 from lab import seed as seeds
 
 _LAG_LOOK_SECONDS = 0.5
@@ -45,7 +47,7 @@ class ByHand:
         done = switch(plan)
         self._follow(old, new, _opposite(direction), str(done.mark))
         self._unfollow(new, old, direction)
-        return {name: ms for name, ms in done.phases_ms.items() if name not in ("prepare", "after")}
+        return {name: ms for name, ms in done.phases_ms.items() if name in OUTAGE}
 
     def runbook(self, cutover: bool) -> dict[str, float]:
         """Switch as the manual procedure does: stop, check lag, sequences, drop, flip DNS."""

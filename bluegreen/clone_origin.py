@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import cluster, fence, names, register, slot, subscription
+from bluegreen import cluster, fence, grants, names, register, slot, subscription
 from bluegreen.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
@@ -71,7 +71,7 @@ def ensure(
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
     """
-    with clone.connect(TOOL_DATABASE) as conn:
+    with clone.connect(TOOL_DATABASE) as conn, grants.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
         itself = cluster.get(clone.region, clone.cluster)
         stored = find(conn, itself.resource_id)
@@ -258,6 +258,7 @@ def _clean(
     _drop_subscriptions(conn, clone, deadline=deadline)
     _drop_slots(conn, clone, deadline=deadline)
     _roll_back_prepared(conn, clone)
+    _name_jobs(conn, clone)
     publications = [names.publication(deployment, direction) for direction in Direction]
     for database in databases:
         with clone.connect(database) as own:
@@ -297,3 +298,30 @@ def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:
         with clone.connect(database) as own:
             own.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
         log.info("clone %s: inherited prepared transaction %s rolled back", clone, gid)
+
+
+def _name_jobs(conn: psycopg.Connection[Any], clone: Server) -> None:
+    """Say which jobs of pg_cron the clone has inherited: they are the source's and stay.
+
+    They fail while the clone is closed and run once it is opened, when the source's fail.
+    """
+    found = conn.execute(
+        "SELECT datname::text FROM pg_catalog.pg_database"
+        " WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1"
+    ).fetchall()
+    for (database,) in found:
+        with clone.connect(database) as own:
+            there = own.execute("SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL").fetchone()
+            if not (there and there[0]):
+                continue
+            jobs = own.execute(
+                "SELECT jobid::text FROM cron.job WHERE active ORDER BY jobid"
+            ).fetchall()
+        if jobs:
+            log.warning(
+                "clone %s: database %s has active pg_cron job(s) %s; they fail while it is closed "
+                "to writers, and run from the switch on",
+                clone,
+                database,
+                ", ".join(job for (job,) in jobs),
+            )

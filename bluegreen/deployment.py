@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bluegreen import cluster, publication, register, source_check
+from bluegreen import cluster, publishing, register, source_check
 from bluegreen.cluster import AVAILABLE, Cluster
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
@@ -84,7 +84,7 @@ def _require_publishable(source: Server, want: Deployment) -> None:
     deadline = time.monotonic() + _LOCK_SECONDS
     for database, published in sorted(want.publishes.items()):
         with source.connect(database) as conn:
-            publication.require_publishable(
+            publishing.require_publishable(
                 conn, published.publication, published.identities, deadline=deadline
             )
 

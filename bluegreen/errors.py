@@ -13,6 +13,10 @@ class Retry(BlueGreenError):
     """Something passing stood in the way, a lock or an unreachable server; try again."""
 
 
+class Unreachable(Retry):
+    """A server that does not answer now; whether it is gone, only AWS can say."""
+
+
 class CloneAgain(BlueGreenError):
     """The target can no longer be brought up to date without loss: it must be cloned again."""
 

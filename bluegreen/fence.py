@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import register
+from bluegreen.side import execute_until
 
 Connection = psycopg.Connection[Any]
 
@@ -118,25 +119,33 @@ def application_roles(conn: Connection, *, spared: Collection[str]) -> list[str]
     return [name for (name,) in rows]
 
 
-def put_up(conn: Connection, attempt: str, *, roles: Sequence[str], ours: Sequence[int]) -> None:
+def put_up(
+    conn: Connection,
+    attempt: str,
+    *,
+    roles: Sequence[str],
+    ours: Sequence[int],
+    deadline: float,
+) -> None:
     """Fence the environment, and tell every session that could still write to end.
 
     `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
     `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
-    after an abort. The fence holds once `wait_until_clean` is back.
+    after an abort. The fence holds once `wait_until_clean` is back. `deadline` is in seconds of
+    `time.monotonic()`.
     """
-    conn.execute(
-        sql.SQL(_PUT_UP).format(
-            attempt=sql.Literal(attempt),
-            roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
-            writers=_writers(ours),
-        )
+    statement = sql.SQL(_PUT_UP).format(
+        attempt=sql.Literal(attempt),
+        roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
+        writers=_writers(ours),
     )
+    execute_until(conn, statement, deadline=deadline)
 
 
-def wait_until_clean(conn: Connection, *, ours: Sequence[int]) -> None:
+def wait_until_clean(conn: Connection, *, ours: Sequence[int], deadline: float) -> None:
     """Wait until no session is left that could write; `conn` is the one that put the fence up."""
-    conn.execute(sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours)))
+    statement = sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours))
+    execute_until(conn, statement, deadline=deadline)
 
 
 def _writers(ours: Sequence[int]) -> sql.Composed:

@@ -84,6 +84,8 @@ def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
 
 def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline: float) -> bool:
     """Return whether it was decided; False when the barrier has to be set again."""
+    if time.monotonic() > deadline:
+        raise Retry(f"{old.server}: the switch did not come to its decision in time")
     try:
         if register.decide(old.tool, attempt, heartbeats, mark):
             return True
@@ -108,7 +110,10 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
         new = Side.connect(plan.new, plan.databases, stack, attempt)
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
-        with new.tool.transaction():
+        # The register's row first, and held too: nobody goes back while this one goes forward.
+        with old.tool.transaction(), new.tool.transaction():
+            if not register.lock_decided(old.tool, attempt):
+                raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
                 deadline = time.monotonic() + _INSIST_SECONDS

@@ -6,6 +6,7 @@ commits before it have been applied there: one apply worker applies in commit or
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -34,9 +35,11 @@ CREATE TABLE IF NOT EXISTS bluegreen.canary (
 
 _BEAT = (
     "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, 1)"
-    " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp() RETURNING beat"
+    " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp()"
+    " RETURNING beat, at::text"
 )
-_SEEN = "SELECT beat >= %s FROM bluegreen.heartbeat WHERE id = %s"
+# Not the number alone: a side that was the writer before may hold a higher one of its own.
+_SEEN = "SELECT beat >= %s AND at >= %s::timestamptz FROM bluegreen.heartbeat WHERE id = %s"
 _BARRIER = (
     "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, %s)"
     " ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, at = clock_timestamp()"
@@ -55,6 +58,15 @@ BEGIN
 END $do$"""
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat that was sent."""
+
+    number: int
+    at: str
+    """The sender's clock."""
+
+
 def ensure(conn: Connection) -> None:
     """Make the schema in a database that is to be published."""
     with conn.transaction():
@@ -66,16 +78,16 @@ def drop(conn: Connection) -> None:
     conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(TOOL_SCHEMA)))
 
 
-def beat(conn: Connection) -> int:
+def beat(conn: Connection) -> Beat:
     """Write a heartbeat and return what `seen` looks for."""
     row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None
-    return int(row[0])
+    return Beat(*row)
 
 
-def seen(conn: Connection, token: int) -> bool:
+def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
-    row = conn.execute(_SEEN, (token, _ANYBODY)).fetchone()
+    row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
     return bool(row and row[0])
 
 

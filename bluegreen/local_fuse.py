@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -56,6 +57,7 @@ class LocalFuse:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=os.environ | {"PYTHONPATH": _python_path()},
         )
         self._arming = threading.Thread(target=self._arm, daemon=True)
         self._arming.start()
@@ -115,6 +117,12 @@ class LocalFuse:
         if not stays:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
+
+
+def _python_path() -> str:
+    """Return the path that finds this package wherever the switch was started."""
+    ours, theirs = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
+    return ours if not theirs else f"{theirs}{os.pathsep}{ours}"
 
 
 def main() -> None:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 import psycopg
 
 from bluegreen import cluster
-from bluegreen.errors import Refused
+from bluegreen.errors import Refused, Retry, Unreachable
+from bluegreen.polling import looks
 from bluegreen.server import Row, Server
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# What a session gets when its server restarts; a connection that just breaks has no SQLSTATE.
+_RESTARTING = frozenset({None, "57P01", "57P02", "57P03", "08000", "08003", "08006"})
+_BETWEEN_SECONDS = 0.2
 
 
 def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row] | None:
     """Return an admin connection, or None when the cluster or the database is no more.
 
     AWS is asked first, since another server may answer at a deleted cluster's address. Raises
-    `Retry` when the server is out of reach although its cluster exists.
+    `Unreachable` when the server is out of reach although its cluster exists.
     """
     if cluster.find(server.region, server.cluster) is None:
         return None
@@ -32,3 +46,66 @@ def database_gone(server: Server, database: str) -> bool:
             "SELECT FROM pg_catalog.pg_database WHERE datname = %s", (database,)
         ).fetchone()
     return found is None
+
+
+def while_it_exists(
+    server: Server,
+    database: str,
+    act: Callable[[psycopg.Connection[Row]], None],
+    *,
+    deadline: float,
+) -> None:
+    """Do `act` with an admin connection, unless the cluster or the database is no more.
+
+    A server that restarts is out of reach for a while and breaks connections, so both are tried
+    again until `deadline`, in seconds of `time.monotonic()`; then `Retry`. `act` is idempotent.
+    """
+    for _ in looks(deadline, first=_BETWEEN_SECONDS, most=2.0):
+        last = time.monotonic() >= deadline
+        try:
+            conn = connect_unless_gone(server, database)
+        except Retry:
+            if last:
+                raise
+            continue
+        if conn is None:
+            return
+        try:
+            with conn:
+                act(conn)
+        except psycopg.OperationalError as error:
+            if not conn.broken:
+                raise
+            if last:
+                said = error.diag.message_primary or "the connection broke"
+                raise Retry(f"{server}: {said}; try again") from None
+            continue
+        return
+
+
+def passing(error: BaseException) -> bool:
+    """Tell whether `error` is what a restart or failover of a server looks like to its clients."""
+    if isinstance(error, Unreachable):
+        return True
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate in _RESTARTING
+
+
+def through_restarts(act: Callable[[], T], *, seconds: float) -> T:
+    """Return what `act` returns; while its server restarts, try again for up to `seconds`.
+
+    `act` opens its own connections and may be repeated. For deletions above all: the engine's
+    error hooks, which repeat other operations, don't run on a destroy.
+    """
+    deadline = time.monotonic() + seconds
+    last: Exception | None = None
+    for _ in looks(deadline, first=0.2, most=1.0):
+        try:
+            return act()
+        except (Unreachable, psycopg.OperationalError) as error:
+            if not passing(error):
+                raise
+            if last is None:
+                log.info("trying again for %g s: %s", seconds, str(error).partition("\n")[0])
+            last = error
+    assert last is not None
+    raise last

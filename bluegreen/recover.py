@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -236,7 +235,8 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
                     decision = decide(look(wanted, live, vouched=vouched))
                     return Recovery(wanted, live.name, decision)
         except Retry:
-            unreachable.append(wanted.old)
+            if cluster.find(wanted.old.region, wanted.old.cluster) is not None:
+                unreachable.append(wanted.old)
     if unreachable:
         raise Retry(
             f"{', '.join(map(str, unreachable))}: out of reach, and its register may hold an"
@@ -246,15 +246,14 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
 
 
 def _at_rest(plan: SwitchPlan) -> Decision:
-    """Say who is the writer when no attempt is live."""
-    with ExitStack() as stack:
-        closed = {
-            server.cluster: fence.is_closed(
-                stack.enter_context(server.connect(TOOL_DATABASE)), plan.databases
-            )
-            for server in (plan.old, plan.new)
-        }
-    writers = [name for name, shut in closed.items() if not shut]
+    """Say who is the writer when no attempt is live; a cluster that is gone is no writer."""
+    writers = []
+    for server in (plan.old, plan.new):
+        if cluster.find(server.region, server.cluster) is None:
+            continue
+        with server.connect(TOOL_DATABASE) as conn:
+            if not fence.is_closed(conn, plan.databases):
+                writers.append(server.cluster)
     found = f"no attempt is live; open to writers: {', '.join(writers) or 'nobody'}"
     if len(writers) == 1:
         return Decision(Verdict.NOTHING, found, "exactly one side takes writes")
@@ -296,7 +295,8 @@ def _give_up_opening(recovery: Recovery) -> None:
     assert recovery.attempt is not None
     try:
         with recovery.plan.new.connect(TOOL_DATABASE) as there:
-            if not register.give_up_opening(there, recovery.attempt):
+            known = register.find_opening(there, recovery.attempt)
+            if known and not register.give_up_opening(there, recovery.attempt):
                 raise StayFenced(
                     f"{recovery.plan.new}: has opened for attempt {recovery.attempt}; it is the"
                     " writer: run bluegreen recover again without the flag"

@@ -292,6 +292,18 @@ def decide(conn: Connection, attempt: str, heartbeats: list[int], mark: Lsn) -> 
     return bool(row and row[0])
 
 
+def lock_decided(conn: Connection, attempt: str) -> bool:
+    """Lock a decided attempt's row, within a transaction; False when it is not decided.
+
+    An attempt that is done is as good as decided: what comes after it may be repeated.
+    """
+    row = conn.execute(
+        "SELECT state IN ('decided', 'done') FROM public.register WHERE attempt = %s FOR UPDATE",
+        (attempt,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     """Lock the attempt's row on the environment to be opened, within a transaction; its state.
 

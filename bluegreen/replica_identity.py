@@ -1,36 +1,33 @@
 """Replica identities: what an UPDATE or DELETE sends along so that the subscriber finds the row.
 
 A published table without one refuses every UPDATE and DELETE, on production, at once. So the
-publication asks here first, and tables may be declared to have one while they are published. What
-they had before is remembered on the server, in the comment of the tool's schema: it survives an
-interrupted update, and a clone inherits it together with the identities themselves.
+publication asks here first. What is declared for a table, and undone afterwards, is the business of
+`declared_identity`.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.rows import class_row
 
-from bluegreen import blockers
-from bluegreen.errors import Refused, Retry
+from bluegreen.errors import Refused
 from bluegreen.names import TOOL_SCHEMA
-
-log = logging.getLogger(__name__)
 
 Kind = Literal["default", "nothing", "full", "index"]
 TableName = tuple[str, str]
 
 _KINDS: dict[str, Kind] = {"d": "default", "n": "nothing", "f": "full", "i": "index"}
-_LOCK_TIMEOUT_MS = 2000
 _MOST_NAMED = 20
+
+# schema.table, each part with double quotes around it where it holds a dot or a double quote.
+_PART = r'(?:"((?:[^"]|"")+)"|([^".]+))'
+_NAME = re.compile(rf"{_PART}\.{_PART}", re.DOTALL)
 
 _ROWS = """
 SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS relkind,
@@ -40,7 +37,8 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS re
              'name', x.relname,
              'columns', (SELECT json_agg(a.attname::text ORDER BY a.attnum)
                            FROM pg_catalog.pg_attribute a
-                          WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])),
+                          WHERE a.attrelid = c.oid
+                            AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])),
              'primary', i.indisprimary, 'chosen', i.indisreplident,
              'flaw', CASE
                 WHEN NOT i.indisunique THEN 'not unique'
@@ -50,32 +48,42 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS re
                 WHEN i.indexprs IS NOT NULL THEN 'on an expression'
                 WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a
                               WHERE a.attrelid = c.oid AND NOT a.attnotnull
-                                AND a.attnum = ANY (i.indkey::int2[])) THEN 'on a nullable column'
+                                AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]))
+                     THEN 'on a nullable column'
              END))
            FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
           WHERE i.indrelid = c.oid), '[]') AS indexes,
        (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+       (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) AS generated,
+       pg_catalog.current_setting('server_version_num')::int >= 180000 AS full_needs_generated,
        {listed} AS listed,
        {filtered} AS filtered
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
-# Columns of a list and of a filter both show in pg_depend, so the filter's own tree must tell.
+# A writer's UPDATE is checked where its row is stored: with publish_via_partition_root a root is
+# sent, and its list and filter apply, but each partition has an identity of its own.
 _PUBLISHED = """
-  LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = c.oid
+  JOIN (SELECT s.oid AS sent, coalesce(t.relid, s.oid) AS stored
+          FROM pg_catalog.pg_publication_tables p
+          JOIN pg_catalog.pg_namespace sn ON sn.nspname = p.schemaname
+          JOIN pg_catalog.pg_class s ON s.relnamespace = sn.oid AND s.relname = p.tablename
+          LEFT JOIN LATERAL pg_catalog.pg_partition_tree(s.oid) t ON s.relkind = 'p' AND t.isleaf
+         WHERE p.pubname = %(pub)s) x ON x.stored = c.oid
+  LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = x.sent
        AND r.prpubid = (SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = %(pub)s)
- WHERE EXISTS (SELECT FROM pg_catalog.pg_publication_tables t
-                WHERE t.pubname = %(pub)s AND t.schemaname = n.nspname AND t.tablename = c.relname)
-   AND NOT (n.nspname = %(tool)s AND c.relname = 'canary')
+ WHERE c.relkind = 'r' AND NOT (n.nspname = %(tool)s AND c.relname = 'canary')
  ORDER BY 1, 2
 """
 _LISTED = """(SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
-               WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs::int2[]))"""
+               WHERE a.attrelid = x.sent AND a.attnum = ANY (r.prattrs::int2[]))"""
+# Columns of a list and of a filter both show in pg_depend, so the filter's own tree must tell.
 _FILTERED = """(SELECT array_agg(DISTINCT a.attname::text)
                   FROM regexp_matches(r.prqual::text, ':varattno (\\d+)', 'g') AS m
                   JOIN pg_catalog.pg_attribute a
-                    ON a.attrelid = c.oid AND a.attnum = m[1]::int)"""
+                    ON a.attrelid = x.sent AND a.attnum = m[1]::int)"""
 
 _NAMED = """
  WHERE (n.nspname, c.relname) = (%(schema)s, %(name)s) AND c.relkind IN ('r', 'p')
@@ -132,6 +140,10 @@ class TableIdentity:
     letter: str
     indexes: list[dict[str, Any]]
     columns: list[str] | None
+    generated: list[str] | None
+    """Its generated columns: never sent, since the other side computes its own."""
+    full_needs_generated: bool
+    """From 18 on the server refuses to write where a full identity would miss a column."""
     listed: list[str] | None
     """The publication's column list; None publishes every column."""
     filtered: list[str] | None
@@ -151,49 +163,61 @@ class TableIdentity:
 
 
 def table_name(text: str) -> TableName:
-    """Return schema and name from `schema.table`; double quotes where a name holds a dot.
+    """Return schema and name from `schema.table`.
 
+    A part with a dot or a double quote in it stands in double quotes, its own doubled, as in SQL.
     Nothing is folded to lower case: names are as the catalog has them.
     """
-    parts: list[str] = [""]
-    quoted = False
-    for char in text:
-        if char == '"':
-            quoted = not quoted
-        elif char == "." and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += char
-    if quoted or len(parts) != 2 or not all(parts):
+    found = _NAME.fullmatch(text)
+    if found is None:
         raise Refused(f"table {text!r}: expected schema.table, with double quotes around odd names")
-    return parts[0], parts[1]
+    quoted_schema, schema, quoted_name, name = found.groups()
+    return _unquoted(quoted_schema) or schema, _unquoted(quoted_name) or name
+
+
+def _unquoted(part: str | None) -> str:
+    return (part or "").replace('""', '"')
 
 
 def shown(table: TableName) -> str:
     """Return a table's name for people, and for `table_name`."""
-    return ".".join(f'"{part}"' if "." in part else part for part in table)
+    return ".".join(
+        '"' + part.replace('"', '""') + '"' if set(part) & {".", '"'} else part for part in table
+    )
 
 
 def missing(table: TableIdentity, identity: Identity) -> str | None:
     """Return why publishing `table` with `identity` would break its writes, or None.
 
-    The rules are CheckCmdReplicaIdentity's: an identity, within the column list, and every
-    column of the row filter within the identity.
+    The rules are those of CheckCmdReplicaIdentity: an identity, within the column list, and every
+    column of the row filter within the identity. Generated columns are never published, so an
+    identity can't need them: 18 refuses the writes, before it the other side finds no row.
     """
     listed = None if table.listed is None else set(table.listed)
+    generated = set(table.generated or ())
+    if listed is not None and listed & generated:
+        return f"the column list has the generated {_names(listed & generated)}"
     if identity.kind == "full":
-        if listed is not None and not set(table.columns or ()) <= listed:
-            return "its identity is full, but the column list leaves columns out"
+        if listed is not None:
+            return "its identity is full, which no column list goes with"
+        if generated and table.full_needs_generated:
+            return f"its identity is full, but generated {_names(generated)} can't be sent"
         return None
     key = _key_columns(table, identity)
     if key is None:
         return "has no replica identity"
+    if key & generated:
+        return f"its identity has the generated {_names(key & generated)}, which can't be sent"
     if listed is not None and not key <= listed:
-        return f"the column list leaves out {', '.join(sorted(key - listed))} of its identity"
+        return f"the column list leaves out {_names(key - listed)} of its identity"
     outside = set(table.filtered or ()) - key
     if outside:
-        return f"the row filter uses {', '.join(sorted(outside))}, which its identity lacks"
+        return f"the row filter uses {_names(outside)}, which its identity lacks"
     return None
+
+
+def _names(columns: set[str]) -> str:
+    return ", ".join(sorted(columns))
 
 
 def _key_columns(table: TableIdentity, identity: Identity) -> set[str] | None:
@@ -283,109 +307,6 @@ def _refuse_flawed(table: TableIdentity, identity: Identity) -> None:
                 f"replica identity of {shown(table.key)}: index {identity.index!r} is "
                 f"{index['flaw']}; expected unique, valid, not deferrable, not partial, NOT NULL"
             )
-
-
-def live(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
-    """Return `declared` as the server has it: a key whose table or partition differs says so."""
-    found = {}
-    for text, wish in declared.items():
-        try:
-            resolved = resolve(conn, {text: wish})
-        except Refused:
-            continue  # the table or its index is gone: so is its declaration
-        other = [table for table, wanted in resolved.values() if table.identity != wanted]
-        found[text] = str(other[0].identity) if other else wish
-    return found
-
-
-def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
-    """Return what the tables had before `declare` changed them."""
-    row = conn.execute(
-        "SELECT pg_catalog.obj_description(n.oid, 'pg_namespace')"
-        " FROM pg_catalog.pg_namespace n WHERE n.nspname = %s",
-        (TOOL_SCHEMA,),
-    ).fetchone()
-    try:
-        content = json.loads(row[0]) if row and row[0] else {}
-        entries = content["replica_identity"] if isinstance(content, dict) and content else {}
-        return {table_name(key): Identity.parse(text) for key, text in entries.items()}
-    except (ValueError, KeyError):
-        return {}  # a comment of somebody else's: nothing of ours to remember
-
-
-def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity]) -> None:
-    entries = {shown(table): str(identity) for table, identity in sorted(before.items())}
-    text = json.dumps({"replica_identity": entries}) if entries else None
-    conn.execute(
-        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(TOOL_SCHEMA), sql.Literal(text))
-    )
-
-
-def declare(
-    conn: psycopg.Connection[Any],
-    wanted: Mapping[TableName, tuple[TableIdentity, Identity]],
-    *,
-    deadline: float,
-) -> None:
-    """Give each table its identity, each in a transaction that also remembers the one before."""
-    for key, (table, identity) in wanted.items():
-        if table.identity == identity:
-            continue
-        _alter(conn, key, identity, before=table.identity, deadline=deadline)
-        log.info("table %s: replica identity %s, was %s", shown(key), identity, table.identity)
-
-
-def undo(conn: psycopg.Connection[Any], tables: Iterable[TableName], *, deadline: float) -> None:
-    """Give `tables` back what they had before `declare`; others are left alone."""
-    before = remembered(conn)
-    for key in tables:
-        if key not in before:
-            continue
-        _alter(conn, key, before[key], before=None, deadline=deadline)
-        log.info("table %s: replica identity %s again", shown(key), before[key])
-
-
-def _alter(
-    conn: psycopg.Connection[Any],
-    table: TableName,
-    identity: Identity,
-    *,
-    before: Identity | None,
-    deadline: float,
-) -> None:
-    """Alter one table; `before` is remembered, and None forgets what was.
-
-    A short lock timeout: waiting for AccessExclusiveLock makes everybody else queue behind it.
-    """
-    while True:
-        try:
-            with conn.transaction():
-                memory = remembered(conn)
-                if before is None:
-                    memory.pop(table, None)
-                else:
-                    memory.setdefault(table, before)
-                _remember(conn, memory)
-                conn.execute(
-                    "SELECT set_config('lock_timeout', %s, true)", (str(_LOCK_TIMEOUT_MS),)
-                )
-                conn.execute(statement(table, identity))
-            return
-        except (errors.UndefinedTable, errors.UndefinedObject):
-            if before is not None:
-                raise
-            log.warning("table %s: gone or without its index, identity left", shown(table))
-            with conn.transaction():
-                memory = remembered(conn)
-                memory.pop(table, None)
-                _remember(conn, memory)
-            return
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
-            if time.monotonic() > deadline:
-                who = blockers.words(blockers.open_transactions(conn, writing=False))
-                raise Retry(
-                    f"table {shown(table)}: no lock to set its replica identity: {who}; try again"
-                ) from None
 
 
 def statement(table: TableName, identity: Identity) -> sql.Composed:

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
 from bluegreen.aws import client
-from bluegreen.errors import Refused, Retry
+from bluegreen.errors import Refused, Retry, Unreachable
 
 Role = Literal["admin", "replication"]
 Row = tuple[Any, ...]
@@ -35,6 +35,19 @@ _OPTIONS = " ".join(
     )
 )
 
+# What a server refuses for good, and the remedy; whatever else it says may pass.
+_REFUSALS = (
+    ("password authentication failed", "wrong user or password: mend the secret {arn}"),
+    ("no password supplied", "no password: mend the secret {arn}"),
+    ("not permitted to log in", "ALTER ROLE {user} LOGIN"),
+    ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {user}"),
+    # 16 and later; before
+    ("permission denied to start WAL sender", "GRANT rds_replication TO {user}"),
+    ("must be superuser or replication role", "GRANT rds_replication TO {user}"),
+    ("exceeds max_wal_senders", "raise max_wal_senders, or end what replicates from there"),
+    ('exceeds "max_wal_senders"', "raise max_wal_senders, or end what replicates from there"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -45,6 +58,11 @@ class Credentials:
     tls: str = "verify-full"
     ca_file: str | None = None
     admin_iam_user: str | None = None
+
+    def replication_version(self, region: str) -> str | None:
+        """Return which version of the replication secret is in force: no secret itself."""
+        found = _secret(self.replication_secret_arn, region).get("VersionId")
+        return None if found is None else str(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +113,43 @@ class Server:
     ) -> psycopg.Connection[Row]:
         """Return an autocommit connection with the tool's own session values.
 
-        Raises `Retry` when the server can't be reached, `Refused` when it says no.
+        Raises `Unreachable` when the server can't be reached, `Refused` when it says no.
         """
         text = self.conninfo(database, role, application_name=application_name)
         try:
             return psycopg.connect(text, autocommit=True, connect_timeout=10, options=_OPTIONS)
         except psycopg.OperationalError as error:
-            raise self._connect_error(error, database, role) from None
+            raise self._connect_error(error, text, database, role) from None
+
+    def try_replication(self, database: str) -> None:
+        """Open and close a connection that could stream changes, as the replication role.
+
+        Raises as `connect` does; it needs one free WAL sender for that moment.
+        """
+        text = self.conninfo(database, "replication")
+        try:
+            psycopg.connect(text, replication="database", connect_timeout=10).close()
+        except psycopg.OperationalError as error:
+            raise self._connect_error(error, text, database, "replication") from None
 
     def _connect_error(
-        self, error: psycopg.OperationalError, database: str, role: Role
-    ) -> Refused | Retry:
-        # libpq's text names host, user and database, never the password.
-        text = " ".join(str(error).split())
+        self, error: psycopg.OperationalError, text: str, database: str, role: Role
+    ) -> Refused | Unreachable:
+        # libpq's words name host, user and database, never the password.
+        said = " ".join(str(error).split())
         where = f"database {database!r} on {self.cluster} ({self.host}:{self.port}) as {role}"
+        user = str(conninfo.conninfo_to_dict(text).get("user"))
         # No SQLSTATE reaches psycopg from a failed connection, so the server's words must do.
-        if "password authentication failed" in text or "no password supplied" in text:
-            arn = self._arn(role)
-            return Refused(f"{where}: wrong user or password; mend the secret {arn}")
-        if "FATAL:" in text and "does not exist" in text:
-            return Refused(f"{where}: {text.rpartition('FATAL:')[2].strip()}")
-        return Retry(f"{where}: can't connect: {text}")
+        fatal = said.rpartition("FATAL:")[2].strip() if "FATAL:" in said else ""
+        for words, remedy in _REFUSALS:
+            if words in said:
+                named = remedy.format(
+                    arn=self._arn(role), user=f'"{user}"', database=f'"{database}"'
+                )
+                return Refused(f"{where}: {fatal or said}; {named}")
+        if fatal and "does not exist" in fatal:
+            return Refused(f"{where}: {fatal}")
+        return Unreachable(f"{where}: can't connect: {said}")
 
     def _arn(self, role: Role) -> str:
         chosen = self.credentials
@@ -161,18 +195,7 @@ def secret_login(arn: str, region: str) -> tuple[str, str]:
     """
     if arn in _remembered:
         return _remembered[arn]
-    # An ARN names its Region, which may be another than the cluster's.
-    parts = arn.split(":")
-    where = parts[3] if len(parts) > 3 and parts[3] else region
-    try:
-        text = client("secretsmanager", where).get_secret_value(SecretId=arn)["SecretString"]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        raise Refused(
-            f"secret {arn}: {code}; check the ARN and secretsmanager:GetSecretValue"
-        ) from None
-    except BotoCoreError as error:
-        raise Retry(f"secret {arn}: AWS can't be reached: {type(error).__name__}") from None
+    text = _secret(arn, region)["SecretString"]
     try:
         secret = json.loads(text)
         return str(secret["username"]), str(secret["password"])
@@ -181,3 +204,18 @@ def secret_login(arn: str, region: str) -> tuple[str, str]:
         raise Refused(
             f"secret {arn}: expected JSON with the keys username and password, as RDS writes it"
         ) from None
+
+
+def _secret(arn: str, region: str) -> Mapping[str, Any]:
+    # An ARN names its Region, which may be another than the cluster's.
+    parts = arn.split(":")
+    where = parts[3] if len(parts) > 3 and parts[3] else region
+    try:
+        return dict(client("secretsmanager", where).get_secret_value(SecretId=arn))
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise Refused(
+            f"secret {arn}: {code}; check the ARN and secretsmanager:GetSecretValue"
+        ) from None
+    except BotoCoreError as error:
+        raise Retry(f"secret {arn}: AWS can't be reached: {type(error).__name__}") from None

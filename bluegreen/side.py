@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 import psycopg
+from psycopg import sql
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE
@@ -15,6 +17,7 @@ from bluegreen.server import Server
 
 Connection = psycopg.Connection[Any]
 
+_LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OWN = """\
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
  WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> pg_backend_pid()"""
@@ -62,9 +65,20 @@ class Side:
         Behind the fence nothing may wait for somebody else's lock longer than the deadline.
         """
         for conn in (self.tool, *self.databases.values()):
-            conn.execute(
-                "SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",)
-            )
+            conn.execute(_LIMIT, (f"{seconds * 1000:.0f}ms",))
+
+
+def execute_until(conn: Connection, statement: sql.Composed, *, deadline: float) -> None:
+    """Execute `statement`, which the server cancels at `deadline`, of `time.monotonic()`.
+
+    The limit goes with it in one batch, as a transaction of its own: no round trip more. Raises
+    `psycopg.errors.QueryCanceled`.
+    """
+    left_ms = max(1, round((deadline - time.monotonic()) * 1000))
+    with conn.pipeline() as pipeline:
+        conn.execute(_LIMIT, (f"{left_ms}ms",))
+        pipeline.sync()
+        conn.execute(statement)
 
 
 def end_own(conn: Connection, attempt: str) -> int:

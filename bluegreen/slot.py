@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import class_row
 
-from bluegreen import blockers, versions
+from bluegreen import blockers, capacity, grants, versions
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.polling import looks
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 PLUGIN = "pgoutput"
 
-# One attempt; cancelled, it leaves no slot behind.
+# One attempt; cancelled, it leaves no slot. The first is short, to say soon who is waited for.
+_FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02
 _UNFINISHED_POLL_SECONDS = 0.2
@@ -34,7 +35,8 @@ _UNFINISHED_POLL_SECONDS = 0.2
 _SLOT = """
 SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.database::text,
        s.temporary, s.active_pid, a.application_name AS reader,
-       s.wal_status, {reason} AS invalidated,
+       s.wal_status, {reason} AS invalidated, {since} AS inactive_since,
+       (pg_catalog.pg_current_wal_lsn() - s.restart_lsn)::text AS retained_bytes,
        s.confirmed_flush_lsn::text AS confirmed_flush
   FROM pg_catalog.pg_replication_slots s
   LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
@@ -73,7 +75,26 @@ class Slot:
     wal_status: str | None
     invalidated: str | None
     """Why it was invalidated, as far as the server says."""
+    inactive_since: str | None
+    """When its last reader left, from 17 on."""
+    retained_bytes: str | None
+    """WAL that the server keeps for it; text, as all 64-bit values in the state."""
     confirmed_flush: str | None
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether it is being made just now; physical slots never have a position."""
+        return self.type == "logical" and self.confirmed_flush is None
+
+    @property
+    def inactive_reason(self) -> str | None:
+        """Return why nobody can read it, or that nobody does; None while somebody does."""
+        if self.invalidated is not None:
+            return f"invalidated: {self.invalidated}"
+        if self.active_pid is not None:
+            return None
+        since = f" since {self.inactive_since}" if self.inactive_since else ""
+        return f"nobody reads it{since}"
 
     @property
     def confirmed(self) -> Lsn:
@@ -89,8 +110,13 @@ class Slot:
 
 def find(conn: psycopg.Connection[Any], name: str) -> Slot | None:
     """Return the slot of this name, in whatever database."""
-    with_reason = versions.has(versions.major(conn), Feature.INVALIDATION_REASON)
-    query = _SLOT.format(reason="s.invalidation_reason" if with_reason else "NULL::text")
+    major = versions.major(conn)
+    reason = versions.has(major, Feature.INVALIDATION_REASON)
+    since = versions.has(major, Feature.INACTIVE_SINCE)
+    query = _SLOT.format(
+        reason="s.invalidation_reason" if reason else "NULL::text",
+        since="s.inactive_since::text" if since else "NULL::text",
+    )
     with conn.cursor(row_factory=class_row(Slot)) as cursor:
         return cursor.execute(query, (name,)).fetchone()
 
@@ -146,11 +172,19 @@ def ensure(
     The server waits for every transaction that has written; so each attempt is short, and when
     `wait_seconds` are over `Retry` names who holds it up. `Refused` when another slot has the name.
     """
+    with grants.explained(conn, f"slot {name} on {where}"):
+        return _ensure(conn, name, reader=reader, where=where, wait_seconds=wait_seconds)
+
+
+def _ensure(
+    conn: psycopg.Connection[Any], name: str, *, reader: str, where: str, wait_seconds: float
+) -> Slot:
     deadline = time.monotonic() + wait_seconds
     database = conn.info.dbname
+    attempt_ms = _FIRST_ATTEMPT_MS
     while True:
         have = find(conn, name)
-        if have is not None and have.confirmed_flush is None and time.monotonic() < deadline:
+        if have is not None and have.unfinished and time.monotonic() < deadline:
             # An interrupted attempt of ours goes on in the server until its statement timeout.
             time.sleep(_UNFINISHED_POLL_SECONDS)
             continue
@@ -160,7 +194,10 @@ def ensure(
                 log.info("slot %s on %s: taken over at %s", name, where, have.confirmed)
                 return have
             raise Refused(f"slot {name} on {where}: exists and {why}; drop it by hand if unused")
-        left_ms = max(1, min(_ATTEMPT_MS, int((deadline - time.monotonic()) * 1000)))
+        lacking = capacity.lacking_to_publish(capacity.look(conn), slots=1, senders=1)
+        if lacking is not None:
+            raise Refused(f"slot {name} on {where}: {lacking}, or drop a slot that nobody reads")
+        left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
         try:
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:
@@ -170,6 +207,7 @@ def ensure(
                     f"slot {name} on {where}: not made within {wait_seconds:g} s, since it waits "
                     f"for open writing transactions: {who}; end them and try again"
                 ) from None
+            attempt_ms = _ATTEMPT_MS
             log.info("slot %s on %s: waiting for open transactions: %s", name, where, who)
         except errors.DuplicateObject:
             continue  # somebody was quicker: look at theirs
@@ -190,11 +228,15 @@ def ensure(
 
 
 def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> None:
-    conn.execute("SELECT set_config('statement_timeout', %s, false)", (str(timeout_ms),))
-    try:
+    """Make the slot, or nothing within `timeout_ms`.
+
+    When we are killed meanwhile the server notices and stops waiting: a slot that is made
+    afterwards would keep WAL for nobody.
+    """
+    with conn.transaction():
+        conn.execute("SELECT set_config('client_connection_check_interval', '200ms', true)")
+        conn.execute("SELECT set_config('statement_timeout', %s, true)", (str(timeout_ms),))
         conn.execute("SELECT pg_catalog.pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
-    finally:
-        conn.execute("SELECT set_config('statement_timeout', '0', false)")
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: float) -> None:

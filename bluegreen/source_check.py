@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from bluegreen import fence, names
+from bluegreen import capacity, fence, names
+from bluegreen.capacity import Capacity
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server, secret_login
@@ -21,8 +22,6 @@ _NOT_THE_USERS = frozenset({TOOL_DATABASE, "postgres", "rdsadmin"})
 
 _SERVER = """
 SELECT pg_catalog.current_setting('wal_level') AS wal_level,
-       pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
-       (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int AS used_slots,
        ARRAY(SELECT datname::text FROM pg_catalog.pg_database
               WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2
               ORDER BY 1) AS databases,
@@ -49,8 +48,6 @@ _HAS_RDS_ROLE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 
 @dataclass(frozen=True, slots=True)
 class _ServerRow:
     wal_level: str
-    max_slots: int
-    used_slots: int
     databases: list[str]
     subscriptions: list[str]
     slots: list[str]
@@ -106,8 +103,7 @@ class Source:
 
     cluster: str
     wal_level: str
-    max_slots: int
-    used_slots: int
+    capacity: Capacity
     databases: frozenset[str]
     """Connectable, valid, and no templates."""
     subscriptions: tuple[str, ...]
@@ -129,13 +125,13 @@ def look(source: Server, databases: Collection[str]) -> Source:
         with conn.cursor(row_factory=class_row(_RoleRow)) as cursor:
             role = cursor.execute(_ROLE, (user,)).fetchone()
         has_rds_role = conn.execute(_HAS_RDS_ROLE).fetchone()
+        room = capacity.look(conn)
         existing = sorted(set(databases) & set(row.databases))
         closed = fence.is_closed(conn, existing) if existing else False
     return Source(
         cluster=source.cluster,
         wal_level=row.wal_level,
-        max_slots=row.max_slots,
-        used_slots=row.used_slots,
+        capacity=room,
         databases=frozenset(row.databases),
         subscriptions=tuple(row.subscriptions),
         slots=frozenset(row.slots),
@@ -188,12 +184,12 @@ def unfit_to_replicate(found: Source, databases: Collection[str], deployment: st
             f"({', '.join(others)}); finish or destroy that one first"
         )
     needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
-    lacking = len(needed) - (found.max_slots - found.used_slots)
-    if lacking > 0:
-        return (
-            f"source {found.cluster}: {found.used_slots} of {found.max_slots} replication slots "
-            f"are in use, {lacking} more needed; raise max_replication_slots and reboot its writer"
-        )
+    # The way back makes a subscriber of it, which can't wait until then: a reboot is an outage.
+    lacking = capacity.lacking_to_publish(
+        found.capacity, slots=len(needed), senders=len(needed)
+    ) or capacity.lacking_to_subscribe(found.capacity, subscriptions=len(needed))
+    if lacking is not None:
+        return f"source {found.cluster}: {lacking}"
     missing = found.role.missing()
     return f"source {found.cluster}: {missing}" if missing else None
 

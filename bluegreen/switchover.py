@@ -150,12 +150,9 @@ def _attempt(
     """
     roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
     register.expect_opening(new.tool, attempt)
-    try:
-        register.begin(old.tool, attempt, plan.new.cluster, seconds=plan.fuse_seconds)
-    except psycopg.errors.UniqueViolation:
-        raise Refused(f"{plan.old}: another switch has just begun; wait for it") from None
     fuse: ServerFuse | None = None
     try:
+        _begin(plan, old, attempt)
         fuse = ServerFuse(plan.old, attempt, seconds=plan.fuse_seconds)
         for side in (old, new):
             side.limit(plan.drain_seconds)
@@ -164,10 +161,10 @@ def _attempt(
             finish.hold_opening(plan, new, attempt)
             timeline.passed(Step.REGISTER)
             deadline = time.monotonic() + plan.drain_seconds
-            fence.put_up(old.tool, attempt, roles=roles, ours=ours)
+            fence.put_up(old.tool, attempt, roles=roles, ours=ours, deadline=deadline)
 
             def until_clean() -> None:
-                fence.wait_until_clean(old.tool, ours=ours)
+                fence.wait_until_clean(old.tool, ours=ours, deadline=deadline)
                 timeline.passed(Step.FENCE)
 
             finish.open_new(
@@ -195,6 +192,13 @@ def _attempt(
         if fuse is not None:
             fuse.disarm()
     return None
+
+
+def _begin(plan: SwitchPlan, old: Side, attempt: str) -> None:
+    try:
+        register.begin(old.tool, attempt, plan.new.cluster, seconds=plan.fuse_seconds)
+    except psycopg.errors.UniqueViolation:
+        raise Refused(f"{plan.old}: another switch has just begun; wait for it") from None
 
 
 def _give_up(

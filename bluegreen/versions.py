@@ -22,7 +22,14 @@ class Feature(Enum):
     STREAMING_PARALLEL = "streaming=parallel of a subscription"
     RUN_AS_OWNER = "run_as_owner of a subscription"
     INVALIDATION_REASON = "the reason why a slot was invalidated"
+    INACTIVE_SINCE = "the time since when a slot is inactive"
+    GENERATED_COLUMNS = "publishing generated columns"
     CONFLICT_STATS = "counts of replication conflicts by kind"
+    TWO_PHASE = "two_phase of a subscription"
+    SKIP = "skipping a transaction of a subscription"
+    SET_ROLE = "applying as each table's owner"
+    ORIGIN_LIMIT = "a limit of its own for replication origins"
+    FAILOVER_SLOT = "failover of a subscription"
 
 
 # CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
@@ -37,7 +44,14 @@ LEAST_MAJOR = {
     Feature.STREAMING_PARALLEL: 16,
     Feature.RUN_AS_OWNER: 16,
     Feature.INVALIDATION_REASON: 17,
+    Feature.INACTIVE_SINCE: 17,
+    Feature.GENERATED_COLUMNS: 18,
     Feature.CONFLICT_STATS: 18,
+    Feature.TWO_PHASE: 15,
+    Feature.SKIP: 15,
+    Feature.SET_ROLE: 16,
+    Feature.FAILOVER_SLOT: 17,
+    Feature.ORIGIN_LIMIT: 18,
 }
 
 

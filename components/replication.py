@@ -8,7 +8,7 @@ from bluegreen import names
 from bluegreen.names import Direction
 from components.parameter_groups import ParameterGroups
 from components.primary import Primary
-from components.seam import Seam, declare_publication, declare_slot
+from components.seam import Seam, declare_publication, declare_slot, publishes
 from components.source import Source
 from components.stack import Stack
 from dynamic_providers.caught_up import CaughtUp
@@ -120,6 +120,7 @@ class Replication(pulumi.ComponentResource):
                 slot_name=names.slot(stack.deployment, direction, database),
                 start_lsn=switchover.mark,
                 streaming=settings.replication.streaming,
+                triggers=publishes(stack, database, direction)["scope"],
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[switchover, slots[database]]),
             )
             for database in stack.databases

@@ -9,10 +9,13 @@ import pulumi
 
 from bluegreen import names
 from bluegreen.names import Direction
+from bluegreen.publication import OPERATIONS
+from bluegreen.replica_identity import table_name
 from components.source import Source
 from components.stack import Stack
 from dynamic_providers.publication import Publication
 from dynamic_providers.replication_slot import ReplicationSlot
+from settings import PublishedTable
 
 
 class Seam(pulumi.ComponentResource):
@@ -95,12 +98,25 @@ def declare_slot(
 
 
 def _scope(stack: Stack, database: str) -> dict[str, Any]:
-    """Return which of a database's tables are published."""
-    tables = stack.settings.replication.tables
-    if tables == "all" or database not in tables:
-        return {"kind": "all"}
-    listed = [name.partition(".") for name in tables[database]]
-    return {
-        "kind": "tables",
-        "tables": [{"schema": schema, "name": table} for schema, _, table in listed],
-    }
+    """Return what of a database is published; defaults are left out, as `read` leaves them."""
+    replication = stack.settings.replication
+    chosen = replication.tables.get(database)
+    if chosen is None:
+        scope: dict[str, Any] = {"kind": "all"}
+    elif chosen.schemas:
+        scope = {"kind": "schemas", "schemas": chosen.schemas}
+    else:
+        scope = {"kind": "tables"}
+    if chosen is not None and chosen.tables:
+        scope["tables"] = [_table(one) for one in chosen.tables]
+    if set(replication.operations) != OPERATIONS:
+        scope["operations"] = replication.operations
+    if replication.publish_via_partition_root:
+        scope["publish_via_partition_root"] = True
+    return scope
+
+
+def _table(chosen: PublishedTable) -> dict[str, Any]:
+    schema, name = table_name(chosen.table)
+    part = chosen.model_dump(include={"columns", "where"}, exclude_none=True)
+    return {"schema": schema, "name": name} | part

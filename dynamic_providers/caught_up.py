@@ -8,7 +8,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import caught_up, names, presence, subscription
+from bluegreen import caught_up, names, presence
+from bluegreen import subscription_state as state
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
@@ -61,7 +62,7 @@ class CaughtUpProvider(Provider):
             if conn is None:
                 return ReadResult(None, {})
             with conn:
-                if subscription.find(conn, name) is None:
+                if state.find(conn, name) is None:
                     return ReadResult(None, {})
         live = inputs_only(props)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
@@ -71,9 +72,32 @@ class CaughtUpProvider(Provider):
 
 
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
-    """Created once lag has stayed under the limit in every database."""
+    """Created once lag has stayed under the limit in every database; waits anew on any change.
+
+    Inputs:
+        publisher: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        subscriber: Writer endpoint of the environment that subscribes, and references to its
+            credentials.
+        databases: The databases that must all be current.
+        deployment: The deployment's name, of which those of slots and subscriptions are made.
+        direction: `forward` or `reverse`.
+        lag_seconds: A heartbeat has to cross within this time, in seconds; none yet is not current.
+        stable_seconds: How long the lag has to stay under it, in seconds.
+        timeout_seconds: How long to wait, in seconds; then it fails, with what is left and how fast
+            it goes. A change of it alone is no reason to wait anew.
+
+    Errors:
+        refused: as soon as waiting is in vain: no subscription, another slot, new apply errors
+            (with the transaction that fails, where it finishes and which tables it writes),
+            disabled, no worker, a publisher that doesn't let the worker in (in its words).
+        retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
+            longer than a restart or failover takes.
+        clone again: a slot that is missing, lost or invalidated.
+    """
 
     lag_ms: pulumi.Output[float]
+    """The worst lag of the databases when it opened, in milliseconds."""
 
     def __init__(
         self,

@@ -58,10 +58,28 @@ class CloneOriginProvider(Provider):
 
 
 class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
-    """The seam's LSN; closes the clone to writers and removes what it inherited."""
+    """The seam's LSN; closes the clone to writers and removes what it inherited.
+
+    Inputs:
+        server: Writer endpoint of the clone, and references to its credentials.
+        source: Writer endpoint of the environment that was cloned, and references to its
+            credentials.
+        databases: The databases that are replicated.
+        deployment: The deployment's name.
+        slots: The slots that were made on the source before the clone: `database` and `name` each.
+
+    Errors:
+        refused: another deployment (at preview); the source itself, an older cluster, one of
+            another clone group, a reader, or a clone that was written to or has switches of its
+            own; a source that is itself a subscriber; a slot in use.
+        retry: a server out of reach.
+        clone again: a slot that begins after the clone ends, or is missing, lost or invalidated.
+    """
 
     lsn: pulumi.Output[str]
+    """Where the clone's copy of the source ends: read once, as the first thing of all."""
     resource_id: pulumi.Output[str]
+    """AWS's id of this very cluster: another of the same name has another."""
 
     def __init__(
         self,

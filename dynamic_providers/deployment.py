@@ -22,7 +22,7 @@ from pulumi.dynamic import (
 from bluegreen import deployment
 from bluegreen.deployment import Deployment as Wanted
 from bluegreen.deployment import Published
-from bluegreen.publication import from_scope
+from bluegreen.publication_scope import from_scope
 from bluegreen.server import Credentials, Server
 from bluegreen.transition import State, Wishes, refusals
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
@@ -129,9 +129,32 @@ class DeploymentProvider(Provider):
 
 
 class Deployment(Resource, module="bluegreen", name="Deployment"):
-    """What this stack is: a plain environment, or one that is to replace `source`."""
+    """What this stack is: a plain environment, or one that is to replace `source`.
+
+    Inputs:
+        stack: The stack's name.
+        cluster_identifier: The identifier of this environment's cluster.
+        region: The AWS Region of the cluster.
+        credentials: References to credentials, never the credentials.
+        databases: The databases that are replicated.
+        source: Writer endpoint of the environment that this one is to replace, and references to
+            its credentials. None makes the stack plain.
+        source_stack: The stack of the source.
+        cutover: Whether this environment is to be the writer.
+        rollback: Whether the way back stays open.
+        rehearsal: Whether it is a writable clone without replication.
+        publishes: What each database will publish: looked at before anything is made.
+
+    Errors:
+        refused: a transition that is not allowed (at preview); a switch before both sides stand and
+            the running direction is healthy; `rollback: false` before the target is the writer; a
+            source that can't be published, or lacks free slots, senders or workers.
+        retry: AWS or a server out of reach.
+    """
 
     state: pulumi.Output[str]
+    """`plain`, `forward`, `switched`, `final` or `rehearsal`; `unregistered` when a refresh misses
+    the register."""
 
     def __init__(
         self,

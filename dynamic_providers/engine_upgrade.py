@@ -75,9 +75,25 @@ def _ensured(props: Props, *, asked_before: str | None) -> Props:
 
 
 class EngineUpgrade(Resource, module="aurora", name="EngineUpgrade"):
-    """The engine version of a cluster, brought about by the RDS API."""
+    """The engine version of a cluster, brought about by the RDS API.
+
+    Inputs:
+        server: Writer endpoint of the clone, and references to its credentials.
+        databases: The databases that get statistics and newer extensions afterwards.
+        engine_version: The version that shall run, such as `18.4`.
+        cluster_parameter_group: The cluster parameter group of the new family.
+        instance_parameter_group: The instance parameter group of the new family.
+        timeout_seconds: How long the upgrade may take, in seconds.
+
+    Errors:
+        refused: a version that AWS doesn't offer or that can't be reached from the one that runs;
+            what `pg_upgrade` would fail on (named): prepared transactions, slots, subscriptions,
+            invalid databases, columns that hold numbers of objects; a cluster that serves clients.
+        retry: an upgrade that takes longer than `timeout_seconds`; AWS or a server out of reach.
+    """
 
     engine_version_actual: pulumi.Output[str]
+    """The version that runs: a newer minor than asked for is no difference."""
 
     def __init__(
         self,

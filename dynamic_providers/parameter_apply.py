@@ -92,10 +92,24 @@ def _ensured(props: Props) -> Props:
 
 
 class ParameterApply(Resource, module="aurora", name="ParameterApply"):
-    """Static parameters that must be in force before anything builds on them."""
+    """Static parameters that must be in force before anything builds on them.
+
+    Inputs:
+        server: Writer endpoint of the cluster, and references to its credentials.
+        parameters: Static parameters that must be in force, with their values.
+        allow_reboot: When a reboot may bring them about.
+        timeout_seconds: How long that may take, in seconds.
+
+    Errors:
+        refused: a parameter that waits for a reboot where none is allowed; another word for
+            `allow_reboot` (at preview); a value that is not in force after the reboot.
+        retry: a reboot that takes longer than `timeout_seconds`; AWS or a server out of reach.
+    """
 
     effective: pulumi.Output[dict[str, str]]
+    """The values that the server says are in force."""
     waiting: pulumi.Output[list[str]]
+    """Parameters that still wait for a reboot."""
 
     def __init__(
         self,

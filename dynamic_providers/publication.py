@@ -18,7 +18,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import presence, publication, replica_identity
+from bluegreen import declared_identity, presence, publication, publication_scope, publishing
 from bluegreen.errors import Refused
 from bluegreen.server import Server
 from dynamic_providers.provider import (
@@ -30,6 +30,8 @@ from dynamic_providers.provider import (
 )
 
 _LOCK_SECONDS = 60.0
+# A restart, too, must not stop a destroy half way.
+_DROP_SECONDS = 60.0
 _OUTPUTS = ("published",)
 
 
@@ -38,33 +40,36 @@ class PublicationProvider(Provider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         failures = fixed(olds, news, ("database", "name"))
-        old, new = olds.get("scope"), news.get("scope")
-        if old and new and not contains_unknowns([old, new]):
+        name, new = str(news.get("name")), news.get("scope")
+        old = olds.get("scope")
+        if new and not contains_unknowns([old, new]):
             try:
-                want = publication.from_scope(str(news.get("name")), new)
+                want = publication_scope.from_scope(name, new)
             except Refused as error:
                 failures.append(CheckFailure("scope", str(error)))
             else:
-                if (old.get("kind") == "all") != want.all_tables:
-                    failures.append(CheckFailure("scope", publication.fixed_kind(want.name)))
+                why = publication.unchangeable(_kind_of(name, old), want) if old else None
+                failures += [CheckFailure("scope", why)] if why is not None else []
         return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         return explicit_diff(olds, news, updates=("server", "scope", "replica_identity"))
 
     def create(self, props: Props) -> CreateResult:
-        return CreateResult(f"{props['database']}/{props['name']}", self._ensured(props))
+        made = self._ensured(props, alter=False)
+        return CreateResult(f"{props['database']}/{props['name']}", made)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult(self._ensured(news))
+        return UpdateResult(self._ensured(news, alter=True))
 
-    def _ensured(self, props: Props) -> Props:
-        want = publication.from_scope(props["name"], props["scope"])
+    def _ensured(self, props: Props, *, alter: bool) -> Props:
+        want = publication_scope.from_scope(props["name"], props["scope"])
         with Server.from_props(props["server"]).connect(props["database"]) as conn:
-            have = publication.ensure(
+            have = publishing.ensure(
                 conn,
                 want,
                 props.get("replica_identity") or {},
+                alter=alter,
                 deadline=time.monotonic() + _LOCK_SECONDS,
             )
         return {**inputs_only(props), "published": publication.described(have)}
@@ -75,31 +80,69 @@ class PublicationProvider(Provider):
             return ReadResult(None, {})
         with conn:
             have = publication.find(conn, props["name"])
-            identities = replica_identity.live(conn, props.get("replica_identity") or {})
+            identities = declared_identity.live(conn, props.get("replica_identity") or {})
         if have is None:
             return ReadResult(None, {})
         published = publication.described(have)
         # The server spells filters its own way: unchanged there, the wish keeps the user's words.
         same = published == props.get("published")
         live = inputs_only(props) | {
-            "scope": props["scope"] if same else publication.to_scope(have),
+            "scope": props["scope"] if same else publication_scope.to_scope(have),
             "replica_identity": identities,
             "published": published,
         }
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
-        if conn is None:
-            return
-        with conn:
-            publication.drop(conn, props["name"], deadline=time.monotonic() + _LOCK_SECONDS)
+        deadline = time.monotonic() + _DROP_SECONDS
+        presence.while_it_exists(
+            Server.from_props(props["server"]),
+            props["database"],
+            lambda conn: publishing.drop(conn, props["name"], deadline=deadline),
+            deadline=deadline,
+        )
+
+
+def _kind_of(name: str, scope: Props) -> publication.Publication:
+    """Return what of a scope can't change; after a refresh it may hold what no wish can say."""
+    return publication.Publication(
+        name,
+        all_tables=scope.get("kind") == "all",
+        via_root=bool(scope.get("publish_via_partition_root")),
+    )
 
 
 class Publication(Resource, module="postgres", name="Publication"):
-    """A publication with heartbeat and canary, and the replica identities that it needs."""
+    """A publication with heartbeat and canary, and the replica identities that it needs.
+
+    Inputs:
+        server: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        database: The database whose tables are published.
+        name: The publication's name, 63 bytes at most.
+        scope: What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or
+            `tables` with `tables`, each a `schema` and `name` with optional `columns` and `where`.
+            `operations` are all four by default; `publish_via_partition_root` sends partitions as
+            their root. Changed in place, but for `kind` from or to `all` and for
+            `publish_via_partition_root`.
+        replica_identity: Replica identities to declare, `schema.table` to `full` or `index NAME`, a
+            partitioned table for all its partitions; undone when they are no longer declared, and
+            on delete.
+
+    Errors:
+        refused: a table whose updates or deletes would begin to fail for want of a replica identity
+            (named, with the remedies); one of that name that exists and differs (with the
+            difference); a change between all tables and a choice of them, of
+            `publish_via_partition_root`, of database or name (at preview); schemas, row filters and
+            column lists before 15; a missing privilege (with its GRANT); a deletion while a slot
+            reads it.
+        retry: locks that others hold for longer than a minute; a server out of reach, for deletions
+            after a minute.
+        clone again: a publication that is gone while a slot reads it.
+    """
 
     published: pulumi.Output[list[str]]
+    """What the server says that it publishes, one line each: compared by every refresh."""
 
     def __init__(
         self,

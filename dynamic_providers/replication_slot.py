@@ -21,11 +21,18 @@ from bluegreen.server import Server
 from bluegreen.slot import Status
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
-_DROP_SECONDS = 60.0
+_DROP_SECONDS = 60.0  # whoever reads it comes back, and a server may be restarting
 
 # Slots belong to the whole cluster: found and dropped without their database.
 _ANY_DATABASE = "postgres"
-_OUTPUTS = ("consistent_point", "status")
+_OUTPUTS = (
+    "consistent_point",
+    "status",
+    "wal_status",
+    "retained_bytes",
+    "active",
+    "inactive_reason",
+)
 
 
 class ReplicationSlotProvider(Provider):
@@ -35,7 +42,7 @@ class ReplicationSlotProvider(Provider):
         return CheckResult(news, fixed(olds, news, ("database", "name")))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        found = explicit_diff(olds, news, updates=("server", "publication"))
+        found = explicit_diff(olds, news, updates=("server", "publication", "wait_seconds"))
         if not Status(olds.get("status") or Status.RESERVED).readable:
             found.changes = True
         return found
@@ -51,45 +58,81 @@ class ReplicationSlotProvider(Provider):
                 where=str(server),
                 wait_seconds=float(props["wait_seconds"]),
             )
-        outputs = {"consistent_point": str(made.confirmed), "status": str(slot.status(made))}
-        return CreateResult(
-            f"{props['database']}/{props['name']}", {**inputs_only(props), **outputs}
-        )
+        outputs = {"consistent_point": str(made.confirmed)} | _seen(made)
+        return CreateResult(f"{props['database']}/{props['name']}", inputs_only(props) | outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         server = Server.from_props(news["server"])
         with server.connect(_ANY_DATABASE) as conn:
             have = slot.get_readable(conn, news["name"], str(server))
-        outputs = {
-            "consistent_point": olds.get("consistent_point") or str(have.confirmed),
-            "status": str(slot.status(have)),
-        }
-        return UpdateResult({**inputs_only(news), **outputs})
+        consistent = olds.get("consistent_point") or str(have.confirmed)
+        outputs = {"consistent_point": consistent} | _seen(have)
+        return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         conn = presence.connect_unless_gone(Server.from_props(props["server"]), _ANY_DATABASE)
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            found = slot.status(slot.find(conn, props["name"]))
-        live = {**inputs_only(props), "status": str(found)}
+            found = slot.find(conn, props["name"])
+        live = inputs_only(props) | _seen(found)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
         server = Server.from_props(props["server"])
-        conn = presence.connect_unless_gone(server, _ANY_DATABASE)
-        if conn is None:
-            return
-        with conn:
-            deadline = time.monotonic() + _DROP_SECONDS
-            slot.drop(conn, props["name"], where=str(server), deadline=deadline)
+        deadline = time.monotonic() + _DROP_SECONDS
+        presence.while_it_exists(
+            server,
+            _ANY_DATABASE,
+            lambda conn: slot.drop(conn, props["name"], where=str(server), deadline=deadline),
+            deadline=deadline,
+        )
+
+
+def _seen(have: slot.Slot | None) -> Props:
+    """Return what the server says now. It moves all the time, so no diff looks at it."""
+    return {
+        "status": str(slot.status(have)),
+        "wal_status": have.wal_status if have else None,
+        "retained_bytes": have.retained_bytes if have else None,
+        "active": have is not None and have.active_pid is not None,
+        "inactive_reason": have.inactive_reason if have else None,
+    }
 
 
 class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
-    """A logical slot for `publication`, made before the clone; waits for open writers."""
+    """A logical slot for `publication`, made before the clone; waits for open writers.
+
+    Inputs:
+        server: Writer endpoint of the environment that publishes, and references to its
+            credentials.
+        database: The database that it decodes.
+        name: The slot's name: slots are shared by the whole cluster, so it carries the database.
+        publication: The publication that is read through it; the subscription has the same name.
+        wait_seconds: How long its creation waits for write transactions that are open, in seconds.
+
+    Errors:
+        refused: another database or name (at preview); a slot of that name that is physical,
+            temporary, of another database or plugin, or read by somebody else; no free slot or WAL
+            sender; `wal_level` below logical; a missing privilege (with its GRANT).
+        retry: write transactions that stay open for longer than `wait_seconds` (named); a server
+            out of reach, for deletions after a minute; a reader that comes back while the slot is
+            dropped.
+        clone again: a slot that is missing, lost or invalidated: never made anew.
+    """
 
     consistent_point: pulumi.Output[str]
+    """The LSN from which on the slot has everything: a clone must end after it."""
     status: pulumi.Output[str]
+    """`reserved`, `extended` or `unreserved`; or `lost`, `invalidated`, `missing`: clone again."""
+    wal_status: pulumi.Output[str | None]
+    """The server's own word, as in pg_replication_slots."""
+    retained_bytes: pulumi.Output[str | None]
+    """WAL that the server keeps for it, in bytes."""
+    active: pulumi.Output[bool]
+    """Whether somebody reads it."""
+    inactive_reason: pulumi.Output[str | None]
+    """Why nobody reads it, as far as the server says; more from PostgreSQL 17 on."""
 
     def __init__(
         self,
@@ -108,7 +151,6 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
             "name": name,
             "publication": publication,
             "wait_seconds": wait_seconds,
-            "consistent_point": None,
-            "status": None,
+            **dict.fromkeys(_OUTPUTS),
         }
         super().__init__(ReplicationSlotProvider(), resource_name, props, opts)

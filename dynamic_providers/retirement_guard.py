@@ -52,7 +52,24 @@ class RetirementGuardProvider(Provider):
 
 
 class RetirementGuard(Resource, module="bluegreen", name="RetirementGuard"):
-    """Keeps an environment that is still needed from being destroyed."""
+    """Keeps an environment that is still needed from being destroyed.
+
+    Inputs:
+        server: Writer endpoint of the environment that it guards, and references to its
+            credentials.
+        databases: The databases to look for replication in.
+        stack: The stack that owns the environment.
+        deletion_protection: Whether AWS protects the cluster: said in the refusal.
+        deployment: The deployment's name, whose replication is the stack's own; none in a plain
+            stack.
+        retire: Whether a writer may be destroyed, once applied.
+
+    Errors:
+        refused: a deletion while the environment is the writer (unless `retire` was applied
+            before), while a switch is in progress, or while anything not owned by its stack
+            replicates from or to it.
+        retry: AWS or a server out of reach.
+    """
 
     def __init__(
         self,

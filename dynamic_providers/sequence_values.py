@@ -69,10 +69,25 @@ def _copy(props: Props) -> Props:
 
 
 class SequenceValues(Resource, module="postgres", name="SequenceValues"):
-    """Values of all sequences; `count` says how many, `drift` names some that have drifted."""
+    """Values of all sequences; `count` says how many, `drift` names some that have drifted.
+
+    Inputs:
+        writer: Writer endpoint of the environment whose values count, and references to its
+            credentials.
+        standby: Writer endpoint of the environment that follows, and references to its credentials.
+        databases: The databases whose sequences follow.
+        tolerance: How many calls of `nextval` the standby may be behind without drift.
+
+    Errors:
+        refused: a sequence that the standby lacks or has of another definition; one that may not be
+            read or set (named, with the GRANT).
+        retry: a server out of reach.
+    """
 
     count: pulumi.Output[str]
+    """How many sequences were compared, in all databases together."""
     drift: pulumi.Output[str]
+    """Some of the sequences that a refresh found missing, of another definition, or behind."""
 
     def __init__(
         self,

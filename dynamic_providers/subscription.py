@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import (
+    CheckFailure,
     CheckResult,
     CreateResult,
     DiffResult,
@@ -17,130 +19,270 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import presence, subscription
-from bluegreen.errors import Retry
+from bluegreen import (
+    failing_transaction,
+    names,
+    presence,
+    slot,
+    subscription,
+    subscription_connection,
+    subscription_options,
+    versions,
+)
+from bluegreen import subscription_state as state
+from bluegreen.errors import BlueGreenError, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.server import Server
+from bluegreen.subscription_options import Wanted
+from bluegreen.subscription_state import Subscription as Found
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 60.0
+_RESTART_SECONDS = 20.0
 _OUTPUTS = ("live",)
+# A replacement would drop the origin: rows would be lost or come twice.
+_FIXED = ("database", "name", "slot_name")
 _UPDATES = (
     "server",
     "publisher",
     "publication",
-    "slot_name",
     "start_lsn",
     "enabled",
     "streaming",
+    "binary",
+    "origin",
     "disable_on_error",
     "run_as_owner",
+    "owner",
+    "copy_new_tables",
+    "triggers",
 )
+_CHOICES = {"streaming": ("off", "on", "parallel"), "origin": ("none", "any")}
 
 
 class SubscriptionProvider(Provider):
     """Never makes or drops a slot; dropping a subscription does not need its publisher."""
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        return CheckResult(news, fixed(olds, news, ("database", "name")))
+        failures = fixed(olds, news, _FIXED)
+        failures += fixed(_clusters(olds), _clusters(news), ("server", "publisher"))
+        return CheckResult(news, failures + _unusable(news))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         found = explicit_diff(olds, news, updates=_UPDATES)
+        # Not set means true, so that false is a wish of its own.
+        if (olds.get("copy_new_tables") is False) != (news.get("copy_new_tables") is False):
+            found.changes = True
         if (olds.get("live") or {}).get("drift"):
             found.changes = True
         return found
 
     def create(self, props: Props) -> CreateResult:
-        return CreateResult(f"{props['database']}/{props['name']}", self._ensured(props))
+        id_ = f"{props['database']}/{props['name']}"
+        return CreateResult(id_, self._ensured(props, mend=False))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult(self._ensured(news))
+        return UpdateResult(self._ensured(news, mend=True))
 
-    def _ensured(self, props: Props) -> Props:
+    def _ensured(self, props: Props, *, mend: bool) -> Props:
         server, source = Server.from_props(props["server"]), Server.from_props(props["publisher"])
         wanted = _wanted(props)
+        # Before its use: if it is rotated meanwhile, the next look shows it.
+        secret = source.credentials.replication_version(source.region)
         with (
             server.connect(props["database"]) as subscriber,
             source.connect(props["database"]) as publisher,
         ):
             have = subscription.ensure(
-                subscriber, publisher, source, wanted, deadline=time.monotonic() + _SECONDS
+                subscriber,
+                publisher,
+                source,
+                wanted,
+                mend=mend,
+                deadline=time.monotonic() + _SECONDS,
             )
-        return {**inputs_only(props), "live": _live(have, [], [])}
+        return {**inputs_only(props), "live": _live(have, secret, [], [])}
 
     def read(self, id_: str, props: Props) -> ReadResult:
+        """Return what is there; works with the publisher down, and says what it then can't tell."""
         conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
         if conn is None:
             return ReadResult(None, {})
+        wanted = _wanted(props)
         with conn:
-            have = subscription.find(conn, props["name"])
+            have = state.find(conn, props["name"])
             if have is None:
                 return ReadResult(None, {})
-            drift, trouble = _drift(conn, have, props), subscription.trouble(have)
-        live = inputs_only(props) | {
-            "publication": ", ".join(have.publications),
-            "slot_name": have.slot_name or "",
-            "enabled": have.enabled,
-            "streaming": have.streaming,
-            "disable_on_error": have.disable_on_error,
-            "run_as_owner": have.run_as_owner,
-            "live": _live(have, drift, trouble),
-        }
+            major = versions.major(conn)
+            drift = subscription_options.fixed(have, wanted)
+            drift += subscription_options.alterable(major, have, wanted)
+            trouble = state.trouble(have)
+            try:
+                drift += _connection_drift(conn, props, wanted)
+                drift += _publisher_drift(props, wanted, have, trouble)
+            except (Retry, Refused) as error:
+                log.warning("%s: not compared with its publisher: %s", wanted, error)
+        live = inputs_only(props) | _live_inputs(props, have, major)
+        live["live"] = _live(have, _secret_version(props), drift, trouble)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
-        if conn is None:
-            return
-        with conn:
-            deadline = time.monotonic() + _SECONDS
-            left = subscription.drop(conn, props["name"], deadline=deadline)
+        server = Server.from_props(props["server"])
+
+        def dropped() -> list[str]:
+            conn = presence.connect_unless_gone(server, props["database"])
+            if conn is None:
+                return []
+            with conn:
+                deadline = time.monotonic() + _SECONDS
+                return subscription.drop(conn, props["name"], deadline=deadline)
+
+        left = presence.through_restarts(dropped, seconds=_RESTART_SECONDS)
         if left:
             _drop_sync_slots(Server.from_props(props["publisher"]), props["database"], left)
 
 
-def _wanted(props: Props) -> subscription.Wanted:
-    return subscription.Wanted(
+def _clusters(props: Props) -> Props:
+    """Return only which clusters it is about: addresses and secrets may change in place."""
+    return {
+        key: props[key].get("cluster")
+        for key in ("server", "publisher")
+        if isinstance(props.get(key), Mapping) and not contains_unknowns(props[key])
+    }
+
+
+def _unusable(news: Props) -> list[CheckFailure]:
+    """Return what no server could do, so that a preview says it."""
+    failures = []
+    for key, allowed in _CHOICES.items():
+        got = news.get(key)
+        if got is not None and not contains_unknowns(got) and got not in allowed:
+            reason = f"got {got!r}, allowed are {', '.join(allowed)}, or nothing for the best"
+            failures.append(CheckFailure(key, reason))
+    start = news.get("start_lsn")
+    if start is not None and not contains_unknowns(start):
+        try:
+            Lsn.parse(start)
+        except Refused as error:
+            failures.append(CheckFailure("start_lsn", str(error)))
+    for key in ("name", "slot_name"):
+        got = news.get(key)
+        if isinstance(got, str) and not 0 < len(got.encode()) <= names.MAX_BYTES:
+            reason = f"got {got!r}, expected 1 to {names.MAX_BYTES} bytes"
+            failures.append(CheckFailure(key, reason))
+    wish = news.get("publication")
+    if wish is not None and not contains_unknowns(wish) and not _publications(news):
+        failures.append(CheckFailure("publication", "names none; expected one at least"))
+    return failures
+
+
+def _publications(props: Props) -> tuple[str, ...]:
+    found = props["publication"]
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _wanted(props: Props) -> Wanted:
+    return Wanted(
         name=props["name"],
-        publication=props["publication"],
+        publications=_publications(props),
         slot_name=props["slot_name"],
         start=Lsn.parse(props["start_lsn"]),
         enabled=bool(props.get("enabled")),
-        streaming=props["streaming"],
+        streaming=props.get("streaming"),
+        binary=bool(props.get("binary")),
+        origin=props.get("origin"),
         disable_on_error=bool(props.get("disable_on_error")),
         run_as_owner=bool(props.get("run_as_owner")),
+        owner=props.get("owner"),
+        copy_new_tables=props.get("copy_new_tables") is not False,
     )
 
 
-def _live(have: subscription.Subscription, drift: list[str], trouble: list[str]) -> Props:
+def _live_inputs(props: Props, have: Found, major: int) -> Props:
+    """Return the inputs as the server has them; what was left to the server stays so if it is."""
+    live: Props = {
+        "publication": (
+            have.publications[0]
+            if isinstance(props["publication"], str) and len(have.publications) == 1
+            else _in_order_of(_publications(props), have.publications)
+        ),
+        "slot_name": have.slot_name or "",
+        "enabled": have.enabled,
+        "binary": have.binary,
+        "run_as_owner": have.run_as_owner,
+        "streaming": have.streaming,
+        "origin": have.origin or "any",
+        "disable_on_error": have.disable_on_error,
+        "owner": have.owner,
+    }
+    best = subscription_options.options(major, _wanted(props))
+    actual = subscription_options.live_options(have)
+    for key in ("streaming", "origin"):
+        if props.get(key) is None and actual[key] == best.get(key, actual[key]):
+            live[key] = None
+    if props.get("owner") is None:
+        live["owner"] = None
+    return live
+
+
+def _in_order_of(wish: Sequence[str], found: Sequence[str]) -> list[str]:
+    return list(wish) if set(wish) == set(found) else sorted(found)
+
+
+def _live(have: Found, secret: str | None, drift: list[str], trouble: list[str]) -> Props:
     """Return what changes of itself; 64-bit numbers as text."""
     return {
         "worker": have.worker_pid is not None,
         "applied": have.applied or "0/0",
         "apply_errors": str(have.apply_errors),
+        "owner": have.owner,
+        "secret_version": secret,
         "trouble": trouble,
         "drift": drift,
     }
 
 
-def _drift(conn: Any, have: subscription.Subscription, props: Props) -> list[str]:
-    """Return what differs from the wish and stands in no input of its own."""
+def _secret_version(props: Props) -> str | None:
+    """Return the version that the connection was set with."""
+    found: str | None = (props.get("live") or {}).get("secret_version")
+    return found
+
+
+def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
+    """Return whether the connection is another than it shall be, in words without a secret.
+
+    Where this role may not read it, as on Aurora, the secret's version tells of a rotation.
+    """
     source = Server.from_props(props["publisher"])
-    wanted = _wanted(props)
-    found = subscription.drifted_options(conn, have, wanted)
-    text = source.conninfo(props["database"], "replication", application_name=wanted.name)
-    if subscription.connects_as(conn, wanted.name, text) is False:
-        found.append("connection differs")
-    try:
-        with source.connect(props["database"]) as publisher:
-            side = subscription.look_at_publisher(publisher, wanted.publication)
-    except Retry as error:
-        # Reading must work with the publisher down: say so, and leave its tables uncompared.
-        log.warning("subscription %s: published tables not compared: %s", wanted.name, error)
-        return found
-    return found + [f"not subscribed: {one}" for one in subscription.unsubscribed(have, side)]
+    text = subscription_connection.text(source, props["database"], wanted.name)
+    agrees = subscription_connection.agrees(conn, wanted.name, text)
+    if agrees is None:
+        known, now = _secret_version(props), source.credentials.replication_version(source.region)
+        return ["the replication secret was rotated"] if known not in (None, now) else []
+    if agrees:
+        return []
+    elsewhere = subscription_connection.other_address(conn, wanted.name, text)
+    return [elsewhere or "its connection's login differs from the replication secret"]
+
+
+def _publisher_drift(props: Props, wanted: Wanted, have: Found, trouble: list[str]) -> list[str]:
+    """Return what the publisher has and the subscription lacks; adds to `trouble` what fails."""
+    source = Server.from_props(props["publisher"])
+    with source.connect(props["database"]) as publisher:
+        side = state.look_at_publisher(publisher, wanted.publications)
+        status = slot.status(slot.find(publisher, wanted.slot_name))
+        if have.worker_pid is None and have.apply_errors:
+            failing = failing_transaction.find(
+                publisher, wanted.slot_name, have.publications, have.position
+            )
+            trouble += [f"next is {failing}"] if failing else []
+    found = [f"not subscribed: {one}" for one in state.unsubscribed(have, side)]
+    found += [f"no longer published: {one}" for one in state.unpublished(have, side)]
+    if not status.readable:
+        found.append(f"slot {wanted.slot_name} is {status}")
+    return found
 
 
 def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
@@ -150,15 +292,52 @@ def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
             return
         with conn:
             subscription.drop_sync_slots(conn, left, str(publisher))
-    except Retry as error:
+    except BlueGreenError as error:
         # The subscription is gone already, and its publisher may be for good.
         log.warning("slots %s may be left on %s: %s", ", ".join(left), publisher, error)
 
 
 class Subscription(Resource, module="postgres", name="Subscription"):
-    """A subscription that starts at `start_lsn` on a slot that exists."""
+    """A subscription that starts at `start_lsn` on a slot that exists.
+
+    Inputs:
+        server: Writer endpoint of the environment that applies, and references to its credentials.
+            Address and secrets may change, another cluster may not.
+        publisher: Writer endpoint of the environment that sends, and references to its
+            credentials. Address and secrets may change, another cluster may not.
+        database: The database, of the same name on both sides; a replacement would lose rows.
+        name: The subscription's name, and the application name of its connections.
+        publication: The publication that it reads: one name, or a list of names.
+        slot_name: The slot that it reads, which must exist; never made or dropped here.
+        start_lsn: The position that it starts at: the clone's LSN, later the mark of the switch.
+        enabled: Whether it runs; while it does not, its slot keeps what it needs.
+        streaming: How large transactions are sent: `off`, `on`, or `parallel` (16); not set, the
+            best that the server has.
+        binary: Send values in binary: only for types that both sides store alike.
+        origin: `none` or `any` (16); not set, `none` where the server has it.
+        disable_on_error: Stop at the first error instead of trying again (15). Off by default: to
+            the server the end of the stream is an error too, and a publisher's restart stops it.
+        run_as_owner: Apply with the rights of the subscription's owner (16).
+        owner: The role that owns it; not set, whoever made it.
+        copy_new_tables: Copy the rows of tables that are published later; they must be empty here.
+        triggers: Any value; when it changes, tables published or withdrawn since are taken in.
+
+    Errors:
+        refused: another database, name, slot or cluster (at preview); options that no server has
+            (at preview) or this one lacks; a publisher in recovery or without the publication; a
+            slot that somebody else reads; a subscription that differs in what can't be altered; a
+            published table that is missing here, or was published later and has rows here; a
+            missing privilege (with its GRANT); no free worker, sender or origin.
+        retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
+            of reach.
+        clone again: a slot that is gone, lost, or already past where it starts.
+
+    `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:
+    `bluegreen/subscription_options.py` says why.
+    """
 
     live: pulumi.Output[dict[str, Any]]
+    """What a look shows: worker, position, counts, and `trouble` and `drift` in words."""
 
     def __init__(
         self,
@@ -168,13 +347,18 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         publisher: pulumi.Input[Mapping[str, Any]],
         database: pulumi.Input[str],
         name: pulumi.Input[str],
-        publication: pulumi.Input[str],
+        publication: pulumi.Input[str | Sequence[str]],
         slot_name: pulumi.Input[str],
         start_lsn: pulumi.Input[str],
         enabled: pulumi.Input[bool] = True,
-        streaming: pulumi.Input[str] = "parallel",
-        disable_on_error: pulumi.Input[bool] = True,
+        streaming: pulumi.Input[str] | None = None,
+        binary: pulumi.Input[bool] = False,
+        origin: pulumi.Input[str] | None = None,
+        disable_on_error: pulumi.Input[bool] = False,
         run_as_owner: pulumi.Input[bool] = False,
+        owner: pulumi.Input[str] | None = None,
+        copy_new_tables: pulumi.Input[bool] = True,
+        triggers: pulumi.Input[Any] = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -187,8 +371,13 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             "start_lsn": start_lsn,
             "enabled": enabled,
             "streaming": streaming,
+            "binary": binary,
+            "origin": origin,
             "disable_on_error": disable_on_error,
             "run_as_owner": run_as_owner,
+            "owner": owner,
+            "copy_new_tables": copy_new_tables,
+            "triggers": triggers,
             "live": None,
         }
         super().__init__(SubscriptionProvider(), resource_name, props, opts)

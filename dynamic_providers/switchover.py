@@ -117,14 +117,37 @@ def _outputs(done: Switched) -> Props:
 class Switchover(Resource, module="bluegreen", name="Switchover"):
     """The writer of a deployment.
 
-    Outputs: `mark`, the LSN at which the replication of the running direction starts; `attempt`;
-    `phases`, each phase of the last switch in milliseconds; `switched_at`.
+    Inputs:
+        deployment: The deployment's name.
+        source: Writer endpoint of the source, and references to its credentials.
+        target: Writer endpoint of the target, and references to its credentials.
+        source_reader: Reader endpoint of the source, for the reader's record.
+        target_reader: Reader endpoint of the target, for the reader's record.
+        databases: The databases that switch together: one fence, one decision.
+        writer: `source` or `target`: which of them is to accept writes. To change it is the switch.
+        rollback: False gives the way back up: from then on nothing is moved any more.
+        start_lsn: The clone's LSN, the first mark.
+        switch: How the writer is moved: the settings `switch`, with `lag_seconds`.
+        dns: The records to move at once after the opening: the settings `dns`; none moves none.
+        accept_stale: Tables that may be left behind, being replicated only in part.
+
+    Errors:
+        refused: what the fence can't hold, by name: prepared transactions and other blockers of the
+            readiness report; a switch that somebody else has under way; both sides open.
+        retry: a switch that was aborted, with the old writer open again: the other side did not
+            keep up, or a server failed.
+        stay fenced: a decision that is made but not carried out yet: `pulumi up` again or
+            `bluegreen recover`.
     """
 
     mark: pulumi.Output[str]
+    """The LSN at which the replication of the running direction starts."""
     attempt: pulumi.Output[str]
+    """The name of the last switch in the register."""
     phases: pulumi.Output[dict[str, float]]
+    """Each phase of the last switch, in milliseconds."""
     switched_at: pulumi.Output[str]
+    """When the writer was moved last, UTC."""
 
     def __init__(
         self,

@@ -28,6 +28,12 @@ def wait_until(met: Callable[[], bool], what: str, timeout: float = 120) -> None
 
 def standby(primary: LabServer, copy: LabServer) -> None:
     """Make `copy` a physical standby of `primary`, streaming."""
+    _back_up(primary, copy)
+    copy.start()
+
+
+def _back_up(primary: LabServer, copy: LabServer) -> None:
+    """Fill `copy` with a base backup that becomes a standby when it starts."""
     copy.prepare_root()
     # Its own major's tool: pg_basebackup of 18 writes settings that a 16 can't parse.
     tool = [copy.binaries.tool("pg_basebackup"), "-d", primary.replication_conninfo()]
@@ -39,7 +45,6 @@ def standby(primary: LabServer, copy: LabServer) -> None:
     signal_file = copy.data / "standby.signal"
     signal_file.touch()
     owner().take(signal_file)
-    copy.start()
 
 
 def promote(copy: LabServer) -> Lsn:
@@ -71,6 +76,39 @@ def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn
     assert row is not None
     wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
     lsn = promote(copy)
+    _settle(source, copy, parameters, lsn)
+    return lsn
+
+
+def clone_at_target(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn:
+    """Make the same clone by another way: recovery stops before a chosen LSN, and that is it.
+
+    The source has to go on writing: recovery stops at the first record at or past the LSN.
+    """
+    _back_up(source, copy)
+    with source.connect() as conn:
+        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    assert row is not None
+    lsn = Lsn.parse(row[0])
+    copy.configure(
+        recovery_target_lsn=str(lsn),
+        recovery_target_inclusive="off",
+        recovery_target_action="promote",
+    )
+    copy.start()
+    wait_until(lambda: not _in_recovery(copy), f"{copy.name} reaching {lsn}")
+    _settle(source, copy, parameters, lsn)
+    return lsn
+
+
+def _in_recovery(copy: LabServer) -> bool:
+    with copy.connect() as conn:
+        row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
+    return bool(row and row[0])
+
+
+def _settle(source: LabServer, copy: LabServer, parameters: dict[str, str], lsn: Lsn) -> None:
+    """Let a promoted copy run with its own parameters, and know and have what a clone does."""
     copy.parameters = dict(parameters)
     copy.configure()
     copy.restart()
@@ -78,7 +116,6 @@ def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn
         with copy.connect(database) as conn:
             _tell_volume_lsn(conn, lsn)
     _inherit_slots(source, copy)
-    return lsn
 
 
 def _replayed(copy: LabServer) -> Lsn:

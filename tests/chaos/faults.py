@@ -11,7 +11,7 @@ from enum import StrEnum
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.step import OUTAGE, Step
 from lab.proxy import Proxy
-from tests.chaos.orchestrator import Orchestrator
+from tests.chaos.gate import Orchestrator
 from tests.chaos.servers import APP, DATABASES, Deployment, Part
 
 

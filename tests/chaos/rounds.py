@@ -21,7 +21,7 @@ from lab.postgres.server import LabServer
 from tests.chaos import checker, faults
 from tests.chaos.clients import Application, Clients, Commit, database_of
 from tests.chaos.faults import Fault, Stage
-from tests.chaos.orchestrator import Orchestrator
+from tests.chaos.gate import Orchestrator
 from tests.chaos.servers import APP, DATABASES, PASSWORD, Deployment, environment
 
 # The goal is 2 s on a machine of its own (design, section 9); the longest time is reported, and the

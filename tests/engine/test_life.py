@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.lab import SOURCE, Lab
 
-_CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
+CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
         lab.set(deployment, f"bluegreen:cutover={cutover}")
         lab.up(deployment)
         for stack in (deployment, SOURCE):
-            assert not _CHANGED.search(lab.up(stack, "--refresh"))
+            assert not CHANGED.search(lab.up(stack, "--refresh"))
         written.add(_insert(lab, writer))
     assert written <= _items(lab, deployment)
     lab.set(deployment, "bluegreen:cutover=false")

@@ -64,15 +64,16 @@ def orchestrator(world: World, k: int, rules: Rules) -> Steps:
     if step == READY:
         yield from _begin(world, k, rules)
     elif step == ARM:
-        armed = with_attempt(world, k, server_fuse=WATCHING, local_fuse=WATCHING)
-        yield "arms both fuses", at(armed, k, ORCHESTRATOR, FENCE)
+        armed = with_attempt(world, k, server_fuse=WATCHING)
+        yield "arms the server fuse", at(armed, k, ORCHESTRATOR, FENCE)
     elif step == FENCE:
         if attempt.register == PREPARING or Rule.FENCE_ASKS not in rules:
-            yield "fences", at(commands.fence(world, k), k, ORCHESTRATOR, END_SESSIONS)
+            yield "fences", at(commands.fence(world, k), k, ORCHESTRATOR, BARRIER)
         # Else refused: what it does then is to give up.
     elif step == END_SESSIONS:
+        # As late as it may be: the barrier and the drain go on meanwhile.
         ended = commands.end_sessions(world, k) if Rule.SESSIONS_ENDED in rules else world
-        yield "sees two clean passes", at(ended, k, ORCHESTRATOR, BARRIER)
+        yield "sees two clean passes", at(ended, k, ORCHESTRATOR, SEQUENCES)
     elif step == DECIDE:
         yield from _decide(world, k, rules)
     else:
@@ -106,7 +107,9 @@ def _begin(world: World, k: int, rules: Rules) -> Steps:
                 continue  # waits for the row, and refuses in the end
             for index in earlier:
                 cleared = with_attempt(cleared, index, opening=GIVEN_UP)
-        begun = with_attempt(cleared, k, old=old, register=PREPARING, opening=CLOSED)
+        begun = with_attempt(
+            cleared, k, old=old, register=PREPARING, opening=CLOSED, local_fuse=WATCHING
+        )
         for which in (0, 1):  # each attempt may see as many crashes as the first
             begun = with_server(begun, which, crashes=world.bound)
         yield "registers", at(begun, k, ORCHESTRATOR, ARM)
@@ -133,7 +136,8 @@ def finishing(world: World, k: int, party: str, rules: Rules) -> Steps:
         yield from _reconnect(world, k, party, rules)
     elif step == DRAIN:
         if world.flows[attempt.old].before != WRITER_ONLY or Rule.DRAINED not in rules:
-            yield "sees the barrier on the new writer", at(world, k, party, SEQUENCES)
+            after = END_SESSIONS if attempt.register == PREPARING else SEQUENCES
+            yield "sees the barrier on the new writer", at(world, k, party, after)
     elif step == SEQUENCES:
         brought = commands.bring_sequences(world, k) if Rule.SEQUENCES_EXACT in rules else world
         yield "brings the sequences", at(brought, k, party, MARK)

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from bluegreen.register import Opening, State
+from bluegreen.step import Step
 
 # Plain strings: an enum's hash is computed in Python, and millions of states are hashed.
 PREPARING, DECIDED, ABORTED, DONE = (state.value for state in State)
@@ -21,15 +22,16 @@ LIVE = (PREPARING, DECIDED)
 SOURCE, TARGET = 0, 1
 NAMES = ("source", "target")
 
-# Where a party is: what it does next. The orchestrator's way is READY to DONE; a finisher's begins
+# Where a party is: what it does next, named as the code's steps where it has one. A finisher begins
 # with LOOK, and leaves out what leads to the decision.
-READY, ARM, FENCE, END_SESSIONS = "ready", "arm", "fence", "end sessions"
-BARRIER, DRAIN, SEQUENCES, MARK = "barrier", "drain", "sequences", "mark"
-DECIDE, OPEN, CLOSE, COUNT = "decide", "open", "close the old side", "count"
+READY, ARM, FENCE = Step.READY.value, Step.ARM.value, Step.FENCE.value
+BARRIER, DRAIN, END_SESSIONS = "barrier", Step.DRAIN.value, "end sessions"
+SEQUENCES, MARK, DECIDE = Step.SEQUENCES.value, Step.MARK.value, Step.DECIDE.value
+OPEN, CLOSE, COUNT = Step.OPEN.value, Step.CLOSE.value, "count"
 WATCHING, LOOK, ABORT = "watching", "look", "abort"
 IDLE, ENDED, DEAD = "idle", "ended", "dead"
-BEFORE_DECISION = (ARM, FENCE, END_SESSIONS, BARRIER, DRAIN, SEQUENCES, MARK, DECIDE)
-CROSSING = (DRAIN, SEQUENCES, MARK, DECIDE, OPEN)
+BEFORE_DECISION = (ARM, FENCE, BARRIER, DRAIN, END_SESSIONS, SEQUENCES, MARK, DECIDE)
+CROSSING = (DRAIN, END_SESSIONS, SEQUENCES, MARK, DECIDE, OPEN)
 
 ORCHESTRATOR, LOCAL_FUSE, RECOVER, SENT = "orchestrator", "local fuse", "recover", "a dead sender"
 """Parties; whoever is dead may have left a command behind that executes later."""

@@ -1,28 +1,46 @@
-"""`postgres:Publication` on real servers, through the real provider host."""
+"""`postgres:Publication` on real servers, through the real provider host: its whole life."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from psycopg import sql
 
-from bluegreen.server import Server
 from dynamic_providers.publication import PublicationProvider
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MakeServer
-from tests.fixtures.provider_host import Host, ProviderHost
+from tests.fixtures.databases import Connection, Database
+from tests.fixtures.postgres import PASSWORD, MakeServer
+from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
+
+NAME = "bg_green_forward"
+TABLES = {
+    "kind": "tables",
+    "tables": [
+        {"schema": "public", "name": "orders", "columns": ["id", "note"], "where": "id > 0"},
+        {"schema": "public", "name": "customers"},
+    ],
+}
 
 
 @pytest.fixture(params=[16, 18])
-def writer(request: pytest.FixtureRequest, make_server: MakeServer) -> LabServer:
-    """Return a server with one database and one table."""
-    server = make_server(request.param, "writer")
-    with server.connect() as conn:
-        conn.execute("CREATE DATABASE app")
-    with server.connect("app") as conn:
-        conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-    return server
+def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
+    """Return a database with two tables and a schema that has one more."""
+    made = make_database(request.param)
+    with made.connect() as conn:
+        conn.execute("""
+            CREATE TABLE orders (id int PRIMARY KEY, note text, internal text);
+            CREATE TABLE customers (id int PRIMARY KEY, name text);
+            CREATE SCHEMA sales;
+            CREATE TABLE sales.invoices (id int PRIMARY KEY);
+        """)
+    return made
 
 
 @pytest.fixture
@@ -32,20 +50,472 @@ def host(provider_host: Host) -> ProviderHost:
 
 
 @pytest.fixture
-def props(writer: LabServer, placed: PlacedClusters) -> dict[str, Any]:
+def props(database: Database, placed: PlacedClusters) -> dict[str, Any]:
     """Return the wish for all tables."""
-    server: Server = placed.place(writer, "orders-1")
     return {
-        "server": server.to_props(),
-        "database": "app",
-        "name": "bg_green_forward",
+        "server": database.place(placed).to_props(),
+        "database": database.name,
+        "name": NAME,
         "scope": {"kind": "all"},
         "replica_identity": {},
     }
 
 
-def test_no_change_gives_no_diff(host: ProviderHost, props: dict[str, Any]) -> None:
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    """Return a superuser's connection to the database."""
+    with database.connect() as made:
+        yield made
+
+
+def _published(conn: Connection) -> set[str]:
+    rows = conn.execute(
+        "SELECT format('%%s.%%s', schemaname, tablename) FROM pg_publication_tables"
+        " WHERE pubname = %s AND schemaname <> 'bluegreen'",
+        (NAME,),
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _exists(conn: Connection) -> bool:
+    return (
+        conn.execute("SELECT FROM pg_publication WHERE pubname = %s", (NAME,)).fetchone()
+        is not None
+    )
+
+
+def _slot(conn: Connection, name: str = f"{NAME}_app") -> None:
+    conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+
+
+# Create ----------------------------------------------------------------------------------------
+
+
+def test_create_makes_it(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
     made = host.create(props)
+    assert made.id == f"{props['database']}/{NAME}"
+    assert _published(conn) == {"public.orders", "public.customers", "sales.invoices"}
+    assert made.outs["published"] == ["ALL TABLES", "publish delete, insert, truncate, update"]
+
+
+def test_create_of_schemas(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    scope = {
+        "kind": "schemas",
+        "schemas": ["sales"],
+        "tables": [{"schema": "public", "name": "orders"}],
+    }
+    host.create(props | {"scope": scope})
+    conn.execute("CREATE TABLE sales.later (id int PRIMARY KEY)")
+    assert _published(conn) == {"sales.invoices", "sales.later", "public.orders"}
+
+
+def test_create_of_a_list_with_columns_and_a_filter(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props | {"scope": TABLES})
+    assert _published(conn) == {"public.orders", "public.customers"}
+    assert '"public"."orders" ("id", "note") WHERE ((id > 0))' in made.outs["published"]
+
+
+def test_create_with_operations_and_partition_roots(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    conn.execute("""
+        CREATE TABLE events (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+        CREATE TABLE events_all PARTITION OF events DEFAULT;
+    """)
+    scope = {
+        "kind": "tables",
+        "tables": [{"schema": "public", "name": "events", "where": "id > 0"}],
+        "operations": ["insert", "update", "delete"],
+        "publish_via_partition_root": True,
+    }
+    host.create(props | {"scope": scope})
+    assert _published(conn) == {"public.events"}
+    row = conn.execute("SELECT pubviaroot, pubtruncate, pubdelete FROM pg_publication").fetchone()
+    assert row == (True, False, True)
+
+
+def test_a_partition_root_is_refused_for_the_partition_that_has_no_identity(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    conn.execute("""
+        CREATE TABLE events (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+        CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2024-01-01');
+        CREATE TABLE events_new PARTITION OF events DEFAULT;
+        ALTER TABLE events_old REPLICA IDENTITY NOTHING;
+    """)
+    scope = {
+        "kind": "tables",
+        "tables": [{"schema": "public", "name": "events"}],
+        "publish_via_partition_root": True,
+    }
+    with pytest.raises(
+        HostError, match=r"public\.events_old \(has no replica identity\)"
+    ) as raised:
+        host.create(props | {"scope": scope})
+    assert "events_new" not in str(raised.value)
+    assert not _exists(conn)
+
+
+def test_the_heartbeat_and_the_canary_are_always_part_of_it(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    host.create(props | {"scope": TABLES})
+    rows = conn.execute(
+        "SELECT tablename FROM pg_publication_tables WHERE schemaname = 'bluegreen' ORDER BY 1"
+    ).fetchall()
+    assert rows == [("canary",), ("heartbeat",)]
+
+
+def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    first = host.create(props | {"scope": TABLES})
+    (oid,) = conn.execute("SELECT oid FROM pg_publication").fetchone() or (None,)
+    again = host.create(props | {"scope": TABLES})
+    assert again.outs["published"] == first.outs["published"]
+    assert conn.execute("SELECT oid FROM pg_publication").fetchone() == (oid,)
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "said"),
+    [
+        ("FOR ALL TABLES", "has ALL TABLES, expected "),
+        ("FOR TABLE sales.invoices", 'has "sales"."invoices", expected "bluegreen"."canary"; '),
+        ("FOR TABLE orders", '"public"."orders" ("id", "note") WHERE ((id > 0))'),
+    ],
+)
+def test_refuses_what_differs_and_names_the_difference(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, by_hand: str, said: str
+) -> None:
+    conn.execute(f"CREATE PUBLICATION {NAME} {by_hand}".encode())
+    before = _published(conn)
+    with pytest.raises(HostError) as raised:
+        host.create(props | {"scope": TABLES})
+    assert f"publication '{NAME}': exists and differs: " in str(raised.value)
+    assert said in str(raised.value)
+    assert _published(conn) == before
+
+
+# Change ----------------------------------------------------------------------------------------
+
+
+def test_change_in_place_adds_and_drops_tables_columns_and_filters(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props | {"scope": TABLES})
+    _slot(conn)
+    (oid,) = conn.execute("SELECT oid FROM pg_publication").fetchone() or (None,)
+    for tables, published in [
+        ([{"schema": "sales", "name": "invoices"}], ['"sales"."invoices"']),
+        (
+            [{"schema": "public", "name": "orders", "columns": ["id"]}],
+            ['"public"."orders" ("id")'],
+        ),
+        (
+            [{"schema": "public", "name": "orders", "where": "id < 9"}],
+            ['"public"."orders" WHERE ((id < 9))'],
+        ),
+        ([{"schema": "public", "name": "orders"}], ['"public"."orders"']),
+    ]:
+        wish = props | {"scope": {"kind": "tables", "tables": tables}}
+        assert host.check(made.inputs, wish) == {}
+        change = host.diff(made, wish)
+        assert (change.changes, change.replaces) == (True, [])
+        made = host.update(made, wish)
+        lines = [line for line in made.outs["published"] if "bluegreen" not in line]
+        assert lines == [*published, "publish delete, insert, truncate, update"]
+    assert conn.execute("SELECT oid FROM pg_publication").fetchone() == (oid,)
+
+
+def test_change_in_place_of_operations(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    wish = props | {"scope": {"kind": "all", "operations": ["insert", "update"]}}
+    assert host.diff(made, wish).changes
+    host.update(made, wish)
+    row = conn.execute("SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication")
+    assert row.fetchone() == (True, True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "bg_other"}, f"name is '{NAME}' and can't become 'bg_other' in place"),
+        ({"database": "other"}, "and can't become 'other' in place"),
+        ({"scope": TABLES}, "can't change between all tables and a choice of them"),
+        (
+            {"scope": {"kind": "all", "publish_via_partition_root": True}},
+            "can't change publish_via_partition_root",
+        ),
+    ],
+    ids=["name", "database", "kind", "root"],
+)
+def test_a_change_that_must_replace_is_refused_at_preview(
+    host: ProviderHost, props: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    failures = host.check(props, props | change)
+    assert list(failures) == list(change)
+    assert said in next(iter(failures.values()))
+
+
+@pytest.mark.parametrize("scope", [{"kind": "all"}, TABLES], ids=["all", "tables"])
+def test_no_change_gives_no_diff(
+    host: ProviderHost, props: dict[str, Any], scope: dict[str, Any]
+) -> None:
+    wish = props | {"scope": scope}
+    made = host.create(wish)
+    assert not host.diff(made, wish).changes
     live = host.read(made)
     assert live is not None
-    assert not host.diff(live, props).changes
+    assert not host.diff(live, wish).changes
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "key", "found"),
+    [
+        ("ALTER PUBLICATION {} DROP TABLE customers", "tables", None),
+        ("ALTER PUBLICATION {} ADD TABLE sales.invoices", "tables", None),
+        ("ALTER PUBLICATION {} SET (publish = 'insert')", "operations", ["insert"]),
+        ("ALTER PUBLICATION {} DROP TABLE bluegreen.canary", "missing", ["bluegreen.canary"]),
+    ],
+    ids=["table-dropped", "table-added", "operations", "canary-dropped"],
+)
+def test_drift_is_shown_by_refresh_and_repaired_by_the_next_up(
+    host: ProviderHost,
+    props: dict[str, Any],
+    conn: Connection,
+    by_hand: str,
+    key: str,
+    found: list[str] | None,
+) -> None:
+    wish = props | {"scope": TABLES}
+    made = host.create(wish)
+    conn.execute(sql.SQL(by_hand).format(sql.Identifier(NAME)))
+    live = host.read(made)
+    assert live is not None
+    assert live.inputs["scope"][key] != TABLES.get(key)
+    assert found is None or live.inputs["scope"][key] == found
+    assert host.check(live.inputs, wish) == {}
+    assert host.diff(live, wish).changes
+    assert host.update(live, wish).outs["published"] == made.outs["published"]
+
+
+def test_a_replica_identity_changed_by_hand_is_drift_too(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    conn.execute("CREATE TABLE keyless (n int)")
+    wish = props | {"replica_identity": {"public.keyless": "full"}}
+    made = host.create(wish)
+    conn.execute("ALTER TABLE keyless REPLICA IDENTITY DEFAULT")
+    live = host.read(made)
+    assert live is not None
+    assert live.inputs["replica_identity"] == {"public.keyless": "default"}
+    assert host.diff(live, wish).changes
+    host.update(live, wish)
+    conn.execute("DELETE FROM keyless")
+
+
+def test_removed_by_hand_it_is_gone_and_made_again(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    conn.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(NAME)))
+    assert host.read(made) is None
+    host.create(props)
+    assert _exists(conn)
+
+
+def test_removed_by_hand_under_a_slot_it_is_not_made_again(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    _slot(conn)
+    conn.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(NAME)))
+    assert host.read(made) is None
+    with pytest.raises(HostError, match=f"gone while slot {NAME}_app reads it.*clone again"):
+        host.create(props)
+    assert not _exists(conn)
+
+
+# Delete ----------------------------------------------------------------------------------------
+
+
+def test_delete_leaves_nothing(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    host.delete(host.create(props))
+    assert not _exists(conn)
+    assert conn.execute("SELECT FROM pg_namespace WHERE nspname = 'bluegreen'").fetchone() is None
+
+
+def test_delete_twice(host: ProviderHost, props: dict[str, Any]) -> None:
+    made = host.create(props)
+    host.delete(made)
+    host.delete(made)
+
+
+def test_delete_is_refused_while_a_slot_reads_it(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    _slot(conn)
+    with pytest.raises(HostError, match=f"slot {NAME}_app still reads it; drop the slot first"):
+        host.delete(made)
+    assert _exists(conn)
+
+
+def test_delete_when_aws_says_the_cluster_is_gone(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, placed: PlacedClusters
+) -> None:
+    made = host.create(props)
+    placed.rds.delete_db_instance(DBInstanceIdentifier="orders-1-1")
+    placed.rds.delete_db_cluster(DBClusterIdentifier="orders-1", SkipFinalSnapshot=True)
+    assert host.read(made) is None
+    host.delete(made)
+    assert _exists(conn)  # whoever answers at that address now is none of ours
+
+
+def test_delete_when_the_database_is_gone(
+    host: ProviderHost, props: dict[str, Any], database: Database
+) -> None:
+    made = host.create(props)
+    with database.lab.connect() as conn:
+        name = sql.Identifier(database.name)
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    assert host.read(made) is None
+    host.delete(made)
+
+
+# Trouble ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A server of a test's own, which may be stopped and killed."""
+
+    lab: LabServer
+    props: dict[str, Any]
+
+
+@pytest.fixture
+def own(make_server: MakeServer, placed: PlacedClusters) -> Own:
+    """Return a server with the database `app`."""
+    lab = make_server(18, "own")
+    with lab.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    server = placed.place(lab, "orders-1").to_props()
+    return Own(lab, {"server": server, "database": "app", "name": NAME, "scope": {"kind": "all"}})
+
+
+def test_delete_while_the_server_restarts(host: ProviderHost, own: Own) -> None:
+    made = host.create(own.props)
+    own.lab.stop()
+    with ThreadPoolExecutor() as pool:
+        deleting = pool.submit(host.delete, made)
+        with pytest.raises(TimeoutError):
+            deleting.result(timeout=1)  # it waits
+        own.lab.start()
+        deleting.result(timeout=60)
+    with own.lab.connect("app") as conn:
+        assert not _exists(conn)
+
+
+@pytest.mark.slow
+def test_delete_when_the_server_is_only_unreachable(host: ProviderHost, own: Own) -> None:
+    made = host.create(own.props)
+    own.lab.stop()
+    with pytest.raises(HostError, match=r"database 'app' on orders-1 .* can't connect"):
+        host.delete(made)
+    with pytest.raises(HostError, match=r"database 'app' on orders-1 .* can't connect"):
+        host.read(made)
+    own.lab.start()
+    with own.lab.connect("app") as conn:
+        assert _exists(conn)
+
+
+def test_interrupted_create_leaves_nothing_and_create_again_makes_it(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, database: Database
+) -> None:
+    """A lock holds it up; then its session is ended, as a killed host's is by the server."""
+    with database.connect() as blocker, ThreadPoolExecutor() as pool, blocker.transaction():
+        blocker.execute("LOCK TABLE orders IN SHARE MODE")
+        creating = pool.submit(host.create, props | {"scope": TABLES})
+        _end_waiting_session(conn)
+        with pytest.raises(HostError):
+            creating.result(timeout=60)
+    assert not _exists(conn)
+    host.create(props | {"scope": TABLES})
+    assert _exists(conn)
+
+
+def _end_waiting_session(conn: Connection) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        ended = conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'bluegreen' AND wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+        ).fetchall()
+        if ended:
+            return
+        threading.Event().wait(0.02)
+    pytest.fail("nobody waited for the lock")
+
+
+def test_a_wrong_password_is_said_in_one_line(
+    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
+) -> None:
+    arn = placed.secret("wrong", "clusteradmin", "hunter2")
+    props["server"]["credentials"]["admin_secret_arn"] = arn
+    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
+        host.create(props)
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[str, Any]) -> None:
+    with pytest.raises(HostError, match='database "nowhere" does not exist') as raised:
+        host.create(props | {"database": "nowhere"})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("scope", "grant", "said"),
+    [
+        ({"kind": "all"}, "", r'GRANT CREATE ON DATABASE "app_\d+" TO "weak'),
+        ({"kind": "all"}, "GRANT CREATE ON DATABASE {} TO {}", "GRANT rds_superuser TO "),
+        (
+            {"kind": "tables", "tables": [{"schema": "public", "name": "orders"}]},
+            "GRANT CREATE ON DATABASE {} TO {}",
+            "must be owner of table orders; grant its owner's role to ",
+        ),
+    ],
+    ids=["create", "all-tables", "owner"],
+)
+def test_a_missing_privilege_is_named_with_its_grant(
+    host: ProviderHost,
+    props: dict[str, Any],
+    conn: Connection,
+    placed: PlacedClusters,
+    scope: dict[str, Any],
+    grant: str,
+    said: str,
+) -> None:
+    role = f"weak_{props['database']}"
+    conn.execute(
+        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+            sql.Identifier(role), sql.Literal(PASSWORD)
+        )
+    )
+    names = sql.Identifier(props["database"]), sql.Identifier(role)
+    if grant:
+        conn.execute(sql.SQL(grant).format(*names))
+    props["server"]["credentials"]["admin_secret_arn"] = placed.secret("weak", role, PASSWORD)
+    try:
+        with pytest.raises(HostError, match=said) as raised:
+            host.create(props | {"scope": scope})
+    finally:
+        conn.execute(sql.SQL("DROP OWNED BY {}").format(names[1]))
+        conn.execute(sql.SQL("DROP ROLE {}").format(names[1]))
+    assert f"publication '{NAME}': " in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not _exists(conn)

@@ -50,6 +50,14 @@ def finish(conn: Connection) -> None:
     register.finish(conn, NAME, 0)
 
 
+def go_back(conn: Connection) -> None:
+    register.go_back(conn, NAME)
+
+
+def give_up(conn: Connection) -> None:
+    register.give_up_opening(conn, NAME)
+
+
 def expect(conn: Connection) -> None:
     register.expect_opening(conn, NAME)
 
@@ -63,8 +71,13 @@ REGISTER: dict[str, Callable[[Connection], None]] = {
     "decide": decide,
     "abort": abort,
     "finish": finish,
+    "go back": go_back,
 }
-OPENING: dict[str, Callable[[Connection], None]] = {"expect": expect, "open": open_it}
+OPENING: dict[str, Callable[[Connection], None]] = {
+    "expect": expect,
+    "open": open_it,
+    "give up": give_up,
+}
 
 
 @pytest.mark.parametrize("state", [UNREGISTERED, *State])
@@ -95,6 +108,11 @@ def test_each_command_changes_the_opening_as_the_model_says(
     expected = OPENING_CHANGES[command][1] if OPENING_CHANGES[command][0] == state else state
     _try(OPENING[command], tool)
     assert _state(tool, "opening") == expected
+
+
+def test_every_change_of_the_model_has_its_command() -> None:
+    assert set(REGISTER) == set(REGISTER_CHANGES)
+    assert set(OPENING) == set(OPENING_CHANGES)
 
 
 def _try(command: Callable[[Connection], None], conn: Connection) -> None:

@@ -55,7 +55,7 @@ def test_what_makes_it_unfit_is_seen(source: Server, lab: LabServer) -> None:
     assert found.slots == {"bg_purple_forward_app"}
     assert found.subscriptions == ("feed in app",)
     assert found.closed
-    assert found.used_slots == 1
+    assert found.capacity.used_slots == 1
     assert not found.role.can_login
     assert not found.role.can_replicate
 

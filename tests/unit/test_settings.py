@@ -61,13 +61,68 @@ def test_parameters_may_be_written_as_yaml_reads_them() -> None:
         (["bluegreen:dns", "tll"], 5, "dns.tll: is no setting; known here: reader, ttl, writer"),
         (["bluegreen:enviroment"], {}, "enviroment: is no setting; known here: credentials,"),
         (["bluegreen:cutover"], "perhaps", "cutover: got 'perhaps', but"),
+        (
+            ["bluegreen:replication", "tables"],
+            "some",
+            "replication.tables: got 'some', expected all",
+        ),
+        (
+            ["bluegreen:replication", "tables"],
+            {"app": ["orders"]},
+            "replication.tables.app.tables[0].table: got 'orders', but",
+        ),
+        (
+            ["bluegreen:replication", "tables"],
+            {"app": {"schemas": []}},
+            "replication.tables.app: name schemas or tables, or write all",
+        ),
+        (
+            ["bluegreen:replication", "tables"],
+            {"app": ["a.b", "a.b"]},
+            "replication.tables.app: tables: a table is named twice",
+        ),
+        (
+            ["bluegreen:replication", "tables"],
+            {"app": [{"table": "a.b", "column": ["id"]}]},
+            "tables.app.tables[0].column: is no setting; known here: columns, table, where",
+        ),
+        (
+            ["bluegreen:replication", "tables"],
+            {"nowhere": ["a.b"]},
+            "bluegreen:replication.tables: got database 'nowhere', expected one of",
+        ),
+        (
+            ["bluegreen:replication", "operations"],
+            ["insert", "upsert"],
+            "replication.operations[1]: got 'upsert', but",
+        ),
+        (
+            ["bluegreen:replication", "operations"],
+            ["insert"],
+            "replication.operations: must have insert and update",
+        ),
+        (
+            ["bluegreen:replication", "publish_via_partition_root"],
+            "yes",
+            "replication.publish_via_partition_root: got 'yes', but",
+        ),
+        (
+            ["bluegreen:replication", "replica_identity"],
+            {"app": {"a.b": "none"}},
+            "replication.replica_identity.app.a.b: got 'none', but",
+        ),
+        (
+            ["bluegreen:replication", "replica_identity"],
+            {"app": {"orders": "full"}},
+            "replication.replica_identity.app.orders: got 'orders', but",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(path: list[str], value: Any, said: str) -> None:
     config = _stack_file("blue")
     at: Any = config
     for key in path[:-1]:
-        at = at[key]
+        at = at.setdefault(key, {})
     at[path[-1]] = value
     with pytest.raises(SettingsError) as raised:
         load(_texts(config))
@@ -75,6 +130,25 @@ def test_what_is_wrong_is_named_in_one_line(path: list[str], value: Any, said: s
     assert line.startswith("bluegreen:")
     assert said in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("tables", "found"),
+    [
+        ("all", {}),
+        ({"app": "all"}, {}),
+        ({"app": ["a.b"]}, {"app": {"schemas": [], "tables": [{"table": "a.b"}]}}),
+        (
+            {"app": {"schemas": ["s"], "tables": [{"table": '"a.b".c', "where": "id > 0"}]}},
+            {"app": {"schemas": ["s"], "tables": [{"table": '"a.b".c', "where": "id > 0"}]}},
+        ),
+    ],
+)
+def test_tables_may_be_all_a_list_or_a_choice(tables: Any, found: dict[str, Any]) -> None:
+    config = _stack_file("blue")
+    config.setdefault("bluegreen:replication", {})["tables"] = tables
+    chosen = load(_texts(config)).replication.tables
+    assert {name: one.model_dump(exclude_none=True) for name, one in chosen.items()} == found
 
 
 def test_a_missing_setting_is_named() -> None:

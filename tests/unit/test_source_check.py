@@ -6,16 +6,29 @@ from dataclasses import replace
 
 import pytest
 
+from bluegreen.capacity import Capacity
 from bluegreen.source_check import ReplicationRole, Source, unfit_to_clone, unfit_to_replicate
 
 ROLE = ReplicationRole(
     "repl", exists=True, can_login=True, can_replicate=True, rds_role_exists=True
 )
+ROOM = Capacity(
+    max_slots=20,
+    used_slots=0,
+    max_senders=20,
+    used_senders=0,
+    max_workers=8,
+    used_workers=0,
+    max_processes=16,
+    used_processes=1,
+    origins_parameter="max_replication_slots",
+    max_origins=20,
+    used_origins=0,
+)
 FIT = Source(
     cluster="orders-1",
     wal_level="logical",
-    max_slots=20,
-    used_slots=0,
+    capacity=ROOM,
     databases=frozenset({"app", "postgres"}),
     subscriptions=(),
     slots=frozenset(),
@@ -53,13 +66,37 @@ def test_another_deployment_is_named_and_ones_own_leftovers_are_not() -> None:
     slots = frozenset({"bg_green_forward_app", "bg_purple_forward_app", "debezium"})
     found = unfit_to_replicate(replace(FIT, slots=slots), ["app"], "green")
     assert "(bg_purple_forward_app)" in str(found)
-    own = replace(FIT, slots=frozenset({"bg_green_forward_app"}), used_slots=20)
+    own = replace(
+        FIT,
+        slots=frozenset({"bg_green_forward_app"}),
+        capacity=replace(ROOM, used_slots=20, used_senders=20, used_workers=8, used_origins=20),
+    )
     assert unfit_to_replicate(own, ["app"], "green") is None
 
 
 def test_slots_must_be_free_for_every_database() -> None:
-    found = unfit_to_replicate(replace(FIT, used_slots=19), ["app", "billing"], "green")
-    assert "19 of 20 replication slots are in use, 1 more needed" in str(found)
+    found = replace(FIT, capacity=replace(ROOM, used_slots=19))
+    assert "19 of 20 replication slots are in use, 1 more needed" in str(
+        unfit_to_replicate(found, ["app", "billing"], "green")
+    )
+
+
+def test_senders_must_be_free_for_every_database() -> None:
+    found = replace(FIT, capacity=replace(ROOM, used_senders=20))
+    assert unfit_to_replicate(found, ["app"], "green") == (
+        "source orders-1: 20 of 20 WAL senders are in use, 1 more needed; raise max_wal_senders "
+        "and reboot its writer"
+    )
+
+
+def test_the_way_back_needs_workers_and_origins_on_the_source() -> None:
+    for room, parameter in (
+        (replace(ROOM, used_workers=8), "max_logical_replication_workers"),
+        (replace(ROOM, used_processes=16), "max_worker_processes"),
+        (replace(ROOM, used_origins=20), "max_replication_slots"),
+    ):
+        found = unfit_to_replicate(replace(FIT, capacity=room), ["app"], "green")
+        assert f"1 more needed; raise {parameter}" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_the_way_to_a_disaster_is_told_step_by_step() -> None:
     found = explore(frozenset({Rule.FENCE_ASKS}), attempts=1, crashes=0, stop_at=NOBODY)
     assert found.violations[NOBODY] == [
         "orchestrator 1 registers",
-        "orchestrator 1 arms both fuses",
+        "orchestrator 1 arms the server fuse",
         "server fuse 1 burns",
         "orchestrator 1 fences",
     ]

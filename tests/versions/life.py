@@ -188,7 +188,8 @@ class Life:
             "writer": "source",
             "rollback": True,
             "start_lsn": start,
-            "switch": Switch(drain_seconds=20).model_dump() | {"lag_seconds": 20.0},
+            "switch": Switch(drain_seconds=20, fuse_seconds=40).model_dump()
+            | {"lag_seconds": 20.0},
             "accept_stale": [],
         }
         return self.host.of(SwitchoverProvider()).create(props)

@@ -1,0 +1,286 @@
+"""`postgres:CaughtUp`: the gate opens when rows really cross, and says early that they won't."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bluegreen import heartbeat
+from dynamic_providers.caught_up import CaughtUpProvider
+from dynamic_providers.subscription import SubscriptionProvider
+from lab.postgres.clone import wait_until
+from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
+from tests.fixtures.subscribed import Subscribed
+
+
+@pytest.fixture
+def host(provider_host: Host) -> ProviderHost:
+    """Return the gate in its host."""
+    return provider_host.of(CaughtUpProvider())
+
+
+@pytest.fixture
+def subscription(provider_host: Host, subscribed: Subscribed) -> Made:
+    """Return a running subscription."""
+    made = provider_host.of(SubscriptionProvider()).create(subscribed.props)
+    subscribed.wait_until_worker()
+    return made
+
+
+def _props(this: Subscribed, **changes: Any) -> dict[str, Any]:
+    return {
+        "publisher": this.source.to_props(),
+        "subscriber": this.target.to_props(),
+        "databases": [this.database],
+        "deployment": this.deployment,
+        "direction": "forward",
+        "lag_seconds": 10,
+        "stable_seconds": 0.5,
+        "timeout_seconds": 60,
+    } | changes
+
+
+@pytest.mark.usefixtures("subscription")
+def test_create_waits_until_heartbeats_cross(host: ProviderHost, subscribed: Subscribed) -> None:
+    """With an idle source too: what crosses are heartbeats of its own."""
+    made = host.create(_props(subscribed))
+    assert made.id == f"{subscribed.deployment}/forward"
+    assert 0 < made.outs["lag_ms"] < 10_000
+
+
+@pytest.mark.usefixtures("subscription")
+def test_no_change_gives_no_diff(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    live = host.read(made)
+    assert live is not None
+    assert not host.diff(live, _props(subscribed)).changes
+
+
+@pytest.mark.usefixtures("subscription")
+def test_change_in_place_waits_anew(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    wish = _props(subscribed, lag_seconds=5)
+    assert host.diff(made, wish).changes
+    assert host.diff(made, wish).replaces == []
+    assert host.update(made, wish).outs["lag_seconds"] == 5
+
+
+@pytest.mark.usefixtures("subscription")
+def test_delete_twice(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    host.delete(made)
+    host.delete(made)
+
+
+def test_removed_by_hand_is_seen_as_gone(
+    host: ProviderHost, subscribed: Subscribed, subscription: Made
+) -> None:
+    """Without its subscription nothing is caught up: the next update waits again."""
+    del subscription
+    made = host.create(_props(subscribed))
+    subscribed.drop_by_hand()
+    assert host.read(made) is None
+    with pytest.raises(HostError, match="the subscription is gone"):
+        host.create(_props(subscribed))
+
+
+@pytest.mark.usefixtures("subscription")
+def test_read_works_with_the_publisher_down(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    subscribed.source_lab.stop("immediate")
+    assert host.read(made) is not None
+
+
+@pytest.mark.usefixtures("subscription")
+def test_unreachable_is_an_error_and_never_gone(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    subscribed.target_lab.stop("immediate")
+    with pytest.raises(HostError, match="can't connect"):
+        host.read(made)
+
+
+@pytest.mark.usefixtures("subscription")
+def test_gone_when_aws_says_the_cluster_is(host: ProviderHost, subscribed: Subscribed) -> None:
+    made = host.create(_props(subscribed))
+    rds, cluster = subscribed.placed.rds, subscribed.target.cluster
+    rds.delete_db_instance(DBInstanceIdentifier=f"{cluster}-1", SkipFinalSnapshot=True)
+    rds.delete_db_cluster(DBClusterIdentifier=cluster, SkipFinalSnapshot=True)
+    assert host.read(made) is None
+    host.delete(made)
+
+
+def test_a_paused_worker_is_not_caught_up(
+    host: ProviderHost, subscribed: Subscribed, subscription: Made
+) -> None:
+    """It is there at both ends, and its server says so; only nothing crosses."""
+    del subscription
+    pid = subscribed.wait_until_worker()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(HostError, match=r"not caught up with .* within 3 s: .* MB left"):
+            host.create(_props(subscribed, lag_seconds=0.5, stable_seconds=0, timeout_seconds=3))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    host.create(_props(subscribed))
+
+
+@pytest.mark.usefixtures("subscription")
+def test_a_heartbeat_of_the_standbys_own_does_not_count(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    """It was the writer once, and its number is far higher than what is on its way."""
+    subscribed.alter("DISABLE")
+    wait_until(lambda: not subscribed.on_source(
+        "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active", subscribed.slot
+    ), "the worker to end")  # fmt: skip
+    subscribed.on_target("INSERT INTO bluegreen.heartbeat VALUES (1, 1000000)")
+    with subscribed.source.connect(subscribed.database) as writer:
+        beat = heartbeat.beat(writer)
+    with subscribed.target.connect(subscribed.database) as standby:
+        assert not heartbeat.seen(standby, beat)
+        subscribed.on_target("DELETE FROM bluegreen.heartbeat")
+        subscribed.alter("ENABLE")
+        wait_until(lambda: heartbeat.seen(standby, beat), "the heartbeat")
+    host.create(_props(subscribed))
+
+
+@pytest.mark.usefixtures("subscription")
+def test_a_missing_slot_fails_early_with_clone_again(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    subscribed.alter("DISABLE")
+    drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name=%s"
+    wait_until(lambda: not subscribed.on_source(
+        "SELECT FROM pg_replication_slots WHERE slot_name = %s AND active", subscribed.slot
+    ), "the worker to end")  # fmt: skip
+    subscribed.on_source(drop, subscribed.slot)
+    subscribed.alter("ENABLE")
+    with pytest.raises(HostError, match="is missing, expected reserved or extended; clone again"):
+        host.create(_props(subscribed))
+
+
+@pytest.mark.usefixtures("subscription")
+def test_an_invalidated_slot_fails_early_with_clone_again(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    subscribed.alter("DISABLE")
+    subscribed.on_source("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    subscribed.on_source("SELECT pg_reload_conf()")
+    try:
+        for _ in range(3):
+            subscribed.on_source("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000))")
+            subscribed.on_source("SELECT pg_switch_wal()")
+            subscribed.on_source("CHECKPOINT")
+        subscribed.alter("ENABLE")
+        with pytest.raises(HostError, match=r"is lost, expected .* clone again"):
+            host.create(_props(subscribed))
+    finally:
+        subscribed.on_source("ALTER SYSTEM RESET ALL")
+        subscribed.source_lab.configure()
+        subscribed.on_source("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("disabling", [True, False])
+def test_an_apply_error_fails_early_and_names_the_transaction(
+    provider_host: Host, host: ProviderHost, subscribed: Subscribed, disabling: bool
+) -> None:
+    """Which one, where it finishes, and its table; the LSN is the one in the server's log."""
+    made = provider_host.of(SubscriptionProvider()).create(
+        subscribed.props | {"disable_on_error": disabling}
+    )
+    subscribed.write(2)
+    subscribed.wait_until_equal()
+    subscribed.on_target("INSERT INTO orders VALUES (3, 'in the way')")
+    failed: list[str] = []
+
+    def wait() -> None:
+        try:
+            host.create(_props(subscribed, lag_seconds=1, stable_seconds=30))
+        except HostError as error:
+            failed.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    started = time.monotonic()
+    waiting.start()
+    subscribed.write(1)
+    waiting.join()
+    assert time.monotonic() - started < 30
+    (said,) = failed
+    assert "\n" not in said
+    if not disabling:
+        assert "new error(s)" in said
+        subscribed.on_target("DELETE FROM orders WHERE id = 3")
+        subscribed.wait_until_equal()
+        return
+    assert "disabled by disable_on_error" in said
+    assert "public.orders" in said
+    finished = said.partition("finished at ")[2].partition(",")[0]
+    assert f"finished at {finished}" in subscribed.target_lab.log.read_text()
+    live = provider_host.of(SubscriptionProvider()).read(made)
+    assert live is not None
+    assert live.inputs["enabled"] is False
+    assert any(finished in one for one in live.outs["live"]["trouble"])
+    # Mended, nothing is lost.
+    subscribed.on_target("DELETE FROM orders WHERE id = 3")
+    provider_host.of(SubscriptionProvider()).update(live, made.inputs)
+    subscribed.wait_until_equal()
+
+
+@pytest.mark.usefixtures("subscription")
+def test_a_worker_that_is_not_let_in_fails_early_with_the_servers_words(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    """It starts and ends, over and over, and its errors are counted nowhere."""
+    subscribed.set_role_password("another")
+    subscribed.set_secret("yet another")
+    subscribed.source_lab.restart()
+    with pytest.raises(HostError, match=r"password authentication failed .*mend the secret"):
+        host.create(_props(subscribed))
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_restart_is_waited_through(
+    host: ProviderHost, subscribed: Subscribed, subscription: Made, side: str
+) -> None:
+    del subscription
+    lab = subscribed.source_lab if side == "source" else subscribed.target_lab
+
+    def crash() -> None:
+        lab.kill()
+        lab.start()
+
+    restart = threading.Timer(1.0, crash)
+    restart.start()
+    try:
+        host.create(_props(subscribed, stable_seconds=3))
+    finally:
+        restart.join()
+
+
+@pytest.mark.usefixtures("subscription")
+def test_progress_says_what_is_left_and_how_fast(
+    provider_host: Host, host: ProviderHost, subscribed: Subscribed
+) -> None:
+    before = len(provider_host.log.read_text())
+    host.create(_props(subscribed, stable_seconds=2.5))
+    shown = provider_host.log.read_text()[before:]
+    line = next(line for line in shown.splitlines() if "catching up with" in line)
+    assert f"{subscribed.database} " in line
+    assert " MB left" in line
+    assert " MB/s" in line
+
+
+def test_every_database_has_to_keep_up(
+    provider_host: Host, host: ProviderHost, subscribe_pair: Callable[..., Subscribed]
+) -> None:
+    """One that does not is named."""
+    first, second = subscribe_pair(16, 18), subscribe_pair(16, 18)
+    provider_host.of(SubscriptionProvider()).create(first.props)
+    with pytest.raises(HostError, match=f"database '{second.database}': the subscription is gone"):
+        host.create(_props(first, databases=[first.database, second.database]))

@@ -1,0 +1,488 @@
+"""`postgres:ReplicationSlot` on real servers, through the real provider host: its whole life."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from bluegreen.polling import looks
+from dynamic_providers.replication_slot import ReplicationSlotProvider
+from lab.postgres.server import LabServer
+from tests.fixtures import provider_host as hosts
+from tests.fixtures.databases import Connection, Database, soon
+from tests.fixtures.postgres import PASSWORD, MakeServer
+from tests.fixtures.provider_host import Host, HostError, ProviderHost
+from tests.fixtures.rds import PlacedClusters
+
+PUBLICATION = "bg_green_forward"
+
+
+@pytest.fixture(params=[16, 18])
+def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
+    """Return a database with one table that is published."""
+    return _published(make_database(request.param))
+
+
+def _published(made: Database) -> Database:
+    with made.connect() as conn:
+        conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+        conn.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE orders")
+    return made
+
+
+@pytest.fixture
+def host(provider_host: Host) -> ProviderHost:
+    """Return the provider in its host."""
+    return provider_host.of(ReplicationSlotProvider())
+
+
+@pytest.fixture
+def props(database: Database, placed: PlacedClusters) -> dict[str, Any]:
+    """Return the wish for a slot."""
+    return _wish(database, database.place(placed).to_props())
+
+
+def _wish(database: Database, server: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "server": server,
+        "database": database.name,
+        "name": f"bg_green_forward_{database.name}",
+        "publication": PUBLICATION,
+        "wait_seconds": 10.0,
+    }
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[Connection]:
+    """Return a superuser's connection to the database."""
+    with database.connect() as made:
+        yield made
+
+
+def _slot(conn: Connection, name: str) -> tuple[Any, ...] | None:
+    return conn.execute(
+        "SELECT plugin, database, temporary, confirmed_flush_lsn::text FROM pg_replication_slots"
+        " WHERE slot_name = %s",
+        (name,),
+    ).fetchone()
+
+
+def _drop(conn: Connection, name: str) -> None:
+    conn.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+
+
+# Create ----------------------------------------------------------------------------------------
+
+
+def test_create_makes_it(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    made = host.create(props)
+    assert made.id == f"{props['database']}/{props['name']}"
+    point = made.outs["consistent_point"]
+    assert _slot(conn, props["name"]) == ("pgoutput", props["database"], False, point)
+    assert made.outs["status"] == made.outs["wal_status"] == "reserved"
+    assert made.outs["active"] is False
+    assert made.outs["inactive_reason"].startswith("nobody reads it")
+    assert isinstance(made.outs["retained_bytes"], str)
+
+
+def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any]) -> None:
+    first = host.create(props)
+    assert host.create(props).outs["consistent_point"] == first.outs["consistent_point"]
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "said"),
+    [
+        ("pg_create_physical_replication_slot({})", "is physical, expected logical"),
+        ("pg_create_logical_replication_slot({}, 'pgoutput', true)", "is temporary, expected"),
+    ],
+    ids=["physical", "temporary"],
+)
+def test_refuses_what_differs_and_names_the_difference(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, by_hand: str, said: str
+) -> None:
+    call = sql.SQL(by_hand).format(sql.Literal(props["name"]))
+    conn.execute(sql.SQL("SELECT {}").format(call))
+    try:
+        with pytest.raises(HostError, match=f"slot {props['name']} on orders-1: exists and {said}"):
+            host.create(props)
+    finally:
+        _drop(conn, props["name"])
+
+
+def test_refuses_a_slot_of_another_database(
+    host: ProviderHost,
+    props: dict[str, Any],
+    database: Database,
+    make_database: Callable[..., Database],
+) -> None:
+    other = make_database(database.lab.major)
+    with other.connect() as conn:
+        conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (props["name"],))
+    with pytest.raises(HostError, match=f"belongs to database '{other.name}', expected"):
+        host.create(props)
+
+
+def test_waits_for_open_writers_naming_them(
+    host: ProviderHost,
+    props: dict[str, Any],
+    database: Database,
+    provider_host: Host,
+) -> None:
+    with database.connect() as writer, ThreadPoolExecutor() as pool:
+        with writer.transaction():
+            writer.execute("INSERT INTO orders VALUES (1)")
+            creating = pool.submit(host.create, props)
+            named = f"waiting for open transactions: pid {writer.info.backend_pid} of rdsadmin, "
+            _wait_until_logged(provider_host.log, named)
+            assert not creating.done()
+        made = creating.result(timeout=30)
+    assert made.outs["status"] == "reserved"
+
+
+def test_gives_up_naming_who_held_it_up_and_leaves_no_slot(
+    host: ProviderHost, props: dict[str, Any], database: Database, conn: Connection
+) -> None:
+    with database.connect() as writer, writer.transaction():
+        writer.execute("INSERT INTO orders VALUES (1)")
+        pid = writer.info.backend_pid
+        with pytest.raises(HostError) as raised:
+            host.create(props | {"wait_seconds": 1.0})
+        assert _slot(conn, props["name"]) is None
+    assert (
+        f"not made within 1 s, since it waits for open writing transactions: pid {pid} of"
+        in str(raised.value)
+    )
+
+
+def _wait_until_logged(log: Path, text: str) -> None:
+    for _ in looks(soon(), first=0.05, most=0.2):
+        if text in log.read_text():
+            return
+    pytest.fail(f"never said: {text}")
+
+
+# Change ----------------------------------------------------------------------------------------
+
+
+def test_change_in_place(host: ProviderHost, props: dict[str, Any]) -> None:
+    made = host.create(props)
+    wish = props | {"wait_seconds": 20.0}
+    assert host.check(props, wish) == {}
+    change = host.diff(made, wish)
+    assert (change.changes, change.replaces) == (True, [])
+    after = host.update(made, wish)
+    assert after.outs["consistent_point"] == made.outs["consistent_point"]
+    assert after.outs["wait_seconds"] == 20
+
+
+@pytest.mark.parametrize("key", ["name", "database"])
+def test_a_change_that_must_replace_is_refused_at_preview(
+    host: ProviderHost, props: dict[str, Any], key: str
+) -> None:
+    failures = host.check(props, props | {key: "other"})
+    assert list(failures) == [key]
+    assert "can't become 'other' in place" in failures[key]
+
+
+def test_no_change_gives_no_diff_although_its_figures_move(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    assert not host.diff(made, props).changes
+    conn.execute("INSERT INTO orders SELECT generate_series(1, 1000)")
+    live = host.read(made)
+    assert live is not None
+    assert int(live.outs["retained_bytes"]) > int(made.outs["retained_bytes"])
+    assert not host.diff(live, props).changes
+
+
+def test_refresh_shows_who_reads_it(
+    host: ProviderHost, props: dict[str, Any], database: Database
+) -> None:
+    made = host.create(props)
+    with database.connect(replication="database", prepare_threshold=None) as reader:
+        reader.pgconn.send_query(
+            f"START_REPLICATION SLOT {props['name']} LOGICAL 0/0"
+            f" (proto_version '1', publication_names '{PUBLICATION}')".encode()
+        )
+        for _ in looks(soon(), first=0.02, most=0.2):
+            live = host.read(made)
+            if live is not None and live.outs["active"]:
+                break
+        assert live is not None
+        assert live.outs["active"] is True
+        assert "inactive_reason" not in live.outs
+        reader.pgconn.finish()
+
+
+def test_removed_by_hand_it_is_missing_and_never_made_again(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    made = host.create(props)
+    _drop(conn, props["name"])
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == "missing"
+    assert host.diff(live, props).changes
+    with pytest.raises(HostError, match=r"missing, expected reserved.*clone again"):
+        host.update(live, props)
+    assert _slot(conn, props["name"]) is None
+
+
+# Delete ----------------------------------------------------------------------------------------
+
+
+def test_delete_drops_it(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    host.delete(host.create(props))
+    assert _slot(conn, props["name"]) is None
+
+
+def test_delete_twice(host: ProviderHost, props: dict[str, Any]) -> None:
+    made = host.create(props)
+    host.delete(made)
+    host.delete(made)
+
+
+def test_delete_ends_whoever_reads_it(
+    host: ProviderHost, props: dict[str, Any], database: Database, conn: Connection
+) -> None:
+    made = host.create(props)
+    with database.connect(replication="database", prepare_threshold=None) as reader:
+        reader.pgconn.send_query(
+            f"START_REPLICATION SLOT {props['name']} LOGICAL 0/0"
+            f" (proto_version '1', publication_names '{PUBLICATION}')".encode()
+        )
+        host.delete(made)
+        reader.pgconn.finish()
+    assert _slot(conn, props["name"]) is None
+
+
+def test_delete_when_aws_says_the_cluster_is_gone(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, placed: PlacedClusters
+) -> None:
+    made = host.create(props)
+    placed.rds.delete_db_instance(DBInstanceIdentifier="orders-1-1")
+    placed.rds.delete_db_cluster(DBClusterIdentifier="orders-1", SkipFinalSnapshot=True)
+    assert host.read(made) is None
+    host.delete(made)
+    assert _slot(conn, props["name"]) is not None
+
+
+# Trouble ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[16, 18])
+def own(request: pytest.FixtureRequest, make_server: MakeServer) -> Database:
+    """Return a database on a server of the test's own, which may be stopped and killed."""
+    lab: LabServer = make_server(request.param, "own", max_slot_wal_keep_size="1MB")
+    with lab.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    return _published(Database(lab, "app"))
+
+
+@pytest.fixture
+def own_props(own: Database, placed: PlacedClusters) -> dict[str, Any]:
+    """Return the wish for a slot on it."""
+    return _wish(own, placed.place(own.lab, "orders-1").to_props())
+
+
+def test_a_lost_slot_means_clone_again(
+    host: ProviderHost, own: Database, own_props: dict[str, Any]
+) -> None:
+    made = host.create(own_props)
+    with own.connect() as conn:
+        for _ in range(3):
+            conn.execute("SELECT pg_switch_wal()")
+            conn.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1 FROM orders")
+        conn.execute("CHECKPOINT")
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == live.outs["wal_status"] == "lost"
+    if own.lab.major >= 17:
+        assert live.outs["inactive_reason"] == "invalidated: wal_removed"
+    assert host.diff(live, own_props).changes
+    with pytest.raises(HostError, match=r"slot .* on orders-1: lost.*clone again"):
+        host.update(live, own_props)
+    with pytest.raises(HostError, match="exists and is lost"):
+        host.create(own_props)
+    host.delete(live)
+
+
+def test_a_position_that_moved_back_in_a_crash_is_fine(
+    host: ProviderHost, own: Database, own_props: dict[str, Any]
+) -> None:
+    made = host.create(own_props)
+    with own.connect() as conn:
+        conn.execute("CHECKPOINT")
+        conn.execute("INSERT INTO orders VALUES (1)")
+        conn.execute(
+            "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())",
+            (own_props["name"],),
+        )
+        advanced = _slot(conn, own_props["name"])
+    own.lab.kill()
+    own.lab.start()
+    with own.connect() as conn:
+        after = _slot(conn, own_props["name"])
+    assert advanced is not None
+    assert after is not None
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == "reserved"
+    assert not host.diff(live, own_props).changes
+    host.update(live, own_props)
+
+
+def test_delete_while_the_server_restarts(
+    host: ProviderHost, own: Database, own_props: dict[str, Any]
+) -> None:
+    made = host.create(own_props)
+    own.lab.stop()
+    with ThreadPoolExecutor() as pool:
+        deleting = pool.submit(host.delete, made)
+        with pytest.raises(TimeoutError):
+            deleting.result(timeout=1)  # it waits
+        own.lab.start()
+        deleting.result(timeout=60)
+    with own.connect() as conn:
+        assert _slot(conn, own_props["name"]) is None
+
+
+@pytest.mark.slow
+def test_delete_when_the_server_is_only_unreachable(
+    host: ProviderHost, own: Database, own_props: dict[str, Any]
+) -> None:
+    made = host.create(own_props)
+    own.lab.stop()
+    for method in (host.delete, host.read):
+        with pytest.raises(HostError, match=r"database 'postgres' on orders-1 .* can't connect"):
+            method(made)
+    own.lab.start()
+    with own.connect() as conn:
+        assert _slot(conn, own_props["name"]) is not None
+
+
+def test_a_host_killed_while_it_waits_leaves_no_slot(
+    own: Database, own_props: dict[str, Any], moto_url: str, tmp_path: Path
+) -> None:
+    with own.connect() as writer, own.connect() as conn, ThreadPoolExecutor() as pool:
+        with writer.transaction():
+            writer.execute("INSERT INTO orders VALUES (1)")
+            with hosts.running(moto_url, tmp_path / "stderr") as killed:
+                creating = pool.submit(killed.of(ReplicationSlotProvider()).create, own_props)
+                _wait_for_half_slot(conn, own_props["name"])
+                os.kill(killed.pid, signal.SIGKILL)
+                with pytest.raises(HostError):
+                    creating.result(timeout=30)
+            # The server notices by itself, while the writer is still open.
+            for _ in looks(soon(), first=0.05, most=0.2):
+                if _slot(conn, own_props["name"]) is None:
+                    break
+        assert _slot(conn, own_props["name"]) is None
+    with hosts.running(moto_url, tmp_path / "again") as again:
+        assert again.of(ReplicationSlotProvider()).create(own_props).outs["status"] == "reserved"
+
+
+def test_a_server_killed_while_it_waits_leaves_no_slot(
+    host: ProviderHost, own: Database, own_props: dict[str, Any]
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        writer = own.connect()
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO orders VALUES (1)")
+        creating = pool.submit(host.create, own_props)
+        with own.connect() as conn:
+            _wait_for_half_slot(conn, own_props["name"])
+        own.lab.kill()
+        writer.close()
+        with pytest.raises(HostError) as raised:
+            creating.result(timeout=30)
+        assert "\n" not in str(raised.value)
+    own.lab.start()
+    with own.connect() as conn:
+        assert _slot(conn, own_props["name"]) is None
+    assert host.create(own_props).outs["status"] == "reserved"
+
+
+def _wait_for_half_slot(conn: Connection, name: str) -> None:
+    for _ in looks(soon(), first=0.02, most=0.1):
+        found = _slot(conn, name)
+        if found is not None:
+            assert found[3] is None, "it was made at once"
+            return
+    pytest.fail("nobody began to make the slot")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "what"),
+    [("max_replication_slots", "replication slots"), ("max_wal_senders", "WAL senders")],
+)
+def test_no_free_place_is_refused_before_anything_is_made(
+    host: ProviderHost, make_server: MakeServer, placed: PlacedClusters, parameter: str, what: str
+) -> None:
+    lab = make_server(18, "small", **{parameter: "1"})
+    with lab.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    small = _published(Database(lab, "app"))
+    props = _wish(small, placed.place(lab, "orders-1").to_props())
+    with small.connect() as conn, small.connect(replication="database") as sender:
+        conn.execute("SELECT pg_create_physical_replication_slot('somebody')")
+        if parameter == "max_replication_slots":
+            sender.close()
+        with pytest.raises(HostError) as raised:
+            host.create(props)
+        assert _slot(conn, props["name"]) is None
+    assert f"1 of 1 {what} are in use, 1 more needed; raise {parameter}" in str(raised.value)
+
+
+def test_a_server_without_logical_replication_is_named(
+    host: ProviderHost, make_server: MakeServer, placed: PlacedClusters
+) -> None:
+    lab = make_server(16, "plain", wal_level="replica")
+    with lab.connect() as conn:
+        conn.execute("CREATE DATABASE app")
+    props = _wish(Database(lab, "app"), placed.place(lab, "orders-1").to_props())
+    with pytest.raises(HostError, match=r"set rds\.logical_replication to 1 and reboot"):
+        host.create(props)
+
+
+def test_a_wrong_password_is_said_in_one_line(
+    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
+) -> None:
+    arn = placed.secret("wrong", "clusteradmin", "hunter2")
+    props["server"]["credentials"]["admin_secret_arn"] = arn
+    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
+        host.create(props)
+    assert "hunter2" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[str, Any]) -> None:
+    with pytest.raises(HostError, match='database "nowhere" does not exist') as raised:
+        host.create(props | {"database": "nowhere"})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_privilege_is_named_with_its_grant(
+    host: ProviderHost, props: dict[str, Any], conn: Connection, placed: PlacedClusters
+) -> None:
+    role = f"weak_{props['database']}"
+    names = sql.Identifier(role), sql.Literal(PASSWORD)
+    conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(*names))
+    props["server"]["credentials"]["admin_secret_arn"] = placed.secret("weak", role, PASSWORD)
+    try:
+        with pytest.raises(HostError) as raised:
+            host.create(props)
+    finally:
+        conn.execute(sql.SQL("DROP ROLE {}").format(names[0]))
+    assert f'run: GRANT rds_replication TO "{role}";' in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert _slot(conn, props["name"]) is None

@@ -1,0 +1,103 @@
+"""docs/resources.md says what the code says, and its matrix names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from docs import documented, make_resources
+from docs.documented import UndocumentedError
+from docs.make_resources import Cell
+
+# As it stands in dynamic_providers/replication_slot.py.
+ENTRY = "        wait_seconds: How long"
+
+REASONS = 12  # characters: less is no reason
+
+
+def test_the_page_is_what_the_code_makes_of_it() -> None:
+    have = make_resources.PAGE.read_text()
+    assert have == make_resources.page(), "run `make docs-resources` and commit the page"
+
+
+def test_every_cell_names_tests_that_exist_or_a_reason() -> None:
+    cells = make_resources.cells()
+    assert make_resources.missing_tests(cells) == []
+    bare = [c for c in cells if not c.tests and c.reason != "open" and len(c.reason) < REASONS]
+    assert bare == []
+
+
+def test_the_matrix_has_no_hole() -> None:
+    cells = make_resources.cells()
+    resources, rows = {cell.resource for cell in cells}, {cell.row for cell in cells}
+    assert len(resources) == 6
+    assert len(cells) == len(resources) * len(rows)
+
+
+@pytest.mark.xfail(strict=True, reason="tests of these cells are being written")
+def test_no_cell_is_open() -> None:
+    found = [f"{c.resource}: {c.row}" for c in make_resources.cells() if c.reason == "open"]
+    assert not found, "\n".join(found)
+
+
+def test_a_cell_of_no_such_test_is_found() -> None:
+    itself = f"tests/unit/{Path(__file__).name}"
+    here = f"{itself}::test_a_cell_of_no_such_test_is_found"
+    there = (f"{itself}::test_nothing", "tests/unit/test_nowhere.py::test_nothing")
+    cells = [Cell("create", "Publication", (here, *there), "")]
+    assert make_resources.missing_tests(cells) == sorted(there)
+
+
+@pytest.mark.parametrize("module", make_resources.MODULES)
+def test_every_resource_is_documented(module: str) -> None:
+    found = documented.read(module)
+    assert all(one.meaning for one in [*found.inputs, *found.outputs])
+    assert found.errors
+
+
+def test_every_dynamic_resource_is_on_the_page() -> None:
+    folder = documented.ROOT / "dynamic_providers"
+    declared = {
+        path.stem
+        for path in folder.glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and any(k.arg == "module" for k in node.keywords)
+    }
+    assert declared == set(make_resources.MODULES)
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        ("        waiting: How long", "ReplicationSlot: input wait_seconds is in no docstring"),
+        (ENTRY.replace("wait", "x: y.\n        wait"), "ReplicationSlot: x is no input"),
+    ],
+    ids=["without", "unknown"],
+)
+def test_an_input_without_docstring_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str, said: str
+) -> None:
+    text = (documented.ROOT / "dynamic_providers" / "replication_slot.py").read_text()
+    assert ENTRY in text
+    folder = tmp_path / "dynamic_providers"
+    folder.mkdir()
+    (folder / "replication_slot.py").write_text(text.replace(ENTRY, instead))
+    monkeypatch.setattr(documented, "ROOT", tmp_path)
+    with pytest.raises(UndocumentedError, match=said):
+        documented.read("replication_slot")
+
+
+def test_an_output_without_docstring_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (documented.ROOT / "dynamic_providers" / "caught_up.py").read_text()
+    output = "    lag_ms: pulumi.Output[float]\n"
+    assert output in text
+    folder = tmp_path / "dynamic_providers"
+    folder.mkdir()
+    (folder / "caught_up.py").write_text(text.replace(output, output + "    more: int\n"))
+    monkeypatch.setattr(documented, "ROOT", tmp_path)
+    with pytest.raises(UndocumentedError, match="CaughtUp: lag_ms has no docstring"):
+        documented.read("caught_up")

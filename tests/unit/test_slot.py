@@ -1,0 +1,82 @@
+"""Slots without a server: what is left of one, and whether it may be taken over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bluegreen.slot import Slot, Status, status, unfit
+
+FIT = Slot(
+    name="bg_green_forward_app",
+    type="logical",
+    plugin="pgoutput",
+    database="app",
+    temporary=False,
+    active_pid=None,
+    reader=None,
+    wal_status="reserved",
+    invalidated=None,
+    inactive_since=None,
+    retained_bytes="56",
+    confirmed_flush="0/1A2B3C",
+)
+
+
+@pytest.mark.parametrize(
+    ("have", "found"),
+    [
+        (None, Status.MISSING),
+        (FIT, Status.RESERVED),
+        (replace(FIT, wal_status="extended"), Status.EXTENDED),
+        (replace(FIT, wal_status="unreserved"), Status.UNRESERVED),
+        (replace(FIT, wal_status="lost"), Status.LOST),
+        (replace(FIT, wal_status="lost", invalidated="wal_removed"), Status.LOST),
+        (replace(FIT, invalidated="idle_timeout"), Status.INVALIDATED),
+        (replace(FIT, invalidated="wal_level_insufficient"), Status.INVALIDATED),
+        (replace(FIT, wal_status=None), Status.INVALIDATED),
+        (replace(FIT, wal_status="something new"), Status.INVALIDATED),
+    ],
+)
+def test_what_is_left_of_a_slot(have: Slot | None, found: Status) -> None:
+    assert status(have) is found
+
+
+@pytest.mark.parametrize(
+    ("have", "why"),
+    [
+        (FIT, None),
+        (replace(FIT, active_pid=7, reader="bg_green_forward"), None),
+        (replace(FIT, type="physical"), "is physical, expected logical"),
+        (replace(FIT, plugin="test_decoding"), "uses plugin test_decoding, expected pgoutput"),
+        (replace(FIT, database="other"), "belongs to database 'other', expected 'app'"),
+        (replace(FIT, temporary=True), "is temporary, expected permanent"),
+        (
+            replace(FIT, active_pid=7, reader="debezium"),
+            "is read by pid 7 ('debezium'), expected 'bg_green_forward' or nobody",
+        ),
+        (replace(FIT, wal_status="lost"), "is lost, expected reserved or extended"),
+    ],
+)
+def test_only_a_slot_that_fits_is_taken_over(have: Slot, why: str | None) -> None:
+    assert unfit(have, database="app", reader="bg_green_forward") == why
+
+
+@pytest.mark.parametrize(
+    ("have", "reason"),
+    [
+        (FIT, "nobody reads it"),
+        (replace(FIT, inactive_since="2026-01-01"), "nobody reads it since 2026-01-01"),
+        (replace(FIT, active_pid=7), None),
+        (replace(FIT, invalidated="idle_timeout"), "invalidated: idle_timeout"),
+    ],
+)
+def test_why_nobody_reads_it(have: Slot, reason: str | None) -> None:
+    assert have.inactive_reason == reason
+
+
+def test_a_slot_that_is_being_made_has_no_position_and_a_physical_one_never() -> None:
+    half = replace(FIT, confirmed_flush=None)
+    assert half.unfinished
+    assert not replace(half, type="physical").unfinished

@@ -1,0 +1,173 @@
+"""What a subscription shall be, by version; and what is read out of a slot when it stops."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+
+from bluegreen import failing_transaction, rights, subscription_options
+from bluegreen.errors import Refused
+from bluegreen.lsn import Lsn
+from bluegreen.subscription_options import Wanted
+from bluegreen.subscription_state import Subscription, trouble
+
+WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
+
+LIVE = Subscription(
+    oid=1,
+    name="bg",
+    enabled=True,
+    owner="admin",
+    slot_name="bg_app",
+    publications=["bg"],
+    stream="p",
+    synchronous_commit="off",
+    binary=False,
+    origin="none",
+    disable_on_error=False,
+    run_as_owner=False,
+    two_phase=False,
+    failover=False,
+    skipped=None,
+    applied="0/1",
+    worker_pid=7,
+    apply_errors=0,
+    sync_errors=0,
+    conflicts=None,
+    tables=[],
+)
+
+
+@pytest.mark.parametrize(
+    ("major", "more"),
+    [
+        (14, {"streaming": "on"}),
+        (15, {"streaming": "on", "disable_on_error": "false"}),
+        *(
+            (
+                major,
+                {
+                    "streaming": "parallel",
+                    "disable_on_error": "false",
+                    "origin": "none",
+                    "run_as_owner": "false",
+                },
+            )
+            for major in (16, 17, 18)
+        ),
+    ],
+)
+def test_each_major_gets_the_best_that_it_has(major: int, more: dict[str, str]) -> None:
+    found = subscription_options.options(major, WANTED)
+    assert found == {"binary": "false", "synchronous_commit": "off"} | more
+
+
+@pytest.mark.parametrize(
+    ("wanted", "major", "named"),
+    [
+        (replace(WANTED, streaming="parallel"), 15, "streaming=parallel"),
+        (replace(WANTED, disable_on_error=True), 14, "disable_on_error"),
+        (replace(WANTED, run_as_owner=True), 15, "run_as_owner"),
+        (replace(WANTED, origin="none"), 15, "origin=none"),
+    ],
+)
+def test_what_is_asked_for_by_name_must_be_there(wanted: Wanted, major: int, named: str) -> None:
+    with pytest.raises(Refused, match=rf"subscription bg: {named}.* needs PostgreSQL {major + 1}"):
+        subscription_options.require_features(major, wanted)
+    subscription_options.require_features(major + 1, wanted)
+
+
+def test_what_matches_has_no_difference() -> None:
+    assert subscription_options.alterable(18, LIVE, WANTED) == []
+    assert subscription_options.fixed(LIVE, WANTED) == []
+
+
+def test_an_option_that_the_major_lacks_is_no_difference() -> None:
+    old = replace(LIVE, stream="true", origin=None)
+    assert subscription_options.alterable(14, old, WANTED) == []
+
+
+def test_publications_are_a_set() -> None:
+    live = replace(LIVE, publications=["b", "a"])
+    assert subscription_options.alterable(18, live, replace(WANTED, publications=("a", "b"))) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (replace(LIVE, two_phase=True), "two_phase is on, expected off"),
+        (replace(LIVE, failover=True), "failover is on, expected off"),
+        (replace(LIVE, slot_name=None), "reads slot None, expected 'bg_app'"),
+    ],
+)
+def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None:
+    assert subscription_options.fixed(live, WANTED) == [said]
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        (LIVE, []),
+        (replace(LIVE, worker_pid=None), ["no worker runs"]),
+        (replace(LIVE, enabled=False), ["disabled"]),
+        (
+            replace(LIVE, enabled=False, apply_errors=1, disable_on_error=True),
+            ["1 apply error(s)", "disabled by disable_on_error"],
+        ),
+        (
+            replace(LIVE, skipped="0/2"),
+            ["leaves out the transaction that finishes at 0/2: its rows lack"],
+        ),
+    ],
+)
+def test_trouble_in_words(live: Subscription, said: list[str]) -> None:
+    assert trouble(live) == said
+
+
+def _begin(finish: int, xid: int) -> bytes:
+    return b"B" + struct.pack("!QqI", finish, 0, xid)
+
+
+def _relation(number: int, schema: str, name: str) -> bytes:
+    return b"R" + struct.pack("!I", number) + f"{schema}\0{name}\0d".encode()
+
+
+def _insert(number: int) -> bytes:
+    return b"I" + struct.pack("!I", number)
+
+
+def test_the_failing_transaction_is_the_first_after_the_position() -> None:
+    """A table that an earlier one wrote is named too, though its name comes only once."""
+    messages = [
+        _begin(100, 1), _relation(5, "public", "a"), _insert(5),
+        _begin(200, 2), _insert(5), _relation(6, "s", "b"), _insert(6), _insert(6),
+        _begin(300, 3), _insert(6),
+    ]  # fmt: skip
+    found = failing_transaction.first_after(Lsn(150), messages)
+    assert found is not None
+    assert (found.xid, found.finished_at, found.tables) == (2, Lsn(200), ("public.a", "s.b"))
+    assert "finished at 0/C8" in str(found)
+
+
+def test_nothing_left_is_no_failing_transaction() -> None:
+    assert failing_transaction.first_after(Lsn(150), [_begin(100, 1)]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("permission denied to create subscription", 'GRANT pg_create_subscription TO "r"'),
+        ("permission denied for database app", 'GRANT CREATE ON DATABASE "d" TO "r"'),
+        (
+            "permission denied for function pg_replication_origin_advance",
+            "GRANT EXECUTE ON FUNCTION"
+            ' pg_catalog.pg_replication_origin_advance(text, pg_lsn) TO "r"',
+        ),
+        ("permission denied for table orders", 'GRANT SELECT ON orders TO "r"'),
+        ("must be owner of subscription bg", "use the master user"),
+    ],
+)
+def test_a_refusal_names_its_remedy(said: str, remedy: str) -> None:
+    assert remedy in rights.grant(said, '"r"', '"d"')
