@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -116,6 +117,7 @@ class Orchestrator:
                 self.fuse = self._find_fuse()
                 return True
             self._take(said)
+        self._said.put(None)  # for `wait`, which reads to the end as well
         return False
 
     def _take(self, said: dict[str, Any]) -> None:
@@ -151,7 +153,8 @@ class Orchestrator:
     def wait(self, seconds: float) -> dict[str, Any] | None:
         """Wait for its end; what it said of the switch, None when it was killed.
 
-        Raises `TimeoutError` when it goes on for longer than `seconds`.
+        Raises `TimeoutError` when it goes on for longer than `seconds`, `RuntimeError` when it
+        ended by itself without a word: what it should never do, whatever happens to it.
         """
         try:
             self._process.wait(seconds)
@@ -160,6 +163,8 @@ class Orchestrator:
         self._reader.join(10)
         while (said := self._said.get(timeout=10)) is not None:
             self._take(said)
+        if self.result is None and self._process.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"the orchestrator ended with {self._process.returncode}")
         return self.result
 
     def dismiss(self) -> None:

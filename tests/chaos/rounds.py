@@ -115,7 +115,7 @@ class Arena:
         self._now = f"{fault} after {step}, {world.direction}, seed {self.seed}"
         try:
             outcome = self._play(fault, step)
-        except (Broken, TimeoutError, OSError, psycopg.Error, BlueGreenError) as error:
+        except (Broken, RuntimeError, OSError, psycopg.Error, BlueGreenError) as error:
             raise Broken(self._speak(error)) from error
         outcome.seconds = round(time.monotonic() - began, 2)
         return outcome
