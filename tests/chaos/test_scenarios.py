@@ -71,27 +71,29 @@ def test_a_huge_transaction_just_before_the_switch_is_all_there(world: Deploymen
 
 
 def test_a_huge_transaction_that_the_fence_kills_leaves_nothing(world: Deployment) -> None:
-    conn = _application(world.old)
-    conn.execute("BEGIN")
     said: list[str | None] = []
+    with _application(world.old) as conn, world.old.connect(BIG) as look:
 
-    def fill() -> None:
+        def fill() -> None:
+            try:
+                conn.execute(_FILL, (1, 20 * ROWS))  # for minutes, were it let
+            except psycopg.Error as error:
+                said.append(error.sqlstate)
+
+        thread = threading.Thread(target=fill)
+        thread.start()
         try:
-            conn.execute(_FILL, (1, 100 * ROWS))  # for minutes, were it let
-        except psycopg.Error as error:
-            said.append(error.sqlstate)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    with world.old.connect(BIG) as look:
-        wait_until(
-            lambda: (
-                look.execute("SELECT pg_relation_size('bulk') > 50000000").fetchone() == (True,)
-            ),
-            "the transaction is large",
-        )
-    done = _switched(world)
-    thread.join(30)
+            wait_until(
+                lambda: (
+                    look.execute("SELECT pg_relation_size('bulk') > 50000000").fetchone() == (True,)
+                ),
+                "the transaction is large",
+                120,
+            )
+            done = _switched(world, lag_seconds=60.0)
+        finally:
+            look.execute("SELECT pg_terminate_backend(%s)", (conn.info.backend_pid,))
+            thread.join(30)
     assert said == ["57P01"]
     assert (_rows(world.old), _rows(world.new)) == (0, 0)
     world.turn(done.mark)
