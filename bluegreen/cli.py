@@ -11,9 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from bluegreen import __version__, cluster, fence, readiness, switch_in_progress
+from bluegreen import recover as recovery
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.names import deployment_name
+from bluegreen.recover import Verdict
 from bluegreen.server import Server
+from bluegreen.switch_plan import SwitchPlan, from_props
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -90,6 +93,45 @@ def preflight(
     raise typer.Exit(1 if blocked else 0)
 
 
+@app.command()
+def recover(
+    stack: Annotated[str, typer.Option("--stack", "-s", help="The deployment's stack.")],
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do what is decided; without it nothing is touched.")
+    ] = False,
+    new_writer_never_opened: Annotated[
+        bool,
+        typer.Option(
+            help="You vouch that the new writer is lost for good and never took a write: go back."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what becomes of a switch that nobody carries on, and with --apply do it.
+
+    Exits with 0 when exactly one side takes writes, or will by what was decided and done; with 1
+    when something is left to do; with 2 on an error.
+    """
+    with _errors():
+        plan = _plan(stack)
+        found = recovery.find(plan, vouched=new_writer_never_opened)
+        if apply:
+            recovery.apply(found)
+    decision = found.decision
+    if as_json:
+        answer = {"verdict": decision.verdict.name.lower(), "applied": apply}
+        answer |= {"attempt": found.attempt, "found": decision.found, "because": decision.why}
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        typer.echo("\n".join(decision.lines()))
+    settled = decision.verdict is Verdict.NOTHING or (
+        apply and decision.verdict in (Verdict.ABORT, Verdict.FINISH, Verdict.GO_BACK)
+    )
+    if not settled and not apply and not as_json and decision.verdict is not Verdict.ASK:
+        typer.echo("nothing was touched; add --apply to do it")
+    raise typer.Exit(0 if settled else 1)
+
+
 class _errors:  # reads as a statement
     """Turn an error into one line on standard error and exit code 2."""
 
@@ -104,8 +146,25 @@ class _errors:  # reads as a statement
 
 
 def _outputs(stack: str) -> Mapping[str, Any]:
-    """Return a stack's outputs, by the `pulumi` on PATH in this directory."""
-    command = ["pulumi", "stack", "output", "--json", "--stack", stack]
+    """Return a stack's outputs."""
+    outputs: Mapping[str, Any] = _pulumi(stack, "stack", "output", "--json")
+    if "cluster_identifier" not in outputs:
+        raise Refused(f"stack {stack}: has no environment; run pulumi up -s {stack}")
+    return outputs
+
+
+def _plan(stack: str) -> SwitchPlan:
+    """Return the switch that a deployment's stack describes, as its state has it."""
+    exported = _pulumi(stack, "stack", "export")
+    for resource in (exported.get("deployment") or {}).get("resources") or []:
+        if str(resource.get("type", "")).endswith("/bluegreen:Switchover"):
+            return from_props(resource["outputs"])
+    raise Refused(f"stack {stack}: has no switch, so nothing is to be recovered; is it a source?")
+
+
+def _pulumi(stack: str, *arguments: str) -> Any:
+    """Return what the `pulumi` on PATH answers in this directory, as JSON."""
+    command = ["pulumi", *arguments, "--stack", stack]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -115,10 +174,7 @@ def _outputs(stack: str) -> Mapping[str, Any]:
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise Refused(f"stack {stack}: {said[0].removeprefix('error: ')}")
-    outputs: Mapping[str, Any] = json.loads(done.stdout)
-    if "cluster_identifier" not in outputs:
-        raise Refused(f"stack {stack}: has no environment; run pulumi up -s {stack}")
-    return outputs
+    return json.loads(done.stdout)
 
 
 def _server(outputs: Mapping[str, Any]) -> Server:

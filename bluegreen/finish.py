@@ -22,7 +22,7 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.register import Opening
 from bluegreen.server import secret_login
-from bluegreen.side import Side
+from bluegreen.side import Side, end_others
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
@@ -75,11 +75,22 @@ def open_new(
 def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
     """Lock the opening's row for as long as `new.tool`'s transaction lasts.
 
-    Raises `StayFenced` unless it is closed for this attempt.
+    Raises `Refused` when another switch has begun since, and given this one's opening up.
     """
-    state = register.lock_opening(new.tool, attempt)
-    if state is not Opening.CLOSED:
-        raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
+    if register.lock_opening(new.tool, attempt) is not Opening.CLOSED:
+        raise Refused(f"{plan.new}: another switch has just begun; wait for it")
+
+
+def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
+    """Let no earlier attempt open the new side any more; none of them is live.
+
+    One that slept past its own abort (a paused machine) would wake up in its sequences, after this
+    attempt has opened. Its sessions hold the row, so they are ended first.
+    """
+    for earlier in register.left_closed(new.tool, attempt):
+        for side in (new, old):
+            end_others(side.tool, earlier)
+        register.give_up_opening(new.tool, earlier)
 
 
 def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline: float) -> bool:
@@ -108,12 +119,17 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
     with ExitStack() as stack:
         old = Side.connect(plan.old, plan.databases, stack, attempt)
         new = Side.connect(plan.new, plan.databases, stack, attempt)
+        for side in (old, new):
+            # A finisher whose machine is paused must not hold up all others for ever.
+            side.tool.execute("SET idle_in_transaction_session_timeout = '60s'")
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
         with old.tool.transaction(), new.tool.transaction():
             if not register.lock_decided(old.tool, attempt):
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
+            # One finisher at a time comes by here; what the one before has sent must not go on.
+            end_others(new.tool, attempt, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
                 deadline = time.monotonic() + _INSIST_SECONDS
@@ -128,7 +144,12 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
 def after(
     plan: SwitchPlan, old: Side, new: Side, attempt: str, timeline: Timeline, *, repeated: bool
 ) -> Switched:
-    """Do what the opening leaves to do; every step may be repeated."""
+    """Do what the opening leaves to do; every step may be repeated, and nothing is once it is done.
+
+    Once done, the new writer's sessions are production's, and ending them would be an outage.
+    """
+    if repeated and register.is_done(old.tool, attempt):
+        return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
     if plan.records is not None:
         dns.move(plan.records, plan.old.region)
         timeline.passed(Step.DNS)
@@ -140,8 +161,7 @@ def after(
         old, new, deployment=plan.deployment, direction=plan.direction, seconds=_STOP_SECONDS
     )
     timeline.passed(Step.STOP)
-    if plan.old_side == "closed":
-        register.close_roles(old.tool, login_roles(plan, old))
+    if plan.old_side == "closed" and register.close_old(old.tool, attempt, login_roles(plan, old)):
         end_sessions(old)
     slipped = aftermath.count_slipped(
         old, attempt, deployment=plan.deployment, direction=plan.direction
@@ -149,12 +169,18 @@ def after(
     timeline.passed(Step.CLOSE)
     register.finish(old.tool, attempt, slipped)
     timeline.passed(Step.DONE)
-    opening = register.last_opening(new.tool)
-    assert opening is not None, "it has just been opened"
     if slipped:
         log.error(
             "%s: %d write(s) came after its barrier and are not on %s", plan.old, slipped, plan.new
         )
+    return _switched(new, attempt, slipped=slipped, timeline=timeline, repeated=repeated)
+
+
+def _switched(
+    new: Side, attempt: str, *, slipped: int, timeline: Timeline, repeated: bool
+) -> Switched:
+    opening = register.last_opening(new.tool)
+    assert opening is not None, "it has been opened"
     return Switched(opening[1], attempt, slipped, timeline.phases_ms, repeated)
 
 

@@ -30,7 +30,7 @@ from bluegreen import fence, finish, register, server
 from bluegreen.errors import BlueGreenError, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import State
-from bluegreen.side import end_own
+from bluegreen.side import end_others
 from bluegreen.switch_plan import SwitchPlan
 
 log = logging.getLogger(__name__)
@@ -161,16 +161,14 @@ def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> Non
 
 def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> bool:
     if register.abort(conn, attempt):
-        end_own(conn, attempt)
+        end_others(conn, attempt)
         fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         return True
     live = register.find_live(conn)
     if live is None or live.name != attempt or live.state is not State.DECIDED:
         return True
-    # The dead switch's session may hold the opening's row, waiting for what no longer matters.
-    with plan.new.connect(TOOL_DATABASE) as there:
-        end_own(there, attempt)
-    end_own(conn, attempt)
+    # Its sessions there may hold the register's row; those on the new side the finisher ends.
+    end_others(conn, attempt)
     finish.finish(plan, attempt)
     return True
 

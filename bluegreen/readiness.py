@@ -76,6 +76,10 @@ class Cluster:
     prepared: list[str]
     long_transactions: list[str]
     own_read_only: list[str]
+    not_ours: list[str]
+    """Databases whose owner's privileges the administrator lacks, each with the owner."""
+    superusers: list[str]
+    """Sessions that only a superuser may end, when the administrator is none."""
     foreign_subscriptions: list[str]
     free_slots: int
     free_workers: int
@@ -107,6 +111,18 @@ SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
   LEFT JOIN pg_database d ON d.oid = s.setdatabase
  WHERE EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%')"""
+_NOT_OURS = """\
+SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
+  FROM pg_database d
+ WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> ALL (%s)
+   AND NOT pg_has_role(d.datdba, 'USAGE')
+ ORDER BY 1"""
+_SUPERUSERS = """\
+SELECT DISTINCT format('%s in %s', a.usename, a.datname)
+  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+ WHERE a.backend_type = 'client backend' AND r.rolsuper AND a.usename <> 'rdsadmin'
+   AND current_setting('is_superuser') = 'off'
+ ORDER BY 1"""
 _FOREIGN = """\
 SELECT s.subname || ' in ' || d.datname
   FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
@@ -169,6 +185,8 @@ def _look_at_clusters(asked: Question, old: Connection, new: Connection) -> Clus
         prepared=_column(old, _PREPARED),
         long_transactions=_column(old, _LONG, _LONG_SECONDS),
         own_read_only=_column(old, _OWN_READ_ONLY),
+        not_ours=_column(old, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"]),
+        superusers=_column(old, _SUPERUSERS),
         foreign_subscriptions=_column(old, _FOREIGN, ours),
         free_slots=int(_column(new, _FREE_SLOTS)[0]),
         free_workers=int(_column(old, _FREE_WORKERS)[0]),
@@ -224,6 +242,17 @@ def decide(
             "roles with a read-only default of their own",
             cluster.own_read_only,
             "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
+        ),
+        _none(
+            "databases of others",
+            cluster.not_ours,
+            "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
+            " ... OWNER TO admin",
+        ),
+        _none(
+            "sessions of superusers",
+            cluster.superusers,
+            "only a superuser may end them, and they can write through the fence: end them",
         ),
         _none(
             "subscriptions of others on the writer",

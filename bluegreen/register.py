@@ -115,6 +115,17 @@ BEGIN
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
+-- An attempt's last claim on the side that it has left; a later switch may have given it back.
+CREATE OR REPLACE FUNCTION public.close_old(which text, roles text[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM public.close_roles(roles);
+    RETURN true;
+END $function$;
 CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
@@ -264,6 +275,14 @@ def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) ->
     )
 
 
+def left_closed(conn: Connection, attempt: str) -> list[str]:
+    """Return the other attempts that this environment is still closed for."""
+    rows = conn.execute(
+        "SELECT attempt FROM public.opening WHERE state = 'closed' AND attempt <> %s", (attempt,)
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
 def expect_opening(conn: Connection, attempt: str) -> None:
     """Note on the environment to be opened that it is closed for this attempt."""
     conn.execute(
@@ -351,9 +370,22 @@ def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
     assert row == (True,), "the row was locked"
 
 
-def close_roles(conn: Connection, roles: Sequence[str]) -> None:
-    """Take LOGIN from `roles` where they have it, and remember that."""
-    conn.execute("SELECT public.close_roles(%s)", (list(roles),))
+def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
+    """Take LOGIN from `roles` on the environment that `attempt` has left, and remember that.
+
+    Only while the attempt is decided: once it is done, a later one may have given the environment
+    back to its writers. Returns whether it was.
+    """
+    row = conn.execute("SELECT public.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    return bool(row and row[0])
+
+
+def is_done(conn: Connection, attempt: str) -> bool:
+    """Return whether nothing of an attempt is left to do."""
+    row = conn.execute(
+        "SELECT state = 'done' FROM public.register WHERE attempt = %s", (attempt,)
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def finish(conn: Connection, attempt: str, slipped: int) -> None:

@@ -11,16 +11,18 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 
-from bluegreen.errors import Refused
+from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.polling import looks
 from bluegreen.server import Server
 
 Connection = psycopg.Connection[Any]
 
 _LIMIT = "SELECT set_config('statement_timeout', %s, false)"
-_END_OWN = """\
+_END_OTHERS = """\
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
- WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> pg_backend_pid()"""
+ WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> ALL (%s)"""
+_END_SECONDS = 10.0
 
 
 def application_name(attempt: str) -> str:
@@ -81,11 +83,17 @@ def execute_until(conn: Connection, statement: sql.Composed, *, deadline: float)
         conn.execute(statement)
 
 
-def end_own(conn: Connection, attempt: str) -> int:
-    """End the sessions that a dead orchestrator of `attempt` has left on a server.
+def end_others(conn: Connection, attempt: str, *, spare: Sequence[int] = ()) -> None:
+    """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
 
-    One that waits for a lock or sleeps does not notice that its client is gone, and would hold the
-    row of the opening meanwhile. Call it only when the orchestrator is known to be dead.
+    One whose client is dead goes on with what it was sent: it may hold the opening's row, or set
+    sequences back after the next one has opened. Only for whoever has taken the attempt over, or
+    when it has ended. Raises `Retry` when they don't go.
     """
-    row = conn.execute(_END_OWN, (application_name(attempt),)).fetchone()
-    return int(row[0]) if row else 0
+    mine = [*spare, conn.info.backend_pid]
+    deadline = time.monotonic() + _END_SECONDS
+    for _ in looks(deadline, first=0.01, most=0.2):
+        row = conn.execute(_END_OTHERS, (application_name(attempt), mine)).fetchone()
+        if row == (0,):
+            return
+    raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")

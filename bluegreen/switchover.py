@@ -89,6 +89,7 @@ def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched
 
     Raises `Refused` while another attempt is under way, and unless exactly one side is open.
     """
+    _end_other_direction(plan, new, report)
     live = register.find_live(old.tool)
     if live is not None:
         if not recover.resolve_live(plan, old.tool, live, report):
@@ -98,6 +99,19 @@ def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched
     if done is None:
         return None
     return finish.after(plan, old, new, done, Timeline(), repeated=True)
+
+
+def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
+    """Carry out, or abort, what is live in the other side's register: it made `old` the writer.
+
+    Else it would close, later, the side that this switch is about to open.
+    """
+    live = register.find_live(new.tool)
+    if live is None:
+        return
+    back = recover.turned(plan)
+    if recover.resolve_live(back, new.tool, live, report):
+        finish.finish(back, live.name)
 
 
 def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
@@ -149,6 +163,7 @@ def _attempt(
     Returns None when what comes after is left to do on the same connections.
     """
     roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
+    finish.give_earlier_up(old, new, attempt)
     register.expect_opening(new.tool, attempt)
     fuse: ServerFuse | None = None
     try:

@@ -1,0 +1,91 @@
+"""What the fence can't hold is refused by name before a switch, on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bluegreen import readiness
+from bluegreen.readiness import Level, Question
+from tests.fixtures.postgres import MASTER
+from tests.fixtures.replicated import DATABASE, DEPLOYMENT
+from tests.fixtures.switchable import APP, Switchable
+
+pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+
+
+@pytest.fixture
+def blockers(switchable: Switchable) -> Callable[..., list[str]]:
+    """Return a function that returns the blockers of the cutover, each as its line."""
+
+    def found(*accept_stale: str) -> list[str]:
+        pair = switchable.pair
+        asked = Question(DEPLOYMENT, pair.source, pair.target, (DATABASE,), accept_stale)
+        return [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+
+    return found
+
+
+def test_what_the_fence_can_not_hold_is_named_and_nothing_else(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    assert blockers() == []
+    with switchable.pair.source_lab.connect() as conn:
+        conn.execute(f"ALTER ROLE {APP} SET default_transaction_read_only = off")
+        assert [line for line in blockers() if APP in line] == blockers()
+        assert "RESET default_transaction_read_only" in blockers()[0]
+        conn.execute(f"ALTER ROLE {APP} RESET default_transaction_read_only")
+        conn.execute(
+            f"ALTER ROLE {APP} IN DATABASE {DATABASE} SET default_transaction_read_only = off"
+        )
+        assert f"{APP} in {DATABASE}" in blockers()[0]
+        conn.execute(f"ALTER ROLE {APP} IN DATABASE {DATABASE} RESET ALL")
+        assert blockers() == []
+
+
+def test_a_prepared_transaction_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    with switchable.pair.source_lab.connect(DATABASE) as conn:
+        conn.execute("BEGIN; INSERT INTO ledger DEFAULT VALUES; PREPARE TRANSACTION 'held'")
+        assert [line.partition(";")[0] for line in blockers()] == ["prepared transactions: held"]
+        conn.execute("ROLLBACK PREPARED 'held'")
+    assert blockers() == []
+
+
+def test_a_table_that_is_not_wholly_replicated_is_named_unless_accepted(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    name = "bg_green_forward"
+    with switchable.pair.source_lab.connect(DATABASE) as conn:
+        conn.execute(f"DROP PUBLICATION {name}")
+        conn.execute(
+            f"CREATE PUBLICATION {name} FOR TABLE ledger, bluegreen.heartbeat, bluegreen.canary"
+        )
+    assert any("public.probe" in line and "accept_stale" in line for line in blockers())
+    assert not any("not wholly" in line for line in blockers("public.probe"))
+
+
+def test_a_standby_without_its_worker_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    with switchable.pair.target_lab.connect(DATABASE) as conn:
+        conn.execute("ALTER SUBSCRIPTION bg_green_forward DISABLE")
+    assert any("replication: is disabled" in line for line in blockers())
+
+
+def test_what_an_ordinary_master_may_not_do_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    """Aurora's master is no superuser: it fences by being the databases' owner."""
+    with switchable.pair.source_lab.connect() as conn:
+        conn.execute(
+            f"CREATE ROLE other; CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'boss';"
+            f"ALTER DATABASE {DATABASE} OWNER TO other;"
+            f"ALTER ROLE {MASTER} NOSUPERUSER; GRANT pg_monitor, pg_read_all_data TO {MASTER}"
+        )
+        with switchable.pair.source_lab.connect(DATABASE, user="boss", password="boss"):
+            said = "\n".join(blockers())
+        assert f"databases of others: {DATABASE} of other" in said
+        assert f"sessions of superusers: boss in {DATABASE}" in said

@@ -1,0 +1,146 @@
+"""`recover` on real servers: what it finds, what it decides, and what it then does."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluegreen import fence, recover, register
+from bluegreen.errors import Retry, StayFenced
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.recover import Recovery, Verdict
+from bluegreen.register import Opening
+from bluegreen.switchover import switch
+from tests.fixtures.rds import PlacedClusters
+from tests.fixtures.switchable import Switchable
+
+pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+
+ATTEMPT = "green-1"
+
+
+def _left_behind(world: Switchable, *, decided: bool, seconds: float = -1) -> None:
+    """Leave an attempt as a machine does that is lost together with its fuses."""
+    plan = world.cutover()
+    with plan.new.connect(TOOL_DATABASE) as new, plan.old.connect(TOOL_DATABASE) as old:
+        register.expect_opening(new, ATTEMPT)
+        register.begin(old, ATTEMPT, plan.new.cluster, seconds=seconds)
+        old.execute("SELECT public.close_databases()")
+        if decided:
+            old.execute("UPDATE public.register SET state = 'decided'")
+
+
+def _found(world: Switchable, *, vouched: bool = False) -> Recovery:
+    """Return what is found from either direction's plan, which must be the same."""
+    found = recover.find(world.cutover(), vouched=vouched)
+    again = recover.find(world.rollback(), vouched=vouched)
+    assert again.decision == found.decision
+    return found
+
+
+def test_at_rest_there_is_nothing_to_do(switchable: Switchable) -> None:
+    found = _found(switchable)
+    assert found.decision.verdict is Verdict.NOTHING
+    assert len(found.decision.lines()) == 3
+    recover.apply(found)
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+
+
+def test_looking_touches_nothing(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=False)
+    assert _found(switchable).decision.verdict is Verdict.ABORT
+    assert switchable.open_sides() == []
+
+
+def test_an_overdue_attempt_is_aborted(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=False)
+    recover.apply(_found(switchable))
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+    assert _found(switchable).decision.verdict is Verdict.NOTHING
+
+
+def test_an_attempt_whose_deadline_is_not_past_is_waited_for(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=False, seconds=60)
+    found = _found(switchable)
+    assert found.decision.verdict is Verdict.WAIT
+    recover.apply(found)
+    assert switchable.open_sides() == []
+
+
+def test_a_decided_attempt_is_carried_out(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=True)
+    recover.apply(_found(switchable))
+    assert switchable.open_sides() == [switchable.pair.target.cluster]
+
+
+def test_a_new_writer_out_of_reach_is_left_until_somebody_knows(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=True)
+    switchable.pair.target_lab.stop("immediate")
+    found = recover.find(switchable.cutover(), vouched=False)
+    assert found.decision.verdict is Verdict.ASK
+    assert "--new-writer-never-opened" in found.decision.why
+    with switchable.pair.source.connect(TOOL_DATABASE) as conn:
+        live = register.find_live(conn)
+        assert live is not None
+        with pytest.raises(StayFenced, match="may have opened"):
+            recover.resolve_live(switchable.cutover(), conn, live, lambda _: None)
+
+
+def test_a_new_writer_that_is_vouched_for_is_given_up(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=True)
+    switchable.pair.target_lab.stop("immediate")
+    recover.apply(recover.find(switchable.cutover(), vouched=True))
+    with switchable.connect(switchable.pair.source) as conn:
+        conn.execute("INSERT INTO probe VALUES (1)")
+
+
+def test_a_new_writer_that_aws_says_is_gone_is_given_up(
+    switchable: Switchable, placed: PlacedClusters
+) -> None:
+    _left_behind(switchable, decided=True)
+    switchable.pair.target_lab.stop("immediate")
+    target = switchable.pair.target.cluster
+    placed.rds.delete_db_instance(DBInstanceIdentifier=f"{target}-1")
+    placed.rds.delete_db_cluster(DBClusterIdentifier=target, SkipFinalSnapshot=True)
+    found = recover.find(switchable.cutover(), vouched=False)
+    assert found.decision.verdict is Verdict.GO_BACK
+    recover.apply(found)
+    with switchable.pair.source.connect(TOOL_DATABASE) as conn:
+        assert not fence.is_closed(conn, ["app"])
+
+
+def test_a_new_writer_that_opened_is_never_given_up(switchable: Switchable) -> None:
+    """The operator was wrong: it can be reached, and it has opened."""
+    _left_behind(switchable, decided=True)
+    found = recover.find(switchable.cutover(), vouched=True)
+    with switchable.pair.target.connect(TOOL_DATABASE) as conn:
+        conn.execute("SELECT public.open_environment(%s, '0/1')", (ATTEMPT,))
+    wrong = Recovery(
+        found.plan, found.attempt, recover.Decision(Verdict.GO_BACK, "out of reach", "vouched")
+    )
+    with pytest.raises(StayFenced, match="it is the writer"):
+        recover.apply(wrong)
+
+
+def test_what_was_given_up_can_not_open_any_more(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=True)
+    with switchable.pair.target.connect(TOOL_DATABASE) as conn:
+        assert register.give_up_opening(conn, ATTEMPT)
+        assert register.find_opening(conn, ATTEMPT) is Opening.GIVEN_UP
+    recover.apply(_found(switchable))
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+    switch(switchable.cutover(), lambda _: None)
+    assert switchable.open_sides() == [switchable.pair.target.cluster]
+
+
+def test_a_register_out_of_reach_is_said_and_nothing_is_decided(switchable: Switchable) -> None:
+    switchable.pair.source_lab.stop("immediate")
+    with pytest.raises(Retry, match="its register may hold an attempt"):
+        recover.find(switchable.cutover(), vouched=False)
+
+
+def test_an_update_says_the_same_three_lines(switchable: Switchable) -> None:
+    _left_behind(switchable, decided=True)
+    said: list[str] = []
+    done = switch(switchable.cutover(), said.append)
+    assert done.attempt == ATTEMPT
+    assert [line.partition(":")[0] for line in said] == ["found", "decided", "because"]
