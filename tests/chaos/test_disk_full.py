@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,12 +34,17 @@ def _can_mount(folder: Path) -> bool:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of its own, to fill."""
-    if not _can_mount(tmp_path):
-        pytest.skip("a file system to fill needs root and mount")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+def small_disk() -> Iterator[Path]:
+    """Return a file system of its own, to fill; pytest's own folder is closed to the servers."""
+    folder = Path(tempfile.mkdtemp(prefix="bluegreen-disk-", dir="/var/tmp"))
+    try:
+        if not _can_mount(folder):
+            pytest.skip("a file system to fill needs root and mount")
+        folder.chmod(0o755)
+        yield folder
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    finally:
+        folder.rmdir()
 
 
 def test_a_standby_without_space_costs_no_row_and_no_writer(small_disk: Path) -> None:
