@@ -44,8 +44,7 @@ def kill(lab: Lab, tmp_path: Path) -> Iterator[Callable[[str, Step], None]]:
 
     def arm(who: str, step: Step) -> None:
         environment.update(
-            CHAOS_NEXT_SITE=before["PYTHONPATH"],
-            PYTHONPATH=str(SITE),
+            PYTHONPATH=f"{before['PYTHONPATH']}:{SITE}",
             CHAOS_AT=step.value,
             CHAOS_KILL=who,
             CHAOS_DONE=str(tmp_path / "done"),

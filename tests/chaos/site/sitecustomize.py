@@ -1,6 +1,6 @@
 """Kills the real provider host, or the engine above it, behind a step of the switch.
 
-In front of the lab's own sitecustomize, which it runs first. `CHAOS_AT` names the step,
+Behind the lab's own sitecustomize on the path, which runs it. `CHAOS_AT` names the step,
 `CHAOS_KILL` the victims (`host`, `pulumi`, `fuse`), `CHAOS_DONE` a file that is made when it has
 struck: once.
 """
@@ -11,16 +11,11 @@ import importlib
 import importlib.abc
 import importlib.util
 import os
-import runpy
 import signal
 import sys
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-if "CHAOS_NEXT_SITE" in os.environ:
-    runpy.run_path(str(Path(os.environ["CHAOS_NEXT_SITE"], "sitecustomize.py")))
 
 
 def _strike() -> None:
