@@ -8,7 +8,7 @@ LAB ?= default
 
 .DEFAULT_GOAL := help
 .PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all \
-	more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
+	chaos more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ types: install ## check types, strictly
 
 test: lint types ## lint, types and every test that is not slow
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+chaos: install ## random faults in switches without end: SECONDS=3600, SEED= replays
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)
 
 test-all: install ## the slow tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow

@@ -45,6 +45,17 @@ def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
     Raises `Refused` or `Retry` with the old writer open again, `StayFenced` when only a decision
     that has been made can be carried out.
     """
+    try:
+        return _switch(plan, report)
+    except psycopg.Error as error:
+        # Such as a finisher that ended the other's sessions: both may be at work after a loss.
+        said = error.diag.message_primary or type(error).__name__
+        raise Retry(
+            f"{plan.old} to {plan.new}: the switch was broken off: {said}; {AGAIN}"
+        ) from None
+
+
+def _switch(plan: SwitchPlan, report: Report) -> Switched:
     timeline = Timeline()
     attempt = _attempt_name(plan)
     with ExitStack() as stack:
