@@ -37,7 +37,7 @@ _OPTIONS = " ".join(
 
 # What a server refuses for good, and the remedy; whatever else it says may pass.
 _REFUSALS = (
-    ("password authentication failed", "wrong user or password: mend the secret {arn}"),
+    ("password authentication failed", "wrong user or password; mend the secret {arn}"),
     ("no password supplied", "no password: mend the secret {arn}"),
     ("not permitted to log in", "ALTER ROLE {user} LOGIN"),
     ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {user}"),

@@ -39,7 +39,7 @@ def test_wrong_password_of_the_replication_role(host: ProviderHost, subscribed: 
     with pytest.raises(HostError) as error:
         host.create(subscribed.props)
     arn = subscribed.source.credentials.replication_secret_arn
-    assert f"wrong user or password: mend the secret {arn}" in _one_line(error)
+    assert f"wrong user or password; mend the secret {arn}" in _one_line(error)
     _nothing_made(subscribed)
 
 
@@ -51,7 +51,7 @@ def test_wrong_password_of_the_administrator(host: ProviderHost, subscribed: Sub
     )
     with pytest.raises(HostError) as error:
         host.create(subscribed.props)
-    assert f"wrong user or password: mend the secret {wrong}" in _one_line(error)
+    assert f"wrong user or password; mend the secret {wrong}" in _one_line(error)
 
 
 def test_wrong_database(host: ProviderHost, subscribed: Subscribed) -> None:
