@@ -11,6 +11,16 @@ from tests.chaos.orchestrator import Order
 from tests.chaos.rig import AFTER_DECISION, BEFORE_DECISION, Clients, Rig
 from tests.fixtures.switchable import Switchable
 
+# One way round in every run; the other in `make test-all`.
+pytestmark = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
+
 _SOON = 2.0
 _FUSE = 2.0  # the server fuse's deadline in these tests
 _SLACK = 2.0  # for a busy machine
