@@ -330,7 +330,7 @@ def test_a_wrong_password_is_said_in_one_line(
 ) -> None:
     arn = placed.secret("wrong", "clusteradmin", "hunter2")
     props["standby"]["credentials"]["admin_secret_arn"] = arn
-    with pytest.raises(HostError, match=f"wrong user or password: mend the secret {arn}") as raised:
+    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
         host.create(props)
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -385,7 +385,11 @@ def test_a_client_that_died_is_reported_by_name(writer: LabServer, tmp_path: Pat
     with Workload(tmp_path) as workload:
         workload.start(writer.host, writer.port, clients=2, rate=100, bench_rate=0)
         workload.wait_until_running()
-        victim = psutil.Process().children()[-1]
+        # Its own children only: the run's other processes, such as the provider host, are not ours.
+        clients = [
+            one for one in psutil.Process().children() if "lab.workload.child" in one.cmdline()
+        ]
+        victim = clients[-1]
         victim.kill()
         # Not waited for: that would take its exit status away from whoever started it.
         wait_until(lambda: victim.status() == psutil.STATUS_ZOMBIE, "the client to die", 10)
