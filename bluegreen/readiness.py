@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import psycopg
 
-from bluegreen import names, sequences
+from bluegreen import fence, names, sequences
 from bluegreen.names import Direction
 from bluegreen.server import Server
 
@@ -168,6 +168,9 @@ def check(asked: Question) -> list[Finding]:
         old = {n: stack.enter_context(asked.old.connect(n)) for n in asked.databases}
         new = {n: stack.enter_context(asked.new.connect(n)) for n in asked.databases}
         first = min(asked.databases)
+        if fence.is_closed(old[first], asked.databases):
+            # Nothing is to be begun: replication may be stopped already, as it is after an opening.
+            return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
         cluster = _look_at_clusters(asked, old[first], new[first])
         databases = [_look_at_database(asked, n, old[n], new[n]) for n in asked.databases]
     return decide(cluster, databases, accept_stale=asked.accept_stale)

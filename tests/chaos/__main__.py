@@ -99,6 +99,8 @@ def main() -> int:
         except Broken as error:
             failure = str(error)
             _say(failure)
+        except KeyboardInterrupt:
+            _say("interrupted; what was played until now counts, the sides were not compared")
     seconds = time.monotonic() - began
     found = summary(outcomes, seed=seed, seconds=seconds, failure=failure)
     options.results.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import pytest
 
 from bluegreen import readiness
 from bluegreen.readiness import Level, Question
+from bluegreen.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import APP, Switchable
@@ -89,3 +90,11 @@ def test_what_an_ordinary_master_may_not_do_is_named(
             said = "\n".join(blockers())
         assert f"databases of others: {DATABASE} of other" in said
         assert f"sessions of superusers: boss in {DATABASE}" in said
+
+
+def test_a_switch_that_others_have_carried_out_is_no_blocker(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    """The host died behind the decision, its local fuse went on: replication is stopped by now."""
+    switch(switchable.cutover())
+    assert blockers() == []
