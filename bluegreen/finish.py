@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -20,9 +20,10 @@ from bluegreen import aftermath, dns, fence, register
 from bluegreen.crossing import Crossing
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
+from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import Opening
 from bluegreen.server import secret_login
-from bluegreen.side import Side, end_others
+from bluegreen.side import Side, application_name, end_others
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
@@ -34,6 +35,8 @@ AGAIN = "run pulumi up again, or bluegreen recover"
 # After the decision nobody can go back, so the drain is insisted on, and looked at again and again.
 _INSIST_SECONDS = 30.0
 _STOP_SECONDS = 30.0
+# How long one finisher waits for another, which may have to insist on drain and names.
+_COLLEAGUE_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
     """
     for earlier in register.left_closed(new.tool, attempt):
         for side in (new, old):
-            end_others(side.tool, earlier)
+            end_others(side.tool, earlier, finishers=True)
         register.give_up_opening(new.tool, earlier)
 
 
@@ -110,15 +113,16 @@ def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline:
 
 
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
-    """Carry out a decided attempt, on connections of its own; may be repeated, and meet another.
+    """Carry out a decided attempt, on connections of its own, after anybody who does so already.
 
     Raises `Retry` when something passing stands in the way, `StayFenced` when the new writer was
     given up.
     """
     timeline = Timeline()
     with ExitStack() as stack:
-        old = Side.connect(plan.old, plan.databases, stack, attempt)
-        new = Side.connect(plan.new, plan.databases, stack, attempt)
+        stack.enter_context(_alone(plan, attempt))
+        old = Side.connect(plan.old, plan.databases, stack, attempt, finishing=True)
+        new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
         for side in (old, new):
             # A finisher whose machine is paused must not hold up all others for ever.
             side.tool.execute("SET idle_in_transaction_session_timeout = '60s'")
@@ -128,8 +132,8 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
         with old.tool.transaction(), new.tool.transaction():
             if not register.lock_decided(old.tool, attempt):
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
-            # One finisher at a time comes by here; what the one before has sent must not go on.
-            end_others(new.tool, attempt, spare=new.pids())
+            # One finisher at a time comes by here; what a dead one has sent must not go on.
+            end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
                 deadline = time.monotonic() + _INSIST_SECONDS
@@ -139,6 +143,29 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
         return after(plan, old, new, attempt, timeline, repeated=True)
+
+
+@contextmanager
+def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
+    """Be the only finisher, to the very end: two would end each other's sessions without end.
+
+    Seen: the local fuse of a killed switch and the next switch needed 56 s instead of one. A
+    finisher that dies lets go by that, one whose machine is paused after a while. Raises `Retry`.
+    """
+    name = application_name(attempt, finishing=True)
+    with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
+        conn.execute("SET idle_session_timeout = '180s'")
+        conn.execute(
+            "SELECT set_config('lock_timeout', %s, false)", (f"{1000 * _COLLEAGUE_SECONDS:.0f}ms",)
+        )
+        try:
+            conn.execute("SELECT pg_advisory_lock(4782, 2)")
+        except psycopg.errors.LockNotAvailable:
+            raise Retry(
+                f"{plan.old}: another process has been carrying out attempt {attempt} for"
+                f" {_COLLEAGUE_SECONDS:g} s; look again"
+            ) from None
+        yield
 
 
 def after(

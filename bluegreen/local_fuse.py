@@ -161,14 +161,14 @@ def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> Non
 
 def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> bool:
     if register.abort(conn, attempt):
-        end_others(conn, attempt)
+        end_others(conn, attempt, finishers=False)
         fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         return True
     live = register.find_live(conn)
     if live is None or live.name != attempt or live.state is not State.DECIDED:
         return True
     # Its sessions there may hold the register's row; those on the new side the finisher ends.
-    end_others(conn, attempt)
+    end_others(conn, attempt, finishers=False)
     finish.finish(plan, attempt)
     return True
 

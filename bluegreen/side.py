@@ -21,13 +21,16 @@ Connection = psycopg.Connection[Any]
 _LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OTHERS = """\
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
- WHERE a.application_name = %s AND a.usename = current_user AND a.pid <> ALL (%s)"""
+ WHERE a.application_name = ANY (%s) AND a.usename = current_user AND a.pid <> ALL (%s)"""
 _END_SECONDS = 10.0
 
 
-def application_name(attempt: str) -> str:
-    """Return the name that an attempt's sessions carry, so that its successor can end them."""
-    return f"bluegreen {attempt}"[:63]
+def application_name(attempt: str, *, finishing: bool = False) -> str:
+    """Return the name that an attempt's sessions carry, so that its successor can end them.
+
+    A finisher's have another one: who takes over from the orchestrator must not end a colleague.
+    """
+    return f"bluegreen finish {attempt}"[:63] if finishing else f"bluegreen {attempt}"[:63]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,16 @@ class Side:
 
     @classmethod
     def connect(
-        cls, server: Server, databases: Sequence[str], stack: ExitStack, attempt: str
+        cls,
+        server: Server,
+        databases: Sequence[str],
+        stack: ExitStack,
+        attempt: str,
+        *,
+        finishing: bool = False,
     ) -> Self:
         """Connect; `stack` closes. Raises `Refused` for a reader's endpoint."""
-        name = application_name(attempt)
+        name = application_name(attempt, finishing=finishing)
         tool = stack.enter_context(server.connect(TOOL_DATABASE, application_name=name))
         row = tool.execute("SELECT pg_is_in_recovery()").fetchone()
         if row == (True,):
@@ -83,17 +92,24 @@ def execute_until(conn: Connection, statement: sql.Composed, *, deadline: float)
         conn.execute(statement)
 
 
-def end_others(conn: Connection, attempt: str, *, spare: Sequence[int] = ()) -> None:
+def end_others(
+    conn: Connection, attempt: str, *, finishers: bool, spare: Sequence[int] = ()
+) -> None:
     """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
+
+    Those of finishers too if asked to: only when none can be at work.
 
     One whose client is dead goes on with what it was sent: it may hold the opening's row, or set
     sequences back after the next one has opened. Only for whoever has taken the attempt over, or
     when it has ended. Raises `Retry` when they don't go.
     """
+    names = [application_name(attempt)]
+    if finishers:
+        names.append(application_name(attempt, finishing=True))
     mine = [*spare, conn.info.backend_pid]
     deadline = time.monotonic() + _END_SECONDS
     for _ in looks(deadline, first=0.01, most=0.2):
-        row = conn.execute(_END_OTHERS, (application_name(attempt), mine)).fetchone()
+        row = conn.execute(_END_OTHERS, (names, mine)).fetchone()
         if row == (0,):
             return
     raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")

@@ -1,0 +1,50 @@
+"""Several finish the same decided switch: the fuse of the dead one, `recover`, the next update."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from bluegreen import finish, register
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.switch_plan import SwitchPlan
+from bluegreen.switchover import switch
+from tests.fixtures.switchable import Switchable
+
+pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+
+
+class _Gone(BaseException):
+    """The orchestrator's end."""
+
+
+def _decided(plan: SwitchPlan, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a decided attempt whose orchestrator has died before the opening."""
+
+    def die(*_: object) -> None:
+        raise _Gone
+
+    with monkeypatch.context() as broken:
+        broken.setattr(register, "open_environment", die)
+        broken.setattr("bluegreen.switchover._give_up", lambda *_: None)
+        with pytest.raises(_Gone):
+            switch(plan)
+    with plan.old.connect(TOOL_DATABASE) as conn:
+        live = register.find_live(conn)
+    assert live is not None
+    return live.name
+
+
+def test_finishers_wait_for_each_other_and_agree(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None ends the sessions of one that is at work: they would do so to each other for ever."""
+    plan = switchable.cutover()
+    attempt = _decided(plan, monkeypatch)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(finish.finish, plan, attempt) for _ in range(4)]
+    (mark,) = {future.result().mark for future in futures}
+    with plan.new.connect(TOOL_DATABASE) as conn:
+        assert register.last_opening(conn) == (attempt, mark)
+    assert switchable.open_sides() == [plan.new.cluster]
