@@ -7,6 +7,7 @@ their own, so that each can break alone; applications come by the direct way.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -44,6 +45,9 @@ CREATE TABLE counter (client int PRIMARY KEY, value bigint NOT NULL);
 CREATE TABLE bulk (n bigint PRIMARY KEY, body text);
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app_user;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app_user"""
+
+# Addresses of this process's own, below those of the fixtures' shared servers.
+_hosts = itertools.count(60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,9 @@ class Deployment:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, root, ignore_errors=True)
             aws = stack.enter_context(FaultyAws())
-            source = _part(stack, aws, root, majors[0], "orders-1", f"{block}.80")
-            target = _part(stack, aws, target_root or root, majors[1], "orders-2", f"{block}.81")
+            source = _part(stack, aws, root, majors[0], "orders-1", f"{block}.{next(_hosts)}")
+            there = target_root or root
+            target = _part(stack, aws, there, majors[1], "orders-2", f"{block}.{next(_hosts)}")
             for part in (source, target):
                 _fill(part)
             for database in DATABASES:
