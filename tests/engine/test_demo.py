@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_demo_loses_nothing_and_leaves_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lab.demo", "--name", "demotest"],
