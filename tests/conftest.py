@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import lab  # noqa: F401  # before anything imports gRPC, see there
+
 # They import each other, so they are marked before the first of them is loaded.
 pytest.register_assert_rewrite("tests.fixtures")
 
