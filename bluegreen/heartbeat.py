@@ -98,11 +98,6 @@ def barrier(conn: Connection, number: int) -> int:
     return int(row[0])
 
 
-def wait_until_crossed(conn: Connection, number: int, *, seconds: float) -> None:
-    """Wait until the switch's heartbeat has arrived.
-
-    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`, be it that it is slow or
-    that somebody has locked the table.
-    """
-    conn.execute("SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+def wait_until_crossed(conn: Connection, number: int) -> None:
+    """Wait until the switch's heartbeat has arrived, or the statement is cancelled."""
     conn.execute(sql.SQL(_WAIT).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number)))
