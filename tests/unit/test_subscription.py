@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen import failing_transaction, rights, subscription_options
+from bluegreen import failing_transaction, subscription_options
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.subscription_options import Wanted
@@ -153,21 +153,3 @@ def test_the_failing_transaction_is_the_first_after_the_position() -> None:
 
 def test_nothing_left_is_no_failing_transaction() -> None:
     assert failing_transaction.first_after(Lsn(150), [_begin(100, 1)]) is None
-
-
-@pytest.mark.parametrize(
-    ("said", "remedy"),
-    [
-        ("permission denied to create subscription", 'GRANT pg_create_subscription TO "r"'),
-        ("permission denied for database app", 'GRANT CREATE ON DATABASE "d" TO "r"'),
-        (
-            "permission denied for function pg_replication_origin_advance",
-            "GRANT EXECUTE ON FUNCTION"
-            ' pg_catalog.pg_replication_origin_advance(text, pg_lsn) TO "r"',
-        ),
-        ("permission denied for table orders", 'GRANT SELECT ON orders TO "r"'),
-        ("must be owner of subscription bg", "use the master user"),
-    ],
-)
-def test_a_refusal_names_its_remedy(said: str, remedy: str) -> None:
-    assert remedy in rights.grant(said, '"r"', '"d"')
