@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from bluegreen import failing_transaction, subscription_options
+from bluegreen.engine_version import EngineVersion
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.subscription_options import Wanted
-from bluegreen.subscription_state import Subscription, trouble
+from bluegreen.subscription_state import Streaming, Subscription, trouble
 
 WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
 
@@ -124,6 +125,17 @@ def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None
 )
 def test_trouble_in_words(live: Subscription, said: list[str]) -> None:
     assert trouble(live) == said
+
+
+@pytest.mark.parametrize("wish", [None, "off", "on", "parallel"])
+@pytest.mark.parametrize("version", ["14.18", "15.13", "16.14", "17.7", "18.4"])
+def test_only_parallel_needs_a_version(wish: Streaming | None, version: str) -> None:
+    said = subscription_options.unfit_streaming(wish, "target", EngineVersion.parse(version))
+    if wish == "parallel" and version < "16":
+        assert said is not None
+        assert said.startswith("got 'parallel', but target runs 1")
+    else:
+        assert said is None
 
 
 def _begin(finish: int, xid: int) -> bytes:
