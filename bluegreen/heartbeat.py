@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from bluegreen import grants
 from bluegreen.names import TOOL_SCHEMA
 
 Connection = psycopg.Connection[Any]
@@ -80,15 +81,21 @@ def drop(conn: Connection) -> None:
 
 def beat(conn: Connection) -> Beat:
     """Write a heartbeat and return what `seen` looks for."""
-    row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None
     return Beat(*row)
 
 
 def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
-    row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
     return bool(row and row[0])
+
+
+def _in(conn: Connection) -> str:
+    return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
 
 
 def barrier(conn: Connection, number: int) -> int:

@@ -14,7 +14,14 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import rights, slot, subscription_connection, subscription_options, versions
+from bluegreen import (
+    grants,
+    rights,
+    slot,
+    subscription_connection,
+    subscription_options,
+    versions,
+)
 from bluegreen import subscription_state as state
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.polling import looks
@@ -229,7 +236,7 @@ def _set_start(
         )
     check_slot(publisher, source, wanted)
     try:
-        with rights.explained(subscriber, str(wanted)):
+        with grants.explained(subscriber, str(wanted)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
                 (have.oid, str(wanted.start)),
@@ -266,7 +273,7 @@ def _alter(
             name, _publications(wanted)
         )
     for words, statement in changes.items():
-        with rights.explained(conn, str(wanted)):
+        with grants.explained(conn, str(wanted)):
             conn.execute(statement)
         log.info("%s: %s", wanted, words)
     if subscription_connection.agrees(conn, wanted.name, text) is not True:

@@ -442,7 +442,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
         try:
             with pytest.raises(
                 HostError,
-                match=r'permission denied .*: GRANT CREATE ON DATABASE "bluegreen" TO "weak',
+                match=r'permission denied .*; GRANT CREATE ON DATABASE "bluegreen" TO "weak',
             ) as raised:
                 host.create(props)
         finally:
