@@ -168,7 +168,7 @@ def _attempt(
     fuse: ServerFuse | None = None
     try:
         _begin(plan, old, attempt)
-        fuse = ServerFuse(plan.old, attempt, seconds=plan.fuse_seconds)
+        fuse = ServerFuse(plan.old, attempt)
         for side in (old, new):
             side.limit(plan.drain_seconds)
         ours = [*old.pids(), fuse.pid]
