@@ -120,11 +120,13 @@ SELECT format('pid %%s of %%s, %%s s', pid, usename, extract(epoch FROM now() - 
   FROM pg_stat_activity
  WHERE backend_xid IS NOT NULL AND xact_start < now() - make_interval(secs => %s)
    AND backend_type = 'client backend'"""
+# AWS's own may have one, and are nobody's to fence.
 _OWN_READ_ONLY = """\
 SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
   LEFT JOIN pg_database d ON d.oid = s.setdatabase
- WHERE EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%'
+ WHERE r.rolname !~ '^(rds|pg_)'
+   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%'
         AND NOT split_part(c, '=', 2)::boolean)
  ORDER BY 1"""
 _NOT_OURS = """\

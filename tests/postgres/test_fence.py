@@ -14,7 +14,15 @@ from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import APP, Switchable, wait_until
 
-pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+# The way back fences an 18: the same code on other views, among the slow tests.
+pytestmark = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 
 MODES = ("read-only", "no-login")
 
@@ -138,16 +146,20 @@ def test_a_role_that_keeps_login_and_may_write_is_refused_by_name(switchable: Sw
 def test_a_role_with_a_read_write_default_of_its_own_is_refused_by_name(
     switchable: Switchable,
 ) -> None:
-    """It beats the database's; one that is read-only by default is nobody's concern."""
+    """It beats the database's; that of AWS's own, or a read-only one, is no concern."""
     world, pair = switchable, switchable.pair
     with pair.source_lab.connect() as conn:
-        conn.execute(f"ALTER ROLE {REPLICATOR} SET default_transaction_read_only = on")
+        conn.execute(
+            "ALTER ROLE rdsadmin SET default_transaction_read_only = off;"  # as AWS has it
+            f"ALTER ROLE {REPLICATOR} SET default_transaction_read_only = on"
+        )
         for where, named in (("", APP), (f"IN DATABASE {DATABASE}", f"{APP} in {DATABASE}")):
             conn.execute(f"ALTER ROLE {APP} {where} SET default_transaction_read_only = 'no'")
             with pytest.raises(Refused, match=f"default of their own: {named};"):
                 switch(world.cutover())
             conn.execute(f"ALTER ROLE {APP} {where} RESET default_transaction_read_only")
-    assert world.open_sides() == [pair.source.cluster]
+    switch(world.cutover())
+    assert world.open_sides() == [pair.target.cluster]
 
 
 def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(

@@ -17,13 +17,28 @@ from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable, wait_until
 
-pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+# The way back fences an 18: the same code on other views, among the slow tests.
+pytestmark = pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 
 # A number that no sequence gives.
 LEAK = -1
 _WRITE = "INSERT INTO ledger VALUES (-1)"
 
-ADMIN_SHUTDOWN = "57P01"
+# Without a pause in which the decision could be made: a client's would be one.
+_WRITE_ON = """\
+DO $$ BEGIN
+    LOOP
+        INSERT INTO ledger DEFAULT VALUES;
+        COMMIT;
+    END LOOP;
+END $$"""
 
 Hook = Callable[[Callable[[], object]], None]
 
@@ -150,20 +165,19 @@ def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(
 ) -> None:
     """Again and again, or with a transaction that stays open, or stays prepared."""
     world, source = switchable, switchable.pair.source
-    over = threading.Event()
     stack = contextlib.ExitStack()
 
     def write_on() -> None:
         # The abort ends it: it was born under the fence.
         with contextlib.suppress(psycopg.OperationalError), world.connect(source) as conn:
-            while not over.is_set():
-                conn.execute("BEGIN READ WRITE; INSERT INTO ledger DEFAULT VALUES; COMMIT")
+            conn.execute("SET default_transaction_read_only = off")
+            conn.execute(_WRITE_ON)
 
     def again_and_again() -> None:
-        thread = threading.Thread(target=write_on)
+        thread = threading.Thread(target=write_on, daemon=True)
         thread.start()
         stack.callback(thread.join)
-        stack.callback(over.set)
+        wait_until(lambda: world.rows(source) != [], "a row behind the fence")
 
     def and_stays_open() -> None:
         conn = world.connect(source)
@@ -192,7 +206,7 @@ def test_a_session_that_is_starting_when_the_fence_goes_up_is_ended(
     """
     world, source = switchable, switchable.pair.source
     acknowledged: list[object] = []
-    said: list[str | None] = []
+    said: list[psycopg.Error] = []
 
     def start() -> None:
         try:
@@ -201,9 +215,9 @@ def test_a_session_that_is_starting_when_the_fence_goes_up_is_ended(
                     query = "INSERT INTO ledger DEFAULT VALUES RETURNING n"
                     acknowledged.extend(conn.execute(query).fetchone() or ())
         except psycopg.Error as error:
-            said.append(error.sqlstate)
+            said.append(error)
 
-    thread = threading.Thread(target=start)
+    thread = threading.Thread(target=start, daemon=True)
 
     def let_start() -> None:
         seen: dict[int, float] = {}
@@ -219,8 +233,8 @@ def test_a_session_that_is_starting_when_the_fence_goes_up_is_ended(
 
     before_fence(let_start)
     done = switch(world.cutover())
-    thread.join()
-    assert said == [ADMIN_SHUTDOWN]
+    thread.join(10)
+    assert isinstance(said[0], psycopg.OperationalError)  # ended, maybe before it was ready
     assert done.slipped == 0
     assert set(acknowledged) <= set(world.rows(world.pair.target))
     assert world.rows(world.pair.target) == world.rows(source)
@@ -267,11 +281,11 @@ def test_a_superuser_who_writes_until_he_is_ended_loses_nothing(
                 conn.execute("INSERT INTO ledger VALUES (%s)", (-n,))
                 acknowledged.append(-n)
 
-    thread = threading.Thread(target=write_on)
+    thread = threading.Thread(target=write_on, daemon=True)
     before_fence(lambda: wait_until(lambda: len(acknowledged) > 50, "rows of a superuser"))
     thread.start()
     done = switch(world.cutover())
-    thread.join()
+    thread.join(10)
     assert done.slipped == 0
     assert set(acknowledged) <= set(world.rows(world.pair.target))
     assert world.rows(world.pair.target) == world.rows(world.pair.source)
