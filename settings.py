@@ -206,9 +206,9 @@ class Switch(_Model):
     fuse_seconds: Positive = 10.0
     """When the fenced server opens again by itself, whatever became of the switch's machine."""
     roles: list[str] | None = None
-    """The application roles; by default all roles with LOGIN but the tool's and AWS's."""
+    """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
-    """Roles that keep LOGIN everywhere."""
+    """Roles that keep LOGIN everywhere; one that may write any table is refused."""
 
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:

@@ -24,7 +24,7 @@ _SENDER = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
 _SLIPPED = """\
 SELECT count(*) FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL,
         'proto_version', '1', 'publication_names', %s) c
- WHERE c.lsn > %s::pg_lsn AND substr(c.data, 1, 1) IN ('I', 'U', 'D', 'T')"""
+ WHERE c.lsn >= %s::pg_lsn AND substr(c.data, 1, 1) IN ('I', 'U', 'D', 'T')"""
 
 
 def stop_direction(

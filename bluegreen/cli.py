@@ -83,7 +83,14 @@ def preflight(
             closed = fence.is_closed(conn, databases)
         old, new = reversed(ends) if closed else ends
         findings = readiness.check(
-            readiness.Question(deployment_name(stack), old, new, databases, accept_stale=())
+            readiness.Question(
+                deployment_name(stack),
+                old,
+                new,
+                databases,
+                accept_stale=(),
+                role_wish=_plan(stack).role_wish,
+            )
         )
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

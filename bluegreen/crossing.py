@@ -38,9 +38,12 @@ SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_ls
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """What the decision needs: the ids of the barrier's transactions, and the mark."""
+    """What the decision needs."""
 
     heartbeats: list[int]
+    """Ids of the barrier's transactions."""
+    older: list[int]
+    """Ids of those that had not ended when the barrier was set: a rollback is all that they may."""
     mark: Lsn
 
 
@@ -97,7 +100,7 @@ class Crossing:
         waits = self._start(lambda name: self._wait(name, number, watchdog))
         if meanwhile is not None:
             meanwhile()
-        heartbeats = [future.result() for future in beats.values()]
+        barriers = [future.result() for future in beats.values()]
         for future in waits.values():
             future.result()
         timeline.passed(Step.DRAIN)
@@ -105,7 +108,9 @@ class Crossing:
         timeline.passed(Step.SEQUENCES)
         mark = self._mark()
         timeline.passed(Step.MARK)
-        return Crossed(heartbeats, mark)
+        heartbeats = [barrier.id for barrier in barriers]
+        older = {one for barrier in barriers for one in barrier.older}
+        return Crossed(heartbeats, sorted(older.difference(heartbeats)), mark)
 
     def _bring_sequences(self, name: str) -> None:
         """Set the sequences that have moved since they were last brought; exact by now."""

@@ -30,12 +30,6 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
            AND 'default_transaction_read_only=on' = ANY (s.setconfig)))
   FROM pg_database d WHERE d.datname = ANY (%s)"""
 
-_ROLES = """\
-SELECT rolname FROM pg_roles
- WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication
-   AND rolname <> ALL (%s) AND rolname !~ '^(rds|pg_)' AND rolname <> current_user
- ORDER BY 1"""
-
 # Sessions that count: any client's in a closed database, but the tool's own and AWS's. Ending a
 # superuser's takes a superuser, and one refusal would fail the statement as a whole.
 _WRITERS = """\
@@ -116,12 +110,6 @@ def close_all(conn: Connection) -> None:
     conn.execute("SELECT public.close_databases()")
 
 
-def application_roles(conn: Connection, *, spared: Collection[str]) -> list[str]:
-    """Return the roles that applications log in as: all but the tool's, AWS's and `spared`."""
-    rows = conn.execute(_ROLES, (list(spared),)).fetchall()
-    return [name for (name,) in rows]
-
-
 def rehearse(conn: Connection) -> None:
     """Do what `put_up` will do, ending nobody, in a transaction that is rolled back.
 
@@ -132,7 +120,7 @@ def rehearse(conn: Connection) -> None:
         conn.execute("SELECT set_config('bluegreen.fenced_at', '-infinity', true)")
         conn.execute(_writers([]))
         conn.execute("SELECT count(*) FROM pg_locks")
-        conn.execute("SELECT public.decide_switch('', '{}', '0/0')")
+        conn.execute("SELECT public.decide_switch('', '{}', '{}', '0/0')")
 
 
 def put_up(

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from bluegreen import aftermath, dns, fence, register
-from bluegreen.crossing import Crossing
+from bluegreen import aftermath, dns, fence, fenced_roles, register
+from bluegreen.crossing import Crossed, Crossing
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import Opening
-from bluegreen.server import secret_login
 from bluegreen.side import Side, application_name, end_others, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
@@ -69,8 +68,16 @@ def open_new(
     is left that could write. Any error before the decision leaves the attempt undecided.
     """
     crossed = crossing.walk(timeline, watchdog, meanwhile=meanwhile)
-    while not _decide(old, attempt, crossed.heartbeats, crossed.mark, watchdog.deadline):
-        crossed = crossing.walk(timeline, watchdog)
+    decided = _decide(old, attempt, crossed, watchdog.deadline)
+    while not decided:
+        try:
+            crossed = crossing.walk(timeline, watchdog)
+            decided = _decide(old, attempt, crossed, watchdog.deadline)
+        except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
+            raise Retry(
+                f"{old.server}: something goes on writing behind the fence; see pg_locks and"
+                " pg_prepared_xacts there"
+            ) from None
     watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
     register.open_environment(new.tool, attempt, crossed.mark)
@@ -97,18 +104,14 @@ def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
         register.give_up_opening(new.tool, earlier)
 
 
-def _decide(old: Side, attempt: str, heartbeats: list[int], mark: Lsn, deadline: float) -> bool:
+def _decide(old: Side, attempt: str, crossed: Crossed, deadline: float) -> bool:
     """Return whether it was decided; False when the barrier has to be set again."""
     if time.monotonic() > deadline:
         raise Retry(f"{old.server}: the switch did not come to its decision in time")
     try:
-        if register.decide(old.tool, attempt, heartbeats, mark):
+        if register.decide(old.tool, attempt, crossed.heartbeats, crossed.older, crossed.mark):
             return True
     except psycopg.errors.ObjectNotInPrerequisiteState:
-        if time.monotonic() > deadline:
-            raise Retry(
-                f"{old.server}: something goes on writing behind the fence; see pg_locks there"
-            ) from None
         return False
     raise Refused(f"{old.server}: attempt {attempt} was aborted by its fuse")
 
@@ -189,8 +192,11 @@ def after(
         old, new, deployment=plan.deployment, direction=plan.direction, seconds=_STOP_SECONDS
     )
     timeline.passed(Step.STOP)
-    if plan.old_side == "closed" and register.close_old(old.tool, attempt, login_roles(plan, old)):
-        end_sessions(old)
+    if plan.old_side == "closed":
+        if register.close_old(old.tool, attempt, login_roles(plan, old)):
+            end_sessions(old)
+    else:
+        register.let_roles_in(old.tool, attempt)
     slipped = aftermath.count_slipped(
         old, attempt, deployment=plan.deployment, direction=plan.direction
     )
@@ -219,8 +225,4 @@ def end_sessions(side: Side) -> None:
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
     """Return the roles that lose LOGIN where applications must not come any more."""
-    if plan.roles is not None:
-        return [role for role in plan.roles if role not in plan.spare_roles]
-    credentials = side.server.credentials
-    replication, _ = secret_login(credentials.replication_secret_arn, side.server.region)
-    return fence.application_roles(side.tool, spared=[replication, *plan.spare_roles])
+    return fenced_roles.names(side.tool, side.server, plan.role_wish)

@@ -59,6 +59,26 @@ BEGIN
 END $do$"""
 
 
+# A statement of its own, whose snapshot is taken when the barrier's transaction has its id: what is
+# older and not in it has committed before the barrier does, prepared transactions included. Nothing
+# from xmax on has ended (it is the last completed id + 1), and xip leaves that out.
+_OLDER = """\
+SELECT array(
+    SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) x
+     UNION
+    SELECT generate_series(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                           pg_current_xact_id()::text::bigint - 1))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What the switch's heartbeat knows of its own transaction."""
+
+    id: int
+    older: list[int]
+    """Ids of transactions that began before it and had not ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Beat:
     """One heartbeat that was sent."""
@@ -98,11 +118,15 @@ def _in(conn: Connection) -> str:
     return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
 
 
-def barrier(conn: Connection, number: int) -> int:
-    """Write the switch's heartbeat and return the id of its transaction."""
-    row = conn.execute(_BARRIER, (_SWITCH, number)).fetchone()
-    assert row is not None
-    return int(row[0])
+def barrier(conn: Connection, number: int) -> Barrier:
+    """Write the switch's heartbeat, in one batch."""
+    with conn.pipeline(), conn.transaction():
+        own = conn.execute(_BARRIER, (_SWITCH, number))
+        others = conn.execute(_OLDER)
+    mine, older = own.fetchone(), others.fetchone()
+    assert mine is not None
+    assert older is not None
+    return Barrier(int(mine[0]), older[0])
 
 
 def wait_until_crossed(conn: Connection, number: int) -> None:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 import psycopg
 
-from bluegreen import fence, names, sequences
+from bluegreen import fence, fenced_roles, names, sequences
+from bluegreen.errors import Refused
+from bluegreen.fenced_roles import Wish
 from bluegreen.names import Direction
 from bluegreen.server import Server
+from bluegreen.side import Side
+from bluegreen.switch_plan import from_props
 
 Connection = psycopg.Connection[Any]
 
@@ -54,32 +58,42 @@ class Question:
     new: Server
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
+    role_wish: Wish = field(default_factory=Wish)
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
         """Return the question that a Switchover's inputs ask."""
-        new = props["writer"]
-        old = "source" if new == "target" else "target"
+        plan = from_props(props)
         return cls(
-            deployment=props["deployment"],
-            old=Server.from_props(props[old]),
-            new=Server.from_props(props[new]),
-            databases=tuple(props["databases"]),
+            deployment=plan.deployment,
+            old=plan.old,
+            new=plan.new,
+            databases=plan.databases,
             accept_stale=tuple(props.get("accept_stale") or ()),
+            role_wish=plan.role_wish,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What the fence can't hold, or the administrator can't put up."""
+
+    prepared: list[str]
+    own_read_only: list[str]
+    not_ours: list[str]
+    """Databases whose owner's privileges the administrator lacks, on either side."""
+    superusers: list[str]
+    """Sessions that only a superuser may end, when the administrator is none."""
+    roles: dict[str, fenced_roles.Seen]
+    """By cluster, the old writer's first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """What was seen on the writer and on the standby as a whole."""
 
-    prepared: list[str]
+    leaks: Leaks
     long_transactions: list[str]
-    own_read_only: list[str]
-    not_ours: list[str]
-    """Databases whose owner's privileges the administrator lacks, each with the owner."""
-    superusers: list[str]
-    """Sessions that only a superuser may end, when the administrator is none."""
     foreign_subscriptions: list[str]
     free_slots: int
     free_workers: int
@@ -106,11 +120,15 @@ SELECT format('pid %%s of %%s, %%s s', pid, usename, extract(epoch FROM now() - 
   FROM pg_stat_activity
  WHERE backend_xid IS NOT NULL AND xact_start < now() - make_interval(secs => %s)
    AND backend_type = 'client backend'"""
+# AWS's own may have one, and are nobody's to fence.
 _OWN_READ_ONLY = """\
 SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
   LEFT JOIN pg_database d ON d.oid = s.setdatabase
- WHERE EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%')"""
+ WHERE r.rolname !~ '^(rds|pg_)'
+   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%'
+        AND NOT split_part(c, '=', 2)::boolean)
+ ORDER BY 1"""
 _NOT_OURS = """\
 SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
   FROM pg_database d
@@ -171,19 +189,50 @@ def check(asked: Question) -> list[Finding]:
         if fence.is_closed(old[first], asked.databases):
             # Nothing is to be begun: replication may be stopped already, as it is after an opening.
             return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
-        cluster = _look_at_clusters(asked, old[first], new[first])
+        cluster = _look_at_clusters(asked, old, new)
         databases = [_look_at_database(asked, n, old[n], new[n]) for n in asked.databases]
     return decide(cluster, databases, accept_stale=asked.accept_stale)
 
 
-def _look_at_clusters(asked: Question, old: Connection, new: Connection) -> Cluster:
+def _not_ours(conn: Connection) -> list[str]:
+    return _column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
+
+
+def refuse_leaks(old: Side, new: Side, wish: Wish) -> None:
+    """Raise `Refused` for what could write through the fence: a switch's own last look.
+
+    The report may be old by then, and who calls the switch as a library has not read any.
+    """
+    leaks = _look_for_leaks((old.server, old.databases), (new.server, new.databases), wish)
+    for finding in _judge_leaks(leaks):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{old.server}: {finding.line()}")
+
+
+def _look_for_leaks(
+    old: tuple[Server, Mapping[str, Connection]],
+    new: tuple[Server, Mapping[str, Connection]],
+    wish: Wish,
+) -> Leaks:
+    first, other = next(iter(old[1].values())), next(iter(new[1].values()))
+    return Leaks(
+        prepared=_column(first, _PREPARED),
+        own_read_only=_column(first, _OWN_READ_ONLY),
+        not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
+        superusers=_column(first, _SUPERUSERS),
+        roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
+    )
+
+
+def _look_at_clusters(
+    asked: Question, olds: Mapping[str, Connection], news: Mapping[str, Connection]
+) -> Cluster:
+    first = min(asked.databases)
+    old, new = olds[first], news[first]
     ours = [names.subscription(asked.deployment, direction) for direction in Direction]
     return Cluster(
-        prepared=_column(old, _PREPARED),
+        leaks=_look_for_leaks((asked.old, olds), (asked.new, news), asked.role_wish),
         long_transactions=_column(old, _LONG, _LONG_SECONDS),
-        own_read_only=_column(old, _OWN_READ_ONLY),
-        not_ours=_column(old, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"]),
-        superusers=_column(old, _SUPERUSERS),
         foreign_subscriptions=_column(old, _FOREIGN, ours),
         free_slots=int(_column(new, _FREE_SLOTS)[0]),
         free_workers=int(_column(old, _FREE_WORKERS)[0]),
@@ -224,32 +273,12 @@ def decide(
 ) -> list[Finding]:
     """Judge what was seen."""
     found = [
-        _none(
-            "prepared transactions",
-            cluster.prepared,
-            "COMMIT PREPARED passes any fence: commit or roll them back",
-        ),
+        *_judge_leaks(cluster.leaks),
         _none(
             "long transactions",
             cluster.long_transactions,
             "the fence ends them and their work is lost; let them end first",
             Level.WARN,
-        ),
-        _none(
-            "roles with a read-only default of their own",
-            cluster.own_read_only,
-            "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
-        ),
-        _none(
-            "databases of others",
-            cluster.not_ours,
-            "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
-            " ... OWNER TO admin",
-        ),
-        _none(
-            "sessions of superusers",
-            cluster.superusers,
-            "only a superuser may end them, and they can write through the fence: end them",
         ),
         _none(
             "subscriptions of others on the writer",
@@ -261,6 +290,60 @@ def decide(
     ]
     for database in databases:
         found += _judge(database, accept_stale)
+    return found
+
+
+def _judge_leaks(leaks: Leaks) -> list[Finding]:
+    old = next(iter(leaks.roles.values()))
+    found = [
+        _none(
+            "prepared transactions",
+            leaks.prepared,
+            "COMMIT PREPARED passes any fence: commit or roll them back",
+        ),
+        _none(
+            "roles with a read-write default of their own",
+            leaks.own_read_only,
+            "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
+        ),
+        _none(
+            "databases of others",
+            leaks.not_ours,
+            "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
+            " ... OWNER TO admin",
+        ),
+        _none(
+            "sessions of superusers",
+            leaks.superusers,
+            "only a superuser may end them, and they can write through the fence: end them",
+        ),
+        _none(
+            "switch.roles and switch.spare_roles",
+            old.problems,
+            "leave it out, or mend its name",
+        ),
+        _none(
+            "roles that keep LOGIN and may write",
+            old.keepers,
+            "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
+            " switch.spare_roles, name them in switch.roles, or REVOKE",
+        ),
+    ]
+    for cluster, roles in leaks.roles.items():
+        found += [
+            _none(
+                f"roles that the administrator can't alter on {cluster}",
+                roles.unalterable,
+                "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
+                " TO admin WITH ADMIN OPTION",
+            ),
+            _none(
+                f"what the administrator lacks on {cluster}",
+                roles.lacking,
+                "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
+                " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
+            ),
+        ]
     return found
 
 

@@ -126,17 +126,34 @@ BEGIN
     PERFORM public.close_roles(roles);
     RETURN true;
 END $function$;
+CREATE OR REPLACE FUNCTION public.reopen_roles() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN DELETE FROM public.closure WHERE kind = 'role' RETURNING name LOOP
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = item.name) THEN
+            EXECUTE format('ALTER ROLE %I LOGIN', item.name);
+        END IF;
+    END LOOP;
+END $function$;
+-- Where the old side is to be read on, fence mode no-login was for the switch only.
+CREATE OR REPLACE FUNCTION public.let_roles_in(which text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
+    IF FOUND THEN
+        PERFORM public.reopen_roles();
+    END IF;
+END $function$;
 CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     item record;
 BEGIN
-    FOR item IN DELETE FROM public.closure RETURNING kind, name, previous LOOP
-        IF item.kind = 'role' THEN
-            IF EXISTS (SELECT FROM pg_roles WHERE rolname = item.name) THEN
-                EXECUTE format('ALTER ROLE %I LOGIN', item.name);
-            END IF;
-        ELSIF EXISTS (SELECT FROM pg_database WHERE datname = item.name) THEN
+    PERFORM public.reopen_roles();
+    FOR item IN DELETE FROM public.closure WHERE kind = 'database' RETURNING name, previous LOOP
+        IF EXISTS (SELECT FROM pg_database WHERE datname = item.name) THEN
             IF item.previous IS NULL THEN
                 EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', item.name);
             ELSE
@@ -171,8 +188,10 @@ END $function$;
 -- The one commit point. A fence that leaks is noticed here: had anything else written since the
 -- heartbeats, an id would be missing between theirs and this transaction's, or still be held. A
 -- snapshot would not show the transaction that began last: its xmax is the last completed id + 1.
-CREATE OR REPLACE FUNCTION public.decide_switch(which text, heartbeats bigint[], its_mark pg_lsn)
-RETURNS boolean
+-- Those that were open when the barrier was set have older ids, and may have committed behind it.
+CREATE OR REPLACE FUNCTION public.decide_switch(
+    which text, heartbeats bigint[], older bigint[], its_mark pg_lsn
+) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     mine bigint;
@@ -190,6 +209,8 @@ BEGIN
     IF mine <> last + 1 OR last - first + 1 <> cardinality(heartbeats) OR EXISTS (
         SELECT FROM pg_locks WHERE locktype = 'transactionid' AND granted
            AND pid IS DISTINCT FROM pg_backend_pid())
+        OR EXISTS (SELECT FROM unnest(older) o
+            WHERE pg_xact_status(o::text::xid8) IS DISTINCT FROM 'aborted')
     THEN
         RAISE EXCEPTION 'not quiet' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
@@ -297,16 +318,18 @@ def abort(conn: Connection, attempt: str) -> bool:
     return bool(row and row[0])
 
 
-def decide(conn: Connection, attempt: str, heartbeats: list[int], mark: Lsn) -> bool:
+def decide(
+    conn: Connection, attempt: str, heartbeats: list[int], older: list[int], mark: Lsn
+) -> bool:
     """Decide an attempt, the one commit point; False when somebody has aborted it.
 
-    `heartbeats` are the ids of the barrier's transactions. Raises
-    `psycopg.errors.ObjectNotInPrerequisiteState` when something else has written since: set the
-    barrier again.
+    `heartbeats` are the ids of the barrier's transactions, `older` those of others that were open
+    then. Raises `psycopg.errors.ObjectNotInPrerequisiteState` when something else has written
+    since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT public.decide_switch(%s, %s::bigint[], %s::pg_lsn)",
-        (attempt, heartbeats, str(mark)),
+        "SELECT public.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
 
@@ -388,6 +411,11 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     """
     row = conn.execute("SELECT public.close_old(%s, %s)", (attempt, list(roles))).fetchone()
     return bool(row and row[0])
+
+
+def let_roles_in(conn: Connection, attempt: str) -> None:
+    """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
+    conn.execute("SELECT public.let_roles_in(%s)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:

@@ -20,12 +20,14 @@ Row = tuple[Any, ...]
 
 # Values of the tool's own sessions. A role or a database may carry others, and each of these would
 # break something: a read-only default the un-fencing, an asynchronous commit the durability of the
-# decision (seen: `decided` was `preparing` again after kill -9), a timeout any long wait.
+# decision (seen: `decided` was `preparing` again after kill -9), another isolation the barrier's
+# look at who is older, a timeout any long wait.
 _OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in (
         ("default_transaction_read_only", "off"),
         ("synchronous_commit", "on"),
+        ("default_transaction_isolation", "read\\ committed"),
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),

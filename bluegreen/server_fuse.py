@@ -29,8 +29,12 @@ DO $do$
 DECLARE
     closed text[];
     burnt boolean := false;
+    left_seconds float8;
 BEGIN
-    PERFORM pg_sleep({seconds});
+    -- The row's deadline, not a time of its own: whoever reads that it is past may rely on it.
+    SELECT extract(epoch FROM deadline - clock_timestamp()) INTO left_seconds
+      FROM public.register WHERE attempt = {attempt};
+    PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
             SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
@@ -57,14 +61,12 @@ END $do$"""
 class ServerFuse:
     """Armed by its making; `disarm` once the attempt is decided or aborted."""
 
-    def __init__(self, server: Server, attempt: str, *, seconds: float) -> None:
+    def __init__(self, server: Server, attempt: str) -> None:
         self._conn: psycopg.Connection[Any] = server.connect(
             TOOL_DATABASE, application_name="bluegreen fuse"
         )
         self.pid = self._conn.info.backend_pid
-        statement = sql.SQL(_FUSE).format(
-            seconds=sql.Literal(seconds), attempt=sql.Literal(attempt)
-        )
+        statement = sql.SQL(_FUSE).format(attempt=sql.Literal(attempt))
         self._thread = threading.Thread(target=self._burn, args=(statement,), daemon=True)
         self._thread.start()
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from bluegreen.dns import Records
+from bluegreen.fenced_roles import Wish
 from bluegreen.names import Direction
 from bluegreen.server import Server
 
@@ -37,6 +38,12 @@ class SwitchPlan:
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
     records: Records | None = None
+
+    @property
+    def role_wish(self) -> Wish:
+        """Return which roles are to lose LOGIN, on the old side or for the switch."""
+        taken = self.fence == "no-login" or self.old_side == "closed"
+        return Wish(self.roles, self.spare_roles, taken)
 
     def to_line(self) -> str:
         """Return the plan as one line of JSON: references to credentials, never the credentials."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from bluegreen import dns, fence, finish, recover, register
+from bluegreen import dns, fence, finish, readiness, recover, register
 from bluegreen.crossing import Crossing
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
@@ -139,12 +139,7 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
 
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     """Check what must not be found out behind the fence, and warm everything up."""
-    prepared = old.tool.execute("SELECT gid FROM pg_prepared_xacts LIMIT 1").fetchone()
-    if prepared is not None:
-        raise Refused(
-            f"{plan.old}: prepared transaction {prepared[0]!r} is open, and its COMMIT PREPARED"
-            " passes any fence; commit or roll it back first"
-        )
+    readiness.refuse_leaks(old, new, plan.role_wish)
     slipped = register.slipped(new.tool)
     if slipped:
         raise Refused(
@@ -172,7 +167,7 @@ def _attempt(
     fuse: ServerFuse | None = None
     try:
         _begin(plan, old, attempt)
-        fuse = ServerFuse(plan.old, attempt, seconds=plan.fuse_seconds)
+        fuse = ServerFuse(plan.old, attempt)
         for side in (old, new):
             side.limit(plan.drain_seconds)
         ours = [*old.pids(), fuse.pid]

@@ -39,7 +39,7 @@ def decide(conn: Connection) -> None:
     with conn.transaction():
         xid = conn.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
     assert xid is not None
-    register.decide(conn, NAME, [xid[0]], MARK)
+    register.decide(conn, NAME, [xid[0]], [], MARK)
 
 
 def abort(conn: Connection) -> None:

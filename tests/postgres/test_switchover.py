@@ -72,43 +72,6 @@ def test_a_drain_that_takes_too_long_takes_the_fence_off_again(switchable: Switc
     assert switchable.open_sides() == [pair.source.cluster]
 
 
-def test_an_abort_behind_the_fence_restores_what_was_there(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fence is up when the drain fails: everything is as before, down to the setting."""
-    pair = switchable.pair
-    with pair.source_lab.connect() as conn:
-        conn.execute(f"ALTER DATABASE {DATABASE} SET work_mem = '5MB'")
-    before = _settings(switchable)
-    locker = pair.target_lab.connect(DATABASE)
-    put_up = fence.put_up
-
-    def fence_and_block(*args: object, **kwargs: object) -> None:
-        put_up(*args, **kwargs)  # type: ignore[arg-type]
-        locker.execute("BEGIN; LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
-        with pair.source_lab.connect(DATABASE) as conn:
-            conn.execute("INSERT INTO ledger DEFAULT VALUES")
-
-    monkeypatch.setattr(fence, "put_up", fence_and_block)
-    with pytest.raises(Retry, match="has not caught up"):
-        switch(switchable.cutover(drain_seconds=0.5, fence="no-login"), _quiet)
-    locker.close()
-    assert _settings(switchable) == before
-    assert switchable.open_sides() == [pair.source.cluster]
-    with pair.source.connect(TOOL_DATABASE) as conn:
-        assert register.find_live(conn) is None
-
-
-def _settings(world: Switchable) -> list[tuple[object, ...]]:
-    with world.pair.source_lab.connect() as conn:
-        return (
-            conn.execute(
-                "SELECT setdatabase, setrole, setconfig FROM pg_db_role_setting ORDER BY 1, 2"
-            ).fetchall()
-            + conn.execute("SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1").fetchall()
-        )
-
-
 def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
     switchable: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +130,7 @@ def test_a_prepared_transaction_is_refused_before_anything_is_touched(
 ) -> None:
     with switchable.pair.source_lab.connect(DATABASE) as conn:
         conn.execute("BEGIN; INSERT INTO ledger DEFAULT VALUES; PREPARE TRANSACTION 'held'")
-    with pytest.raises(Refused, match="'held'"):
+    with pytest.raises(Refused, match="prepared transactions: held"):
         switch(switchable.cutover(), _quiet)
     assert switchable.open_sides() == [switchable.pair.source.cluster]
 

@@ -1,0 +1,125 @@
+"""Fenced roles: which lose LOGIN with the old side, and what stands in the way of that.
+
+Without `switch.roles` all that applications can log in as; `switch.spare_roles` keep it. A role
+that keeps LOGIN and may write would be a second writer on the old side, by `BEGIN READ WRITE`, so
+it is found beforehand, and so is what the administrator lacks: behind the opening it is too late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from bluegreen.server import Server, secret_login
+
+Connection = psycopg.Connection[Any]
+
+_BY_DEFAULT = """\
+SELECT rolname FROM pg_roles
+ WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication
+   AND rolname <> ALL (%s) AND rolname !~ '^(rds|pg_)' AND rolname <> current_user
+ ORDER BY 1"""
+_UNKNOWN = """\
+SELECT name FROM unnest(%s::text[]) name
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1"""
+_KEEPERS = """\
+SELECT format('%%I (%%s)', r.rolname, t.name)
+  FROM pg_roles r CROSS JOIN LATERAL (
+        SELECT format('%%I.%%I', n.nspname, c.relname) AS name
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+           AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'bluegreen')
+           AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+           AND (has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+                OR has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE'))
+         LIMIT 1) t
+ WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL (%s) AND r.rolname !~ '^(rds|pg_)'
+   AND has_database_privilege(r.oid, current_database(), 'CONNECT')
+ ORDER BY 1"""
+# Before 16 CREATEROLE is enough, but for roles that replicate.
+_UNALTERABLE = """\
+SELECT r.rolname
+  FROM pg_roles r, pg_roles me
+ WHERE me.rolname = current_user AND NOT me.rolsuper AND r.rolname = ANY (%s)
+   AND (NOT me.rolcreaterole OR r.rolsuper
+        OR CASE WHEN current_setting('server_version_num')::int < 160000 THEN r.rolreplication
+                ELSE NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') END)
+ ORDER BY 1"""
+_LACKING = """\
+SELECT name FROM unnest(ARRAY['pg_signal_backend', 'pg_read_all_stats']) name
+ WHERE NOT pg_has_role(name::name, 'USAGE')
+UNION ALL
+SELECT 'REPLICATION'
+ WHERE NOT EXISTS (SELECT FROM pg_roles r
+        WHERE r.rolname = current_user AND (r.rolsuper OR r.rolreplication))
+   AND NOT EXISTS (SELECT FROM pg_roles r
+        WHERE r.rolname = 'rds_replication' AND pg_has_role(r.oid, 'USAGE'))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the settings say about roles; `taken` when anything takes LOGIN from them at all."""
+
+    roles: tuple[str, ...] | None = None
+    spared: tuple[str, ...] = ()
+    taken: bool = True
+
+    def problems(self, own: Mapping[str, str], unknown: list[str]) -> list[str]:
+        """Return what no server could make sense of; `own` are the tool's roles, each with why."""
+        found = [f"{name} is {own[name]}" for name in self.roles or () if name in own]
+        return found + [f"{name} does not exist" for name in unknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the roles of one environment are like."""
+
+    problems: list[str]
+    """Entries of `switch.roles` and `switch.spare_roles` that make no sense."""
+    keepers: list[str]
+    """Roles that keep LOGIN though they may write, each with a table."""
+    unalterable: list[str]
+    """Roles that the administrator can't take LOGIN from, or give it back to."""
+    lacking: list[str]
+    """What the administrator lacks to see sessions, to end them, and to read a slot."""
+
+
+def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
+    """Return the roles that lose LOGIN where applications must not come any more; never ours."""
+    own = _own(conn, server)
+    if wish.roles is not None:
+        return [name for name in wish.roles if name not in wish.spared and name not in own]
+    rows = conn.execute(_BY_DEFAULT, ([*own, *wish.spared],)).fetchall()
+    return [name for (name,) in rows]
+
+
+def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
+    """Look at one environment; `databases` are connections to those that move."""
+    conn = next(iter(databases.values()))
+    own = _own(conn, server)
+    lacking = _column(conn, _LACKING)
+    if not wish.taken:
+        return Seen([], [], [], lacking)
+    fenced = names(conn, server, wish)
+    unknown = _column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
+    keepers = {
+        keeper: None
+        for one in databases.values()
+        for keeper in _column(one, _KEEPERS, [*fenced, *own])
+    }
+    return Seen(
+        wish.problems(own, unknown), list(keepers), _column(conn, _UNALTERABLE, fenced), lacking
+    )
+
+
+def _own(conn: Connection, server: Server) -> dict[str, str]:
+    replication, _ = secret_login(server.credentials.replication_secret_arn, server.region)
+    return {conn.info.user: "the administrator", replication: "the role that replicates"}
+
+
+def _column(conn: Connection, query: str, *values: Any) -> list[Any]:
+    rows = conn.execute(query.encode(), values or None).fetchall()
+    return [row[0] for row in rows]
