@@ -93,7 +93,8 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
             disabled, no worker, a publisher that doesn't let the worker in (in its words).
         retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
             longer than a restart or failover takes.
-        clone again: a slot that is missing, lost or invalidated.
+        clone again: a slot that is missing, lost or invalidated; a slot or subscription that is
+            past a heartbeat which has not arrived: moved or made anew by hand, rows are missing.
     """
 
     lag_ms: pulumi.Output[float]
