@@ -16,7 +16,17 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import cluster, fence, grants, heartbeat, names, register, slot, subscription
+from bluegreen import (
+    cluster,
+    fence,
+    grants,
+    heartbeat,
+    names,
+    register,
+    rights,
+    slot,
+    subscription,
+)
 from bluegreen.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
@@ -89,11 +99,16 @@ def ensure(
         _refuse_reader(conn, clone)
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
-            _refuse_skipped(there, here, clone, found)
+            skipped = _skipped(there, here, clone, found)
             # Should the LSN be too high, the next look at it finds these missing.
             heartbeat.seal(there)
             refuse_gap(clone.cluster, found, look_at_source(there, source, slots))
-            _refuse_skipped(there, here, clone, found)
+            skipped = skipped or _skipped(there, here, clone, found)
+            if skipped is not None:
+                raise CloneAgain(
+                    f"clone {clone}: {skipped}; its LSN is too high, since it was written to: "
+                    "clone again"
+                )
         if stored is None:
             _refuse_used(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
@@ -223,15 +238,12 @@ def refuse_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
         )
 
 
-def _refuse_skipped(
+def _skipped(
     source: psycopg.Connection[Any], copy: psycopg.Connection[Any], clone: Server, lsn: Lsn
-) -> None:
-    """Raise `CloneAgain` when the clone lacks a heartbeat that the source wrote before `lsn`."""
-    why = heartbeat.skipped(source, copy, lsn, since=Lsn(0))
-    if why is not None:
-        raise CloneAgain(
-            f"clone {clone}: {why}; its LSN is too high, since it was written to: clone again"
-        )
+) -> str | None:
+    """Return which heartbeat the clone lacks although the source wrote it before `lsn`."""
+    with rights.explained(copy, f"clone {clone}"):
+        return heartbeat.skipped(source, copy, lsn, since=Lsn(0))
 
 
 def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:

@@ -27,7 +27,7 @@ from tests.fixtures.zoo import DECLARED, make_zoo, stored_tables, write_zoo
 from tests.versions import life as steps
 
 WAYS = {"base-backup": copies.clone, "recovery-target": copies.clone_at_target}
-CLIENTS, CANARIES, LONG = 8, 2, 2
+CLIENTS, CANARIES, LONG, ZOOS = 8, 2, 2, 1
 _PAUSE_SECONDS = 0.01  # 8 clients of 100 a second each, beside pgbench's 200
 _ZOO_PAUSE_SECONDS = 0.2  # a round writes to each of 60 tables, half a megabyte in all
 _rounds = itertools.count(1)  # of the zoo; none is written twice
@@ -78,7 +78,7 @@ class Load:
                     )
                 self.stop.wait(1)
 
-    def zoo(self, conn: psycopg.Connection[tuple[object, ...]], _number: int) -> None:
+    def zoo(self, conn: psycopg.Connection[tuple[object, ...]], _: int) -> None:
         """Insert, update and delete in every table of the zoo."""
         while not self.stop.wait(_ZOO_PAUSE_SECONDS):
             write_zoo(conn, next(_rounds), keyless=True)
@@ -97,10 +97,10 @@ class Load:
 def load(source: LabServer) -> Iterator[Load]:
     """Let 8 clients, 4 of pgbench, 2 long transactions, the zoo's and the canaries write."""
     made = Load(source)
-    jobs = [(made.client, n) for n in range(CLIENTS)]
+    jobs: list[tuple[Callable[..., None], int]] = [(made.client, n) for n in range(CLIENTS)]
     jobs += [(made.canary, n) for n in range(CANARIES)]
     jobs += [(made.long, n) for n in range(LONG)]
-    jobs.append((made.zoo, 0))
+    jobs += [(made.zoo, n) for n in range(ZOOS)]
     threads = [threading.Thread(target=made.run, args=job) for job in jobs]
     with pgbench(source, "-n", "-c", "4", "-R", "200", "-T", "3600"):
         for thread in threads:
