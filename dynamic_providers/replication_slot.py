@@ -85,7 +85,8 @@ class ReplicationSlotProvider(Provider):
             found = slot.find(conn, props["name"])
             replaced = slot.made_anew(conn, props["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
-        if replaced:
+        # On 16 a slot that is lost has lost its stamp, too.
+        if replaced and slot.status(found).readable:
             live["status"] = str(Status.REPLACED)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 

@@ -317,10 +317,21 @@ def own_props(own: Database, placed: PlacedClusters) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("end", [LabServer.stop, LabServer.kill])
-def test_neither_restart_nor_crash_makes_it_another_one(
+def test_neither_readers_nor_restart_nor_crash_make_it_another_one(
     host: ProviderHost, own: Database, own_props: dict[str, Any], end: Callable[[LabServer], None]
 ) -> None:
     made = host.create(own_props)
+    for _ in range(2):
+        with own.connect() as conn:
+            conn.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1 FROM orders")
+            conn.execute(
+                "SELECT FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL,"
+                " 'proto_version', '1', 'publication_names', %s)",
+                (own_props["name"], PUBLICATION),
+            )
+        live = host.read(made)
+        assert live is not None
+        assert live.outs["status"] == "reserved"
     end(own.lab)
     own.lab.start()
     live = host.read(made)
