@@ -100,8 +100,10 @@ def ensure(
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
             skipped = _skipped(there, here, clone, found)
-            # Should the LSN be too high, the next look at it finds these missing.
-            heartbeat.seal(there)
+            if skipped is None:
+                # Should the LSN be too high, the next look at it finds these missing. Not where it
+                # is known to be: later ones would hide it.
+                heartbeat.seal(there)
             refuse_gap(clone.cluster, found, look_at_source(there, source, slots))
             skipped = skipped or _skipped(there, here, clone, found)
             if skipped is not None:
