@@ -94,7 +94,8 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
             password or database; a missing privilege, with the statement that grants it.
         retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
             longer than a restart or failover takes.
-        clone again: a slot that is missing, lost or invalidated.
+        clone again: a slot that is missing, lost or invalidated; a slot or subscription that is
+            past a heartbeat which has not arrived: moved or made anew by hand, rows are missing.
     """
 
     lag_ms: pulumi.Output[float]

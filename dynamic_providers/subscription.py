@@ -327,7 +327,10 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             missing privilege (with its GRANT); no free worker, sender or origin.
         retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
             of reach.
-        clone again: a slot that is gone, lost, or already past where it starts.
+        clone again: a slot that is gone, lost, or already past where it starts. Later on a slot may
+            be past what was applied, since it also moves over what isn't published; then it is one
+            that has passed a heartbeat which has not arrived: advanced or made anew by hand while
+            the subscription was disabled (by `enabled`, or by an error that CaughtUp has seen).
 
     `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:
     `bluegreen/subscription_options.py` says why.

@@ -235,6 +235,31 @@ def test_an_apply_error_fails_early_and_names_the_transaction(
     subscribed.wait_until_equal()
 
 
+def test_a_slot_that_was_moved_over_a_failing_transaction_is_told(
+    provider_host: Host, host: ProviderHost, subscribed: Subscribed
+) -> None:
+    """A way to go on that loses its rows: rows of later transactions come, and nothing fails."""
+    provider_host.of(SubscriptionProvider()).create(subscribed.props | {"disable_on_error": True})
+    host.create(_props(subscribed))
+    subscribed.on_target("INSERT INTO orders VALUES (1, 'in the way')")
+    subscribed.write(2)
+    wait_until(
+        lambda: subscribed.on_target("SELECT subenabled FROM pg_subscription") == [(False,)],
+        "the error",
+    )
+    with pytest.raises(HostError, match="disabled by disable_on_error"):
+        host.create(_props(subscribed))
+    subscribed.on_source(
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", subscribed.slot
+    )
+    subscribed.alter("ENABLE")
+    subscribed.write(1)
+    wait_until(lambda: subscribed.ids("target") == [1, 3], "all but the lost row")
+    for _ in range(2):  # and again: no heartbeat of ours hides it
+        with pytest.raises(HostError, match=r"heartbeat \d+, .* has not arrived; .*clone again"):
+            host.create(_props(subscribed))
+
+
 @pytest.mark.usefixtures("subscription")
 def test_a_worker_that_is_not_let_in_fails_early_with_the_servers_words(
     host: ProviderHost, subscribed: Subscribed
