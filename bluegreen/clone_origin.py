@@ -23,7 +23,6 @@ from bluegreen import (
     heartbeat,
     names,
     register,
-    rights,
     slot,
     subscription,
 )
@@ -244,7 +243,7 @@ def _skipped(
     source: psycopg.Connection[Any], copy: psycopg.Connection[Any], clone: Server, lsn: Lsn
 ) -> str | None:
     """Return which heartbeat the clone lacks although the source wrote it before `lsn`."""
-    with rights.explained(copy, f"clone {clone}"):
+    with grants.explained(copy, f"clone {clone}"):
         return heartbeat.skipped(source, copy, lsn, since=Lsn(0))
 
 

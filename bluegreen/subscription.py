@@ -205,7 +205,7 @@ def refuse_skipped(
     name = str(have.slot_name)
     there = slot.get_readable(publisher, name, str(source))
     passed = max(have.position, there.confirmed)
-    with rights.explained(subscriber, f"subscription {have.name}"):
+    with grants.explained(subscriber, f"subscription {have.name}"):
         why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
         raise CloneAgain(
