@@ -18,7 +18,7 @@ from bluegreen.step import Step
 from tests.chaos.rounds import LIMIT_SECONDS
 from tests.fixtures.lab import SOURCE, Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SITE = Path(__file__).with_name("site")
 _number = itertools.count(1)
