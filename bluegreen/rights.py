@@ -16,7 +16,12 @@ from bluegreen.errors import Refused
 from bluegreen.grants import quoted, statement
 from bluegreen.versions import Feature
 
-_MAY_LOG_IN = "SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = %s"
+# Its worker is a session of this role.
+_MAY_LOG_IN = """
+SELECT r.rolcanlogin,
+       pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
+  FROM pg_catalog.pg_roles r WHERE r.rolname = %s
+"""
 
 # From 16 on: who may become whom matters only there, and earlier majors know no such privilege.
 _NOT_SETTABLE = """
@@ -74,6 +79,11 @@ def refuse_unappliable(
             else (f"ALTER ROLE {quoted(role)} LOGIN")
         )
         raise Refused(f"{what}: its owner {role!r} {found}; {remedy}")
+    if not login[1]:
+        raise Refused(
+            f"{what}: its owner {role!r} may not connect, as its worker has to; "
+            + statement("CONNECT", f"DATABASE {quoted(conn.info.dbname)}", role)
+        )
     args = {"tables": list(tables), "role": role}
     as_owner = run_as_owner or not versions.has(versions.major(conn), Feature.SET_ROLE)
     if as_owner:

@@ -299,7 +299,7 @@ def test_a_rotation_that_was_done_by_half_is_refused(
 
 def test_the_owner_may_be_another_role(host: ProviderHost, subscribed: Subscribed) -> None:
     subscribed.on_target(
-        'CREATE ROLE "Sub Owner"; GRANT rdsadmin TO "Sub Owner" WITH SET TRUE;'
+        'CREATE ROLE "Sub Owner"; GRANT rdsadmin TO "Sub Owner" WITH INHERIT FALSE;'
         f'GRANT CREATE ON DATABASE {subscribed.database} TO "Sub Owner"'
     )
     try:
@@ -307,6 +307,12 @@ def test_the_owner_may_be_another_role(host: ProviderHost, subscribed: Subscribe
             host.create(subscribed.props | {"owner": "Sub Owner"})
         assert 'ALTER ROLE "Sub Owner" LOGIN' in _one_line(error)
         subscribed.on_target('ALTER ROLE "Sub Owner" LOGIN')
+        subscribed.on_target(f"REVOKE CONNECT ON DATABASE {subscribed.database} FROM PUBLIC")
+        with pytest.raises(HostError) as error:
+            host.create(subscribed.props | {"owner": "Sub Owner"})
+        cure = f'GRANT CONNECT ON DATABASE "{subscribed.database}" TO "Sub Owner"'
+        assert _one_line(error).endswith(cure)
+        subscribed.on_target(cure)
         host.create(subscribed.props | {"owner": "Sub Owner"})
         subscribed.write()
         subscribed.wait_until_equal()
