@@ -23,10 +23,11 @@ from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import Opening
 from bluegreen.server import secret_login
-from bluegreen.side import Side, application_name, end_others
+from bluegreen.side import Side, application_name, end_others, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
+from bluegreen.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -57,20 +58,20 @@ def open_new(
     crossing: Crossing,
     attempt: str,
     timeline: Timeline,
+    watchdog: Watchdog,
     *,
-    deadline: float,
     meanwhile: Callable[[], None],
 ) -> None:
     """Cross, decide, open: the orchestrator's way, from the moment that the fence is up.
 
     Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
     was seen to be drained counts no more, and nothing is opened. `meanwhile` waits until no session
-    is left that could write. `deadline` is in seconds of `time.monotonic()`. Any error before the
-    decision leaves the attempt undecided.
+    is left that could write. Any error before the decision leaves the attempt undecided.
     """
-    crossed = crossing.walk(timeline, deadline=deadline, meanwhile=meanwhile)
-    while not _decide(old, attempt, crossed.heartbeats, crossed.mark, deadline):
-        crossed = crossing.walk(timeline, deadline=deadline)
+    crossed = crossing.walk(timeline, watchdog, meanwhile=meanwhile)
+    while not _decide(old, attempt, crossed.heartbeats, crossed.mark, watchdog.deadline):
+        crossed = crossing.walk(timeline, watchdog)
+    watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
     register.open_environment(new.tool, attempt, crossed.mark)
 
@@ -129,15 +130,15 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
-        with old.tool.transaction(), new.tool.transaction():
+        with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
             # One finisher at a time comes by here; what a dead one has sent must not go on.
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
-                deadline = time.monotonic() + _INSIST_SECONDS
-                crossed = crossing.walk(timeline, deadline=deadline)
+                with Watchdog((old, new), seconds=_INSIST_SECONDS) as watchdog:
+                    crossed = crossing.walk(timeline, watchdog)
                 register.open_environment(new.tool, attempt, crossed.mark)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from bluegreen import grants
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_SCHEMA
 
@@ -88,14 +89,16 @@ def drop(conn: Connection) -> None:
 
 def beat(conn: Connection) -> Beat:
     """Write a heartbeat and return what `seen` looks for."""
-    row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None
     return Beat(*row)
 
 
 def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
-    row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
     return bool(row and row[0])
 
 
@@ -138,6 +141,10 @@ def skipped(
     )
 
 
+def _in(conn: Connection) -> str:
+    return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
+
+
 def barrier(conn: Connection, number: int) -> int:
     """Write the switch's heartbeat and return the id of its transaction."""
     row = conn.execute(_BARRIER, (_SWITCH, number)).fetchone()
@@ -145,11 +152,6 @@ def barrier(conn: Connection, number: int) -> int:
     return int(row[0])
 
 
-def wait_until_crossed(conn: Connection, number: int, *, seconds: float) -> None:
-    """Wait until the switch's heartbeat has arrived.
-
-    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`, be it that it is slow or
-    that somebody has locked the table.
-    """
-    conn.execute("SELECT set_config('statement_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+def wait_until_crossed(conn: Connection, number: int) -> None:
+    """Wait until the switch's heartbeat has arrived, or the statement is cancelled."""
     conn.execute(sql.SQL(_WAIT).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number)))

@@ -16,6 +16,7 @@ from psycopg import errors, sql
 
 from bluegreen import (
     fence,
+    grants,
     heartbeat,
     rights,
     slot,
@@ -276,7 +277,7 @@ def _set_start(
         )
     check_slot(publisher, source, wanted)
     try:
-        with rights.explained(subscriber, str(wanted)):
+        with grants.explained(subscriber, str(wanted)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
                 (have.oid, str(wanted.start)),
@@ -313,7 +314,7 @@ def _alter(
             name, _publications(wanted)
         )
     for words, statement in changes.items():
-        with rights.explained(conn, str(wanted)):
+        with grants.explained(conn, str(wanted)):
             conn.execute(statement)
         log.info("%s: %s", wanted, words)
     if subscription_connection.agrees(conn, wanted.name, text) is not True:

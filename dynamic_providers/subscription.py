@@ -129,17 +129,14 @@ class SubscriptionProvider(Provider):
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        server = Server.from_props(props["server"])
-
-        def dropped() -> list[str]:
-            conn = presence.connect_unless_gone(server, props["database"])
-            if conn is None:
-                return []
-            with conn:
-                deadline = time.monotonic() + _SECONDS
-                return subscription.drop(conn, props["name"], deadline=deadline)
-
-        left = presence.through_restarts(dropped, seconds=_RESTART_SECONDS)
+        left = presence.while_it_exists(
+            Server.from_props(props["server"]),
+            props["database"],
+            lambda conn: subscription.drop(
+                conn, props["name"], deadline=time.monotonic() + _SECONDS
+            ),
+            deadline=time.monotonic() + _RESTART_SECONDS,
+        )
         if left:
             _drop_sync_slots(Server.from_props(props["publisher"]), props["database"], left)
 

@@ -450,7 +450,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
             conn.execute("GRANT SELECT ON bluegreen.heartbeat TO weak")
             with pytest.raises(
                 HostError,
-                match=r'permission denied .*: GRANT CREATE ON DATABASE "bluegreen" TO "weak',
+                match=r'permission denied .*; GRANT CREATE ON DATABASE "bluegreen" TO "weak',
             ) as raised:
                 host.create(props)
         finally:

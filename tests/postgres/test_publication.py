@@ -486,7 +486,7 @@ def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[st
         (
             {"kind": "tables", "tables": [{"schema": "public", "name": "orders"}]},
             "GRANT CREATE ON DATABASE {} TO {}",
-            "must be owner of table orders; grant its owner's role to ",
+            "must be owner of table orders; use the master user, or grant its owner's role to ",
         ),
     ],
     ids=["create", "all-tables", "owner"],

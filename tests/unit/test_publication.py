@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.grants import remedy
 from bluegreen.publication import Publication, Table, difference, statements
 from bluegreen.publication_scope import from_scope, to_scope
 from tests.fixtures.zoo import ODD
@@ -133,18 +132,3 @@ def test_a_publication_without_heartbeat_is_told_from_every_wish() -> None:
 def test_a_difference_names_both_sides_and_not_what_they_share() -> None:
     more = replace(LIST, tables=LIST.tables | {Table("s", "extra")})
     assert difference(more, LIST) == 'has "s"."extra", expected nothing else'
-
-
-@pytest.mark.parametrize(
-    ("said", "cure"),
-    [
-        ("permission denied for database app", 'GRANT CREATE ON DATABASE "app" TO "admin"'),
-        ("must be superuser to create FOR ALL TABLES publication", "GRANT rds_superuser TO"),
-        ("permission denied to use replication slots", "GRANT rds_replication TO"),
-        ("must be superuser or replication role to use replication slots", "rds_replication TO"),
-        ("must be owner of table orders", "grant its owner's role"),
-        ("something else", 'grant it to "admin"'),
-    ],
-)
-def test_a_missing_privilege_has_its_remedy(said: str, cure: str) -> None:
-    assert cure in remedy(said, "admin", "app")
