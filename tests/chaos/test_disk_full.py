@@ -20,7 +20,7 @@ from bluegreen.switchover import switch
 from tests.chaos.servers import APP, DATABASES, PASSWORD, Deployment
 from tests.fixtures.switchable import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 SIZE_MB = 400
 DATABASE = DATABASES[0]
