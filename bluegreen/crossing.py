@@ -22,12 +22,16 @@ from bluegreen.sequences import Reader, Value
 from bluegreen.side import Side
 from bluegreen.step import Step
 from bluegreen.timeline import Timeline
+from bluegreen.watchdog import Watchdog
 
 Result = TypeVar("Result")
 
-_FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')"
-_APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false)"
-_PROOF = """\
+# Sent as one, since each of the three needs the one before to be over.
+_MARK = """\
+BEGIN;
+SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false);
+SELECT pg_logical_emit_message(true, 'bluegreen', 'mark');
+COMMIT;
 SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
        pg_current_wal_insert_lsn()::text"""
 
@@ -73,27 +77,27 @@ class Crossing:
 
         self._each(one)
         number = time.time_ns()
-        self._each(lambda name: heartbeat.barrier(self._old.databases[name], number))
-        self._each(lambda name: self._wait(name, number, seconds))
+        with Watchdog((self._old, self._new), seconds=seconds) as watchdog:
+            self._each(lambda name: heartbeat.barrier(self._old.databases[name], number))
+            self._each(lambda name: self._wait(name, number, watchdog))
         # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
         self._each(one)
         self._mark()
         return sum(map(len, self._readers.values()))
 
     def walk(
-        self, timeline: Timeline, *, deadline: float, meanwhile: Callable[[], None] | None = None
+        self, timeline: Timeline, watchdog: Watchdog, *, meanwhile: Callable[[], None] | None = None
     ) -> Crossed:
         """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
 
         `meanwhile` is done beside the drain; the sequences are read after it, since a session that
         is not ended yet may call one without any trace in the WAL. Raises `Retry` when the drain
-        is not over at `deadline`, in seconds of `time.monotonic()`.
+        is not over at the watchdog's deadline, `psycopg.errors.QueryCanceled` for the rest.
         """
         number = time.time_ns()
-        left = max(0.001, deadline - time.monotonic())
         old = self._old.databases
         beats = self._start(lambda name: heartbeat.barrier(old[name], number))
-        waits = self._start(lambda name: self._wait(name, number, left))
+        waits = self._start(lambda name: self._wait(name, number, watchdog))
         if meanwhile is not None:
             meanwhile()
         barriers = [future.result() for future in beats.values()]
@@ -113,35 +117,33 @@ class Crossing:
         reader = self._readers.setdefault(name, Reader(self._old.databases[name]))
         values = reader.read()
         known = self._known.get(name, {})
-        sequences.write(self._new.databases[name], sequences.changed(values, known))
+        # The mark's commit makes them durable, with all that was applied.
+        moved = sequences.changed(values, known)
+        sequences.write(self._new.databases[name], moved, durable=False)
         self._known[name] = values
 
     def _mark(self) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
-        The subscription applies asynchronously; a synchronous commit flushes all before it. Sent
-        as one batch, each part a transaction of its own.
+        The subscription applies asynchronously; a synchronous commit flushes all before it.
         """
         conn = self._new.databases[min(self._new.databases)]
-        with conn.pipeline() as pipeline:
-            conn.execute(_APPLIED)
-            pipeline.sync()
-            conn.execute(_FLUSH)
-            pipeline.sync()
-            proof = conn.execute(_PROOF)
+        proof = conn.execute(_MARK, prepare=False)
+        while proof.nextset():
+            pass  # the last statement's answer is the proof
         found = proof.fetchone()
         assert found is not None
         if not found[0]:
             raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
         return Lsn.parse(found[1])
 
-    def _wait(self, name: str, number: int, seconds: float) -> None:
+    def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
         try:
-            heartbeat.wait_until_crossed(self._new.databases[name], number, seconds=seconds)
+            heartbeat.wait_until_crossed(self._new.databases[name], number)
         except psycopg.errors.QueryCanceled:
             raise Retry(
                 f"database {name!r}: {self._new.server} has not caught up with"
-                f" {self._old.server} within {seconds:g} s"
+                f" {self._old.server} within {watchdog.seconds:g} s"
             ) from None
 
     def _start(self, work: Callable[[str], Result]) -> Mapping[str, Future[Result]]:

@@ -20,7 +20,6 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import register
-from bluegreen.side import execute_until
 
 Connection = psycopg.Connection[Any]
 
@@ -68,22 +67,26 @@ DECLARE
     clean int := 0;
 BEGIN
     LOOP
-        PERFORM pg_stat_clear_snapshot();
+        -- Locks first, sessions second: who gives the one up is among the other by then.
         SELECT coalesce(array_agg(l.pid), '{{}}') INTO starting
           FROM pg_locks l
-         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid()
-           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid
+         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid();
+        PERFORM pg_stat_clear_snapshot();
+        SELECT coalesce(array_agg(p), '{{}}') INTO starting
+          FROM unnest(starting) p
+         WHERE (suspects IS NULL OR p = ANY (suspects))
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = p
                 AND (a.usename IS NOT NULL OR a.backend_type <> 'client backend'));
-        -- Only those of the first pass can have read the old value.
-        SELECT CASE WHEN suspects IS NULL THEN starting ELSE
-               coalesce((SELECT array_agg(p) FROM unnest(suspects) p WHERE p = ANY (starting)),
-                        '{{}}') END
-          INTO suspects;
+        suspects := starting;
         ended := ({writers});
-        clean := CASE WHEN ended = 0 AND cardinality(suspects) = 0 THEN clean + 1 ELSE 0 END;
-        EXIT WHEN clean >= 2;
-        COMMIT;
-        PERFORM pg_sleep(0.001);
+        IF ended = 0 AND cardinality(suspects) = 0 THEN
+            clean := clean + 1;
+            EXIT WHEN clean >= 2;
+        ELSE
+            clean := 0;
+            COMMIT;
+            PERFORM pg_sleep(0.001);
+        END IF;
     END LOOP;
 END $do$"""
 
@@ -107,33 +110,46 @@ def close_all(conn: Connection) -> None:
     conn.execute("SELECT public.close_databases()")
 
 
+def rehearse(conn: Connection) -> None:
+    """Do what `put_up` will do, ending nobody, in a transaction that is rolled back.
+
+    It loads plans and catalogs into the session: first calls take three times as long.
+    """
+    with conn.transaction(force_rollback=True):
+        conn.execute("SELECT public.close_databases(), public.close_roles('{}')")
+        conn.execute("SELECT set_config('bluegreen.fenced_at', '-infinity', true)")
+        conn.execute(_writers([]))
+        conn.execute("SELECT count(*) FROM pg_locks")
+        conn.execute("SELECT public.decide_switch('', '{}', '{}', '0/0')")
+
+
 def put_up(
     conn: Connection,
     attempt: str,
     *,
     roles: Sequence[str],
     ours: Sequence[int],
-    deadline: float,
 ) -> None:
     """Fence the environment, and tell every session that could still write to end.
 
     `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
     `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
-    after an abort. The fence holds once `wait_until_clean` is back. `deadline` is in seconds of
-    `time.monotonic()`.
+    after an abort. The fence holds once `wait_until_clean` is back.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
         roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
         writers=_writers(ours),
     )
-    execute_until(conn, statement, deadline=deadline)
+    conn.execute(statement)
 
 
-def wait_until_clean(conn: Connection, *, ours: Sequence[int], deadline: float) -> None:
-    """Wait until no session is left that could write; `conn` is the one that put the fence up."""
-    statement = sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours))
-    execute_until(conn, statement, deadline=deadline)
+def wait_until_clean(conn: Connection, *, ours: Sequence[int]) -> None:
+    """Wait until no session is left that could write; `conn` is the one that put the fence up.
+
+    It waits until it is cancelled.
+    """
+    conn.execute(sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours)))
 
 
 def _writers(ours: Sequence[int]) -> sql.Composed:

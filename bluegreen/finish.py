@@ -22,10 +22,11 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import Opening
-from bluegreen.side import Side, application_name, end_others
+from bluegreen.side import Side, application_name, end_others, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
+from bluegreen.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -56,28 +57,28 @@ def open_new(
     crossing: Crossing,
     attempt: str,
     timeline: Timeline,
+    watchdog: Watchdog,
     *,
-    deadline: float,
     meanwhile: Callable[[], None],
 ) -> None:
     """Cross, decide, open: the orchestrator's way, from the moment that the fence is up.
 
     Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
     was seen to be drained counts no more, and nothing is opened. `meanwhile` waits until no session
-    is left that could write. `deadline` is in seconds of `time.monotonic()`. Any error before the
-    decision leaves the attempt undecided.
+    is left that could write. Any error before the decision leaves the attempt undecided.
     """
-    crossed = crossing.walk(timeline, deadline=deadline, meanwhile=meanwhile)
-    decided = _decide(old, attempt, crossed, deadline)
+    crossed = crossing.walk(timeline, watchdog, meanwhile=meanwhile)
+    decided = _decide(old, attempt, crossed, watchdog.deadline)
     while not decided:
         try:
-            crossed = crossing.walk(timeline, deadline=deadline)
-            decided = _decide(old, attempt, crossed, deadline)
-        except Retry:  # it crossed before: only the time is up
+            crossed = crossing.walk(timeline, watchdog)
+            decided = _decide(old, attempt, crossed, watchdog.deadline)
+        except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
             raise Retry(
                 f"{old.server}: something goes on writing behind the fence; see pg_locks and"
                 " pg_prepared_xacts there"
             ) from None
+    watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
     register.open_environment(new.tool, attempt, crossed.mark)
 
@@ -132,15 +133,15 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
-        with old.tool.transaction(), new.tool.transaction():
+        with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
             # One finisher at a time comes by here; what a dead one has sent must not go on.
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
-                deadline = time.monotonic() + _INSIST_SECONDS
-                crossed = crossing.walk(timeline, deadline=deadline)
+                with Watchdog((old, new), seconds=_INSIST_SECONDS) as watchdog:
+                    crossed = crossing.walk(timeline, watchdog)
                 register.open_environment(new.tool, attempt, crossed.mark)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:

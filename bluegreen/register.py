@@ -385,12 +385,22 @@ def go_back(conn: Connection, attempt: str) -> None:
     conn.execute("SELECT public.go_back(%s)", (attempt,))
 
 
+def rehearse_opening(conn: Connection) -> None:
+    """Do what `open_environment` will do, in a transaction that is rolled back."""
+    with conn.transaction(force_rollback=True):
+        conn.execute("SELECT public.open_environment('', '0/0'), public.reopen()")
+
+
 def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
-    """Open an environment for writers; `lock_opening` has said that it is closed."""
-    row = conn.execute(
-        "SELECT public.open_environment(%s, %s::pg_lsn)", (attempt, str(mark))
-    ).fetchone()
-    assert row == (True,), "the row was locked"
+    """Open an environment for writers, and commit: one message, since clients are waiting.
+
+    `conn` is in the transaction in which `lock_opening` has said that it is closed.
+    """
+    statement = sql.SQL("SELECT public.open_environment({}, {}); COMMIT").format(
+        sql.Literal(attempt), sql.Literal(str(mark))
+    )
+    said = conn.execute(statement, prepare=False)
+    assert said.fetchone() == (True,), "the row was locked"
 
 
 def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:

@@ -11,7 +11,9 @@ read or set is its extension's own business; every other must be readable.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,20 +108,23 @@ _READ_OLDER = (
 SELECT p.oid::bigint, pg_sequence_last_value(p.oid::regclass) FROM present p"""
 )
 _WRITE = """\
-SELECT count(setval(name::regclass, last, called))
+SELECT count(setval(name::regclass, last, called)),
+       set_config('synchronous_commit', %s, true)
   FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)"""
 
 
 class Reader:
     """Reads all sequences of one database again and again; the list is read once.
 
-    A sequence that is made later is not seen: the schema is frozen during a switch.
+    A sequence that is made later is not seen: the schema is frozen during a switch. Its statements
+    are prepared by the first reading: to plan a look at hundreds of sequences costs more than it.
     """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         rows = conn.execute(_LIST).fetchall()
         self._names: dict[int, str] = dict(rows)
+        self._direct: list[sql.Composed] = []
 
     def __len__(self) -> int:
         return len(self._names)
@@ -129,35 +134,52 @@ class Reader:
 
         Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
         """
-        values: dict[str, Value] = {}
-        for oids in chunks(list(self._names), CHUNK):
-            if self._conn.info.server_version >= 180000:
-                for oid, last, called in self._conn.execute(_READ_18, (oids,)):
-                    if last is None:  # 18 hides what may not be read
-                        raise unreadable(self._conn)
-                    values[self._names[oid]] = Value(last, called)
-            else:
-                values |= self._read_older(oids)
+        read = self._read_18 if self._conn.info.server_version >= 180000 else self._read_older
+        values = read()
         if len(values) < len(self._names):
             raise unreadable(self._conn)
         return values
 
-    def _read_older(self, oids: Sequence[int]) -> dict[str, Value]:
-        values, uncalled = {}, []
+    def _read_18(self) -> dict[str, Value]:
+        values = {}
+        for oids in chunks(list(self._names), CHUNK):
+            for oid, last, called in self._conn.execute(_READ_18, (oids,), prepare=True):
+                if last is None:  # 18 hides what may not be read
+                    raise unreadable(self._conn)
+                values[self._names[oid]] = Value(last, called)
+        return values
+
+    def _read_older(self) -> dict[str, Value]:
+        """Ask for what the last reading had to ask for, in one go; then for what is new."""
+        values: dict[str, Value] = {}
+        uncalled = set()
+        # In a pipeline they are one transaction, and share its locks.
+        together = self._conn.pipeline() if len(self._names) <= CHUNK else nullcontext()
         try:
-            for oid, last in self._conn.execute(_READ_OLDER, (oids,)):
+            with together:
+                last_values = [
+                    self._conn.execute(_READ_OLDER, (oids,), prepare=True)
+                    for oids in chunks(list(self._names), CHUNK)
+                ]
+                directly = [self._conn.execute(some, prepare=True) for some in self._direct]
+            for oid, last in itertools.chain.from_iterable(last_values):
                 if last is None:
-                    uncalled.append(self._names[oid])
+                    uncalled.add(self._names[oid])
                 else:
                     values[self._names[oid]] = Value(last, True)
-            for names in chunks(uncalled, _DIRECT):
-                values |= _read_directly(self._conn, names)
+            for name, last, called in itertools.chain.from_iterable(directly):
+                values[name] = Value(last, called)
+            for names in chunks(sorted(uncalled - values.keys()), _DIRECT):
+                statement = _union(names)
+                self._direct.append(statement)
+                for name, last, called in self._conn.execute(statement, prepare=True):
+                    values[name] = Value(last, called)
         except (errors.InsufficientPrivilege, errors.UndefinedTable):
             raise unreadable(self._conn) from None
         return values
 
 
-def _read_directly(conn: Connection, names: Sequence[str]) -> dict[str, Value]:
+def _union(names: Sequence[str]) -> sql.Composed:
     # The names come quoted from the server's own format().
     selects = [
         sql.SQL("SELECT {}::text, last_value, is_called FROM {}").format(
@@ -166,8 +188,7 @@ def _read_directly(conn: Connection, names: Sequence[str]) -> dict[str, Value]:
         )
         for name in names
     ]
-    rows = conn.execute(sql.SQL(" UNION ALL ").join(selects))
-    return {name: Value(last, called) for name, last, called in rows}
+    return sql.SQL(" UNION ALL ").join(selects)
 
 
 def unreadable(conn: Connection) -> Refused | Retry:
@@ -225,17 +246,22 @@ def changed(values: Values, known: Values) -> dict[str, Value]:
     return {name: value for name, value in values.items() if known.get(name) != value}
 
 
-def write(conn: Connection, values: Values) -> None:
-    """Set sequences, each chunk in a transaction of its own."""
+def write(conn: Connection, values: Values, *, durable: bool = True) -> None:
+    """Set sequences, each chunk in a transaction of its own.
+
+    Unless `durable`, they are so only with the next synchronous commit of anybody there.
+    """
     for items in chunks(list(values.items()), CHUNK):
         try:
             conn.execute(
                 _WRITE,
                 (
+                    "on" if durable else "off",
                     [name for name, _ in items],
                     [value.last for _, value in items],
                     [value.called for _, value in items],
                 ),
+                prepare=True,
             )
         except (errors.InsufficientPrivilege, errors.UndefinedTable):
             raise unreadable(conn) from None

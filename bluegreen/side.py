@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import psycopg
-from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
@@ -73,23 +73,21 @@ class Side:
     def limit(self, seconds: float) -> None:
         """Let every statement take at most `seconds`; 0 lifts the limit.
 
-        Behind the fence nothing may wait for somebody else's lock longer than the deadline.
+        For when the orchestrator, and its watchdog with it, is gone or cut off.
         """
         for conn in (self.tool, *self.databases.values()):
             conn.execute(_LIMIT, (f"{seconds * 1000:.0f}ms",))
 
 
-def execute_until(conn: Connection, statement: sql.Composed, *, deadline: float) -> None:
-    """Execute `statement`, which the server cancels at `deadline`, of `time.monotonic()`.
-
-    The limit goes with it in one batch, as a transaction of its own: no round trip more. Raises
-    `psycopg.errors.QueryCanceled`.
-    """
-    left_ms = max(1, round((deadline - time.monotonic()) * 1000))
-    with conn.pipeline() as pipeline:
-        conn.execute(_LIMIT, (f"{left_ms}ms",))
-        pipeline.sync()
-        conn.execute(statement)
+@contextmanager
+def unless_committed(conn: Connection) -> Iterator[None]:
+    """Begin a transaction, and roll it back unless it has been committed within."""
+    conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if not conn.closed and conn.info.transaction_status is not TransactionStatus.IDLE:
+            conn.execute("ROLLBACK")
 
 
 def end_others(

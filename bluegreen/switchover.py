@@ -25,10 +25,11 @@ from bluegreen.finish import AGAIN, Switched
 from bluegreen.local_fuse import LocalFuse
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.server_fuse import ServerFuse
-from bluegreen.side import Connection, Side
+from bluegreen.side import Connection, Side, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
+from bluegreen.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,10 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
         )
     if plan.records is not None:
         dns.warm(plan.records, plan.old.region)
-    return crossing.prepare(seconds=plan.lag_seconds)
+    count = crossing.prepare(seconds=plan.lag_seconds)
+    fence.rehearse(old.tool)
+    register.rehearse_opening(new.tool)
+    return count
 
 
 def _attempt(
@@ -167,32 +171,26 @@ def _attempt(
         for side in (old, new):
             side.limit(plan.drain_seconds)
         ours = [*old.pids(), fuse.pid]
-        with new.tool.transaction():
+        with unless_committed(new.tool):
             finish.hold_opening(plan, new, attempt)
             timeline.passed(Step.REGISTER)
-            deadline = time.monotonic() + plan.drain_seconds
-            fence.put_up(old.tool, attempt, roles=roles, ours=ours, deadline=deadline)
+            with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
+                fence.put_up(old.tool, attempt, roles=roles, ours=ours)
 
-            def until_clean() -> None:
-                fence.wait_until_clean(old.tool, ours=ours, deadline=deadline)
-                timeline.passed(Step.FENCE)
+                def until_clean() -> None:
+                    fence.wait_until_clean(old.tool, ours=ours)
+                    timeline.passed(Step.FENCE)
 
-            finish.open_new(
-                old,
-                new,
-                crossing,
-                attempt,
-                timeline,
-                deadline=deadline,
-                meanwhile=until_clean,
-            )
+                finish.open_new(
+                    old, new, crossing, attempt, timeline, watchdog, meanwhile=until_clean
+                )
         timeline.passed(Step.OPEN)
     except BaseException as error:
         carried_out = _give_up(plan, old.tool, attempt, error)
         if carried_out is not None:
             return carried_out
         if isinstance(error, psycopg.Error):
-            said = error.diag.message_primary or type(error).__name__
+            said = _told(error, plan)
             raise Retry(
                 f"{plan.old} to {plan.new}: the switch was aborted: {said}; writers are back on"
                 f" {plan.old}"
@@ -239,6 +237,12 @@ def _give_up(
                     f" ({type(second).__name__}: {' '.join(str(second).split())}); {AGAIN}"
                 ) from error
             time.sleep(_PAUSE_SECONDS)
+
+
+def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return f"it did not come to its decision within {plan.drain_seconds:g} s"
+    return error.diag.message_primary or type(error).__name__
 
 
 def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:

@@ -16,6 +16,8 @@ class Result:
     postgresql_version: str = ""
     setup_seconds: float = 0.0
     seconds: float = 0.0
+    command_seconds: list[tuple[str, float]] = field(default_factory=list)
+    """The command lines in their order, and how long each took."""
     acknowledged: int = 0
     lost: int = 0
     duplicated: int = 0

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.rule import Rule
 from rich.table import Table
 
 from lab.demo.result import Result
@@ -53,12 +52,16 @@ class Screen:
         if self._whole or not detail:
             self._picture.print(*what, **how)
 
-    def chapter(self, number: int, title: str, *, whole: bool) -> None:
-        """Begin a step of the story; `whole`: the picture shows every operation of it."""
+    def chapter(self, number: int, title: str, *, whole: bool, seconds: float) -> None:
+        """Begin a step of the story, `seconds` after the first.
+
+        `whole`: the picture shows every operation of it.
+        """
         self._whole = whole
         self._print()
-        rule = Rule(f"[bold]{number}. {escape(title)}[/]", align="left", style="blue")
-        self._print(rule)
+        left, right = f"{number}. {title} ", f" {seconds:.0f} s"
+        line = "─" * (WIDTH - len(left) - len(right))
+        self._print(f"[bold]{escape(left)}[/][blue]{line}[/][dim]{right}[/]", no_wrap=True)
 
     def command(self, text: str) -> None:
         """Show a command as the user would type it."""

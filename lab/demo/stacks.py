@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -24,39 +27,54 @@ class Stacks:
 
     def __init__(self, world: World, screen: Screen) -> None:
         self._world, self._screen = world, screen
+        self.seconds: list[tuple[str, float]] = []
         self.master = Login(seeds.MASTER, world.seed.admin_password)
         self.writer_name = seeds.WRITER
 
+    @contextmanager
+    def _shown(self, command: str) -> Iterator[None]:
+        """Show a command as a user would type it, and note how long it takes."""
+        self._screen.command(command)
+        began = time.monotonic()
+        yield
+        self.seconds.append((command, round(time.monotonic() - began, 1)))
+
     def up(self, stack: str) -> None:
         """Run `pulumi up`, showing what is done as it is done."""
-        self._screen.command(f"pulumi up -s {stack}")
-        with self._screen.busy(f"updating {stack}") as line:
+        with (
+            self._shown(f"pulumi up -s {stack}"),
+            self._screen.busy(f"updating {stack}") as line,
+        ):
             self._world.pulumi("up", "-s", stack, *_QUIET, line=line)
 
     def preview(self, stack: str) -> None:
         """Run `pulumi preview` and show the review: the report, and every change."""
-        self._screen.command(f"pulumi preview -s {stack}")
-        text = self._world.pulumi("preview", "-s", stack, *_LINES)
+        with self._shown(f"pulumi preview -s {stack}"):
+            text = self._world.pulumi("preview", "-s", stack, *_LINES)
         for line in review(text):
             self._screen.plain(line)
 
     def routine_up(self, stack: str) -> int:
         """Run a routine `pulumi up --refresh`; return how many changes it made."""
-        self._screen.command(f"pulumi up --refresh -s {stack}")
-        with self._screen.busy(f"updating {stack}") as line:
+        with (
+            self._shown(f"pulumi up --refresh -s {stack}"),
+            self._screen.busy(f"updating {stack}") as line,
+        ):
             text = self._world.pulumi("up", "--refresh", "-s", stack, *_QUIET, line=line)
         return sum(1 for line in text.splitlines() if _CHANGES.match(line))
 
     def destroy(self, stack: str) -> None:
         """Run `pulumi destroy`."""
-        self._screen.command(f"pulumi destroy -s {stack}")
-        with self._screen.busy(f"destroying {stack}") as line:
+        with (
+            self._shown(f"pulumi destroy -s {stack}"),
+            self._screen.busy(f"destroying {stack}") as line,
+        ):
             self._world.pulumi("destroy", "-s", stack, *_QUIET, line=line)
 
     def refused_destroy(self, stack: str) -> str:
         """Run a `pulumi destroy` that must be refused; return the refusal."""
-        self._screen.command(f"pulumi destroy -s {stack}")
-        code, text = self._world.try_pulumi("destroy", "-s", stack, *_QUIET)
+        with self._shown(f"pulumi destroy -s {stack}"):
+            code, text = self._world.try_pulumi("destroy", "-s", stack, *_QUIET)
         if code == 0:
             raise CommandFailed(f"pulumi destroy -s {stack} was to be refused, and was not")
         said = [line.strip() for line in text.splitlines() if "deletion_protection" in line]
@@ -66,19 +84,19 @@ class Stacks:
 
     def set(self, stack: str, key: str, value: str) -> None:
         """Run `pulumi config set`."""
-        self._screen.command(f"pulumi config set {key} {value} -s {stack}")
-        self._world.pulumi("config", "set", key, value, "-s", stack)
+        with self._shown(f"pulumi config set {key} {value} -s {stack}"):
+            self._world.pulumi("config", "set", key, value, "-s", stack)
 
     def set_path(self, stack: str, path: str, value: str) -> None:
         """Run `pulumi config set --path` on one of the structured settings."""
         key = f"bluegreen:{path}"
-        self._screen.command(f"pulumi config set --path {key} {value} -s {stack}")
-        self._world.pulumi("config", "set", "--path", key, value, "-s", stack)
+        with self._shown(f"pulumi config set --path {key} {value} -s {stack}"):
+            self._world.pulumi("config", "set", "--path", key, value, "-s", stack)
 
     def remove(self, stack: str, key: str) -> None:
         """Run `pulumi config rm`."""
-        self._screen.command(f"pulumi config rm {key} -s {stack}")
-        self._world.pulumi("config", "rm", key, "-s", stack)
+        with self._shown(f"pulumi config rm {key} -s {stack}"):
+            self._world.pulumi("config", "rm", key, "-s", stack)
 
     def outputs(self, stack: str) -> dict[str, Any]:
         """Return a stack's outputs."""

@@ -116,6 +116,7 @@ def test_the_life_of_an_origin_cell_by_cell(cloning: Cloning, host: ProviderHost
         assert row.fetchone() is None
 
 
+@pytest.mark.slow
 def test_delete_of_an_unreachable_clone_is_an_error_and_of_a_gone_one_is_done(
     cloning: Cloning, host: ProviderHost
 ) -> None:

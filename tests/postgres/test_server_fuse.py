@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ class Fenced:
         register.begin(self.tool, attempt, "orders-2", seconds=seconds)
         fuse = ServerFuse(self.server, attempt)
         ours = [fuse.pid, self.tool.info.backend_pid]
-        fence.put_up(self.tool, attempt, roles=[], ours=ours, deadline=time.monotonic() + 60)
+        fence.put_up(self.tool, attempt, roles=[], ours=ours)
         return fuse
 
     def is_closed(self) -> bool:

@@ -1,0 +1,52 @@
+"""The deadline of the orchestrator: what is still executing then is cancelled on both sides.
+
+The server's own limits count from the start of a statement, so one that begins late would outlast
+the deadline. Nothing is sent for this within the outage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Self
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from bluegreen.side import Side
+
+_CANCEL_SECONDS = 2.0
+
+
+class Watchdog:
+    """Cancels whatever `sides` execute after `seconds`, unless called off before."""
+
+    def __init__(self, sides: Sequence[Side], *, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        """In seconds of `time.monotonic()`."""
+        self.seconds = seconds
+        self._connections = [
+            conn for side in sides for conn in (side.tool, *side.databases.values())
+        ]
+        self._timer = threading.Timer(seconds, self._cancel)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.call_off()
+
+    def call_off(self) -> None:
+        """Cancel nothing any more: once this is back, no cancellation is under way either."""
+        self._timer.cancel()
+        self._timer.join()
+
+    def _cancel(self) -> None:
+        for conn in self._connections:
+            if conn.info.transaction_status is TransactionStatus.ACTIVE:
+                with contextlib.suppress(psycopg.Error):  # its own end says more
+                    conn.cancel_safe(timeout=_CANCEL_SECONDS)
