@@ -181,7 +181,7 @@ class Replication(_Model):
     """For each database, tables without a primary key: `schema.table` to `full` or `index NAME`."""
     streaming: Literal["off", "on", "parallel"] | None = None
     """How large transactions are sent while they run; not set: the best that the standby's version
-    has, `parallel` from 16 on."""
+    has. `parallel` needs 16 on both sides, since after a switch they change places."""
     lag_seconds: Positive = 10.0
     """The lag at which the standby counts as current."""
     stable_seconds: float = Field(default=2.0, ge=0)

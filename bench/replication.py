@@ -83,7 +83,7 @@ def tables_round(made: World, measured: Measured, count: int, number: int) -> No
     }
     slotted = measured.take("slot", count, lambda: ReplicationSlotProvider().create(wanted_slot))
     with made.target_lab.connect(database) as conn:
-        # What a clone has from its source, heartbeat and canary included.
+        # What a clone has from its source, the heartbeat included.
         made.make_tool_tables(conn)
     wanted = {
         "server": made.target.to_props(),

@@ -63,7 +63,7 @@ class World:
         return str(row[0]) if row else "unknown"
 
     def make_tool_tables(self, conn: psycopg.Connection[Any]) -> None:
-        """Make heartbeat and canary, as `Publication` has made them on the publisher."""
+        """Make the heartbeat's table, as `Publication` has made them on the publisher."""
         heartbeat.ensure(conn)
 
     def move_sequences(self, database: str, *, every: int, to: int) -> None:

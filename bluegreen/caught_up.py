@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from bluegreen import failing_transaction, heartbeat, names, presence, slot
+from bluegreen import failing_transaction, heartbeat, names, presence, slot, subscription
 from bluegreen import subscription_state as state
 from bluegreen.backlog import Backlog, Look, Pace
 from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry, Unreachable
@@ -68,6 +68,12 @@ class Health:
     slot_name: str
     """The slot that it shall read."""
     slot_status: Status
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether the subscription reads its slot, and the slot can be read."""
+        reads = self.subscription is not None and self.subscription.slot_name == self.slot_name
+        return reads and self.slot_status.readable
 
 
 def hopeless(
@@ -156,6 +162,7 @@ class _Database:
         self._login_tried = False
         self._sent_at = 0.0
         self._token: Beat | None = None
+        self._sealed = False
         self._last_ms: float | None = None
         self.on_its_way_ms = 0.0
         self._backlog = Backlog()
@@ -182,11 +189,23 @@ class _Database:
             without_worker_seconds=idle_seconds,
             failing=self._failing(found, changed=count > self._errors_before),
         )
+        if found is not None and now.readable:
+            # Before any heartbeat of this wait: a later one that arrives would hide it.
+            subscription.refuse_skipped(
+                self._writer, self._standby, self._publisher, found, since=None
+            )
+            self._seal(failed=error is not None)
         if error is not None:
             raise error
         if idle_seconds > _LOGIN_DOUBT_SECONDS and not self._login_tried:
             self._login_tried = True
             self._publisher.try_replication(self.name)
+
+    def _seal(self, *, failed: bool) -> None:
+        """Leave what `refuse_skipped` needs: people may move the slot where replication stops."""
+        if failed or (self._token is not None and not self._sealed):
+            heartbeat.seal(self._writer)
+            self._sealed = True
 
     def _failing(self, found: Subscription | None, *, changed: bool) -> str:
         if found is None or (found.enabled and not changed):
@@ -218,7 +237,7 @@ class _Database:
             return None if self._last_ms is None else max(self.on_its_way_ms, self._last_ms)
         if now - self._sent_at >= _BEAT_SECONDS:
             self._sent_at = time.monotonic()
-            self._token = heartbeat.beat(self._writer)
+            self._token, self._sealed = heartbeat.beat(self._writer), False
         return self._last_ms
 
 

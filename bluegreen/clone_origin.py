@@ -2,7 +2,8 @@
 
 Reads that LSN as the very first thing, proves that the server is the fresh clone it is taken for,
 stores the LSN, and only then changes anything: a clone that somebody wrote to gives an LSN that is
-too high, and the rows between would be missing without any error (measured).
+too high, and the rows between would be missing without any error (measured). That is told where the
+source has not come so far yet, and where a heartbeat lies between: each look leaves one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import cluster, fence, grants, names, register, slot, subscription
+from bluegreen import (
+    cluster,
+    fence,
+    grants,
+    heartbeat,
+    names,
+    register,
+    slot,
+    subscription,
+)
 from bluegreen.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
@@ -87,8 +97,19 @@ def ensure(
         refuse_other_cluster(itself, cluster.get(source.region, source.cluster))
         _refuse_reader(conn, clone)
         found = stored.lsn if stored is not None else _required(lsn, clone)
-        with source.connect(databases[0]) as origin_conn:
-            refuse_gap(clone.cluster, found, look_at_source(origin_conn, source, slots))
+        with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
+            skipped = _skipped(there, here, clone, found)
+            if skipped is None:
+                # Should the LSN be too high, the next look at it finds these missing. Not where it
+                # is known to be: later ones would hide it.
+                heartbeat.seal(there)
+            refuse_gap(clone.cluster, found, look_at_source(there, source, slots))
+            skipped = skipped or _skipped(there, here, clone, found)
+            if skipped is not None:
+                raise CloneAgain(
+                    f"clone {clone}: {skipped}; its LSN is too high, since it was written to: "
+                    "clone again"
+                )
         if stored is None:
             _refuse_used(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
@@ -216,6 +237,14 @@ def refuse_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
             f"clone {clone}: ends at {lsn}, later than its source is now ({source.now}); it was "
             "written to, or is no clone of it: clone again"
         )
+
+
+def _skipped(
+    source: psycopg.Connection[Any], copy: psycopg.Connection[Any], clone: Server, lsn: Lsn
+) -> str | None:
+    """Return which heartbeat the clone lacks although the source wrote it before `lsn`."""
+    with grants.explained(copy, f"clone {clone}"):
+        return heartbeat.skipped(source, copy, lsn, since=Lsn(0))
 
 
 def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:

@@ -1,7 +1,12 @@
-"""What to grant when the server says that a privilege is missing: one line, with the statement."""
+"""What to grant when the server says that a privilege is missing: the one list of remedies.
+
+PostgreSQL says which object was refused, not which statement grants it: that is added here. Aurora
+grants its own roles where community PostgreSQL needs an attribute that only a superuser may give.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +16,47 @@ from psycopg import errors, sql
 
 from bluegreen.errors import Refused
 
+REPLICATE = "GRANT rds_replication TO {role} (outside RDS: ALTER ROLE {role} REPLICATION)"
+
+# The words are those of 14 to 18, and the first that match count. `{name}` is what they caught.
+_REMEDIES = (
+    (
+        "permission denied to create subscription",
+        "GRANT pg_create_subscription TO {role} (on Aurora rds_superuser has it)",
+    ),
+    (
+        "pg_(show_)?replication_origin_status",
+        "GRANT SELECT ON pg_catalog.pg_replication_origin_status TO {role}; GRANT EXECUTE ON "
+        "FUNCTION pg_catalog.pg_show_replication_origin_status() TO {role}",
+    ),
+    (
+        "function pg_replication_origin_advance",
+        "GRANT EXECUTE ON FUNCTION "
+        "pg_catalog.pg_replication_origin_advance(text, pg_lsn) TO {role}",
+    ),
+    (
+        "function pg_replication_origin_drop",
+        "GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_drop(text) TO {role}",
+    ),
+    ("must be superuser to (create|add or set)", "on Aurora: GRANT rds_superuser TO {role}"),
+    ("replication slots", REPLICATE),
+    # The writer sends heartbeats, the standby looks for them, and either becomes the other.
+    ("table heartbeat$", "GRANT SELECT, INSERT, UPDATE ON bluegreen.heartbeat TO {role}"),
+    ("denied for function (?P<name>.+)", "GRANT EXECUTE ON FUNCTION {name} TO {role}"),
+    ("denied for database ", "GRANT CREATE ON DATABASE {database} TO {role}"),
+    ("denied for schema (?P<name>.+)", "GRANT USAGE ON SCHEMA {name} TO {role}"),
+    ("denied for (table|view) (?P<name>.+)", "GRANT SELECT ON {name} TO {role}"),
+    (
+        "must be owner of",
+        "use the master user, or grant its owner's role to {role}, or change its owner",
+    ),
+    ("", "use the master user, or grant it to {role}"),
+)
+
 
 @contextmanager
 def explained(conn: psycopg.Connection[Any], what: str) -> Iterator[None]:
-    """Turn a missing privilege into `Refused`, naming `what` needs it and what grants it."""
+    """Turn a missing privilege of `conn`'s role into `Refused`: `what` needs it, this grants it."""
     try:
         yield
     except errors.InsufficientPrivilege as error:
@@ -25,21 +67,20 @@ def explained(conn: psycopg.Connection[Any], what: str) -> Iterator[None]:
         raise Refused(f"{what}: {said.rstrip('.')}; {cure}") from None
 
 
-def remedy(said: str, user: str, database: str) -> str:
-    """Return what gives `user` the privilege that the server's words ask for.
+def remedy(said: str, role: str, database: str) -> str:
+    """Return what gives `role` the privilege that the server's words ask for."""
+    found, cure = next(
+        (match, cure) for words, cure in _REMEDIES if (match := re.search(words, said))
+    )
+    name = found.groupdict().get("name", "")
+    return cure.format(name=quoted(name), role=quoted(role), database=quoted(database))
 
-    The words are those of 14 to 18. Aurora grants its own roles where community PostgreSQL needs
-    an attribute that only a superuser may give.
-    """
-    role = sql.Identifier(user).as_string()
-    if "permission denied for database" in said:
-        return f"run: GRANT CREATE ON DATABASE {sql.Identifier(database).as_string()} TO {role};"
-    if "must be superuser to create" in said or "must be superuser to add or set" in said:
-        return f"only rds_superuser may; run: GRANT rds_superuser TO {role};"
-    if "replication slots" in said:
-        return (
-            f"run: GRANT rds_replication TO {role}; (outside RDS: ALTER ROLE {role} REPLICATION;)"
-        )
-    if "must be owner of" in said:
-        return f"grant its owner's role to {role}, or change its owner"
-    return f"grant it to {role}"
+
+def statement(privileges: str, on: str, role: str) -> str:
+    """Return the GRANT of `privileges` on what `on` names, quoted already."""
+    return f"GRANT {privileges} ON {on} TO {quoted(role)}"
+
+
+def quoted(name: str) -> str:
+    """Return a name as statements write it."""
+    return sql.Identifier(name).as_string()

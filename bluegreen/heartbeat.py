@@ -1,7 +1,9 @@
-"""Heartbeats: rows that show how far replication has come; and the canary.
+"""Heartbeats: rows that show how far replication has come, and whether any were left out.
 
-Both are part of every publication. A heartbeat that is visible on the other side proves that all
-commits before it have been applied there: one apply worker applies in commit order.
+Their table is part of every publication. A heartbeat that is visible on the other side proves that
+all commits before it have been applied there: one apply worker applies in commit order. And one
+that is missing there, although the slot or the subscription counts everything before some later
+position as applied, proves that rows were left out: `skipped`.
 """
 
 from __future__ import annotations
@@ -10,36 +12,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
+from bluegreen import grants
+from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_SCHEMA
 
 Connection = psycopg.Connection[Any]
 
 _ANYBODY, _SWITCH = 1, 2  # rows: only the switch writes the second one
 
-# The canary has no key on purpose: a row that comes twice must show instead of stopping the apply.
 _SCHEMA = """\
 CREATE SCHEMA IF NOT EXISTS bluegreen;
 CREATE TABLE IF NOT EXISTS bluegreen.heartbeat (
     id int PRIMARY KEY,
     beat bigint NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE TABLE IF NOT EXISTS bluegreen.canary (
-    writer int NOT NULL,
-    n bigint NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lsn pg_lsn,
+    previous_lsn pg_lsn
 );
 """
 
+# Positions of the sender's WAL: what it had committed before lies before `lsn`, and this beat lies
+# behind it. So the beat before this one lies between `previous_lsn` and `lsn`.
 _BEAT = (
-    "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, 1)"
-    " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp()"
+    "INSERT INTO bluegreen.heartbeat AS h (id, beat, lsn)"
+    " VALUES (%s, 1, pg_current_wal_insert_lsn())"
+    " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp(),"
+    " lsn = pg_current_wal_insert_lsn(), previous_lsn = h.lsn"
     " RETURNING beat, at::text"
 )
 # Not the number alone: a side that was the writer before may hold a higher one of its own.
 _SEEN = "SELECT beat >= %s AND at >= %s::timestamptz FROM bluegreen.heartbeat WHERE id = %s"
+_SENT = (
+    "SELECT beat, previous_lsn::text, lsn::text FROM bluegreen.heartbeat"
+    " WHERE id = %s AND previous_lsn IS NOT NULL"
+)
+_ARRIVED = "SELECT beat FROM bluegreen.heartbeat WHERE id = %s"
 # One message, and so one transaction, of two statements: the snapshot of the second is taken when
 # the first has the id. What is older and not in it has committed before the barrier does, prepared
 # transactions included. Nothing from xmax on has ended (it is the last completed id + 1), and xip
@@ -96,15 +105,60 @@ def drop(conn: Connection) -> None:
 
 def beat(conn: Connection) -> Beat:
     """Write a heartbeat and return what `seen` looks for."""
-    row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None
     return Beat(*row)
 
 
 def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
-    row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
+    with grants.explained(conn, _in(conn)):
+        row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
     return bool(row and row[0])
+
+
+def _in(conn: Connection) -> str:
+    return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
+
+
+def seal(conn: Connection) -> None:
+    """Leave a heartbeat between what has been read and whatever comes later, for `skipped`.
+
+    Two are sent: the second one tells where the first one ends. Without the table nothing is done:
+    then somebody else's publication is read.
+    """
+    row = conn.execute("SELECT to_regclass('bluegreen.heartbeat') IS NOT NULL").fetchone()
+    if row and row[0]:
+        beat(conn)
+        beat(conn)
+
+
+def skipped(
+    publisher: Connection, subscriber: Connection, passed: Lsn, *, since: Lsn | None
+) -> str | None:
+    """Return which heartbeat was left out on its way, in words, or None.
+
+    `passed` is a position up to which everything is said to be applied, read before this is called.
+    `since` is where the subscriber starts: what was sent later must come. None when it isn't known:
+    then nothing is said until a first heartbeat has arrived.
+    """
+    try:
+        sent = publisher.execute(_SENT, (_ANYBODY,)).fetchone()
+        arrived = subscriber.execute(_ARRIVED, (_ANYBODY,)).fetchone()
+    except errors.UndefinedTable:
+        return None
+    if sent is None or (arrived is None and since is None):
+        return None
+    before_last, begins, ends = sent[0] - 1, Lsn.parse(sent[1]), Lsn.parse(sent[2])
+    if since is not None and begins < since:
+        return None
+    if ends > passed or (arrived is not None and arrived[0] >= before_last):
+        return None
+    return (
+        f"everything before {passed} counts as applied, but heartbeat {before_last}, written before"
+        f" {ends}, has not arrived"
+    )
 
 
 def barrier(conn: Connection, number: int) -> Barrier:

@@ -10,7 +10,7 @@ TOOL_DATABASE = "bluegreen"
 """The tool's own database on every environment: holds the register, is never published."""
 
 TOOL_SCHEMA = "bluegreen"
-"""The tool's schema in every published database: holds heartbeat and canary."""
+"""The tool's schema in every published database: holds the heartbeat."""
 
 MAX_BYTES = 63  # NAMEDATALEN - 1; the server would cut longer names without an error
 

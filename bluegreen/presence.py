@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ T = TypeVar("T")
 
 # What a session gets when its server restarts; a connection that just breaks has no SQLSTATE.
 _RESTARTING = frozenset({None, "57P01", "57P02", "57P03", "08000", "08003", "08006"})
-_BETWEEN_SECONDS = 0.2
 
 
 def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row] | None:
@@ -51,36 +49,36 @@ def database_gone(server: Server, database: str) -> bool:
 def while_it_exists(
     server: Server,
     database: str,
-    act: Callable[[psycopg.Connection[Row]], None],
+    act: Callable[[psycopg.Connection[Row]], T],
     *,
     deadline: float,
-) -> None:
-    """Do `act` with an admin connection, unless the cluster or the database is no more.
+) -> T | None:
+    """Return what `act` does with an admin connection; None when cluster or database is no more.
 
     A server that restarts is out of reach for a while and breaks connections, so both are tried
-    again until `deadline`, in seconds of `time.monotonic()`; then `Retry`. `act` is idempotent.
+    again until `deadline`, in seconds of `time.monotonic()`; then `Retry`. `act` is idempotent. For
+    deletions: the engine's error hooks, which repeat other operations, don't run on a destroy.
     """
-    for _ in looks(deadline, first=_BETWEEN_SECONDS, most=2.0):
-        last = time.monotonic() >= deadline
+    last: Retry | None = None
+    for _ in looks(deadline, first=0.2, most=1.0):
         try:
             conn = connect_unless_gone(server, database)
-        except Retry:
-            if last:
-                raise
-            continue
-        if conn is None:
-            return
-        try:
+            if conn is None:
+                return None
             with conn:
-                act(conn)
+                return act(conn)
+        except Retry as error:
+            found = error
         except psycopg.OperationalError as error:
-            if not conn.broken:
+            if not passing(error):
                 raise
-            if last:
-                said = error.diag.message_primary or "the connection broke"
-                raise Retry(f"{server}: {said}; try again") from None
-            continue
-        return
+            said = error.diag.message_primary or "the connection broke"
+            found = Retry(f"{server}: {said}; try again")
+        if last is None:
+            log.info("trying again: %s", found)
+        last = found
+    assert last is not None  # at least one look
+    raise last
 
 
 def passing(error: BaseException) -> bool:
@@ -88,24 +86,3 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, Unreachable):
         return True
     return isinstance(error, psycopg.OperationalError) and error.sqlstate in _RESTARTING
-
-
-def through_restarts(act: Callable[[], T], *, seconds: float) -> T:
-    """Return what `act` returns; while its server restarts, try again for up to `seconds`.
-
-    `act` opens its own connections and may be repeated. For deletions above all: the engine's
-    error hooks, which repeat other operations, don't run on a destroy.
-    """
-    deadline = time.monotonic() + seconds
-    last: Exception | None = None
-    for _ in looks(deadline, first=0.2, most=1.0):
-        try:
-            return act()
-        except (Unreachable, psycopg.OperationalError) as error:
-            if not passing(error):
-                raise
-            if last is None:
-                log.info("trying again for %g s: %s", seconds, str(error).partition("\n")[0])
-            last = error
-    assert last is not None
-    raise last

@@ -16,8 +16,8 @@ from bluegreen.names import TOOL_SCHEMA
 from bluegreen.publication import OPERATIONS, Publication, Table
 from bluegreen.replica_identity import shown
 
-# Heartbeat and canary show that rows cross, so every publication has them.
-TOOL_TABLES = frozenset(Table(TOOL_SCHEMA, name) for name in ("heartbeat", "canary"))
+# The heartbeat shows that rows cross, so every publication has it.
+TOOL_TABLES = frozenset({Table(TOOL_SCHEMA, "heartbeat")})
 
 _KEYS = {
     "all": {"kind", "operations", "publish_via_partition_root"},
@@ -29,7 +29,7 @@ _CARRY_THE_HEARTBEAT = {"insert", "update"}
 
 
 def from_scope(name: str, scope: Mapping[str, Any]) -> Publication:
-    """Return the publication that a resource's `scope` describes, heartbeat and canary included.
+    """Return the publication that a resource's `scope` describes, the heartbeat included.
 
     Raises `Refused`, naming the key, for a scope of another shape.
     """

@@ -113,7 +113,7 @@ def require_publishable(
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
-    """Drop the publication with heartbeat, canary and declared identities; none there is fine.
+    """Drop the publication with heartbeat and declared identities; none there is fine.
 
     Raises `Refused` while a slot reads it.
     """

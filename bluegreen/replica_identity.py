@@ -17,7 +17,6 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
-from bluegreen.names import TOOL_SCHEMA
 
 Kind = Literal["default", "nothing", "full", "index"]
 TableName = tuple[str, str]
@@ -74,7 +73,7 @@ _PUBLISHED = """
          WHERE p.pubname = %(pub)s) x ON x.stored = c.oid
   LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = x.sent
        AND r.prpubid = (SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = %(pub)s)
- WHERE c.relkind = 'r' AND NOT (n.nspname = %(tool)s AND c.relname = 'canary')
+ WHERE c.relkind = 'r'
  ORDER BY 1, 2
 """
 _LISTED = """(SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
@@ -250,7 +249,7 @@ def published(conn: psycopg.Connection[Any], publication: str) -> list[TableIden
         _PUBLISHED, *((_LISTED, _FILTERED) if with_lists else ("NULL::text[]", "NULL::text[]"))
     )
     with conn.cursor(row_factory=class_row(TableIdentity)) as cursor:
-        return cursor.execute(query, {"pub": publication, "tool": TOOL_SCHEMA}).fetchall()
+        return cursor.execute(query, {"pub": publication}).fetchall()
 
 
 def _query(where: str, listed: str, filtered: str) -> sql.Composed:

@@ -1,30 +1,20 @@
-"""What a role needs to subscribe and to apply, and how a missing right is told.
+"""What a subscription's owner needs to apply rows, looked for before one of them stops the apply.
 
-PostgreSQL says which object was refused, not which statement grants it: that is added here. From
-16 on the apply becomes each table's owner by SET ROLE unless `run_as_owner`; before, and with
+From 16 on the apply becomes each table's owner by SET ROLE unless `run_as_owner`; before, and with
 `run_as_owner`, it writes with the rights of the subscription's owner.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg import errors
 
 from bluegreen import versions
 from bluegreen.errors import Refused
+from bluegreen.grants import quoted, statement
 from bluegreen.versions import Feature
-
-_ORIGIN_FUNCTIONS = {
-    "pg_replication_origin_advance": "pg_catalog.pg_replication_origin_advance(text, pg_lsn)",
-    "pg_replication_origin_drop": "pg_catalog.pg_replication_origin_drop(text)",
-    "pg_show_replication_origin_status": "pg_catalog.pg_show_replication_origin_status()",
-}
-_OBJECT = re.compile(r"permission denied for (function|view|table|schema|database) (.+)")
 
 _MAY_LOG_IN = "SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = %s"
 
@@ -62,40 +52,6 @@ SELECT t.name
 """
 
 
-@contextmanager
-def explained(conn: psycopg.Connection[Any], what: str) -> Iterator[None]:
-    """Turn the server's refusal of `conn`'s role into one line with the GRANT that mends it."""
-    try:
-        yield
-    except errors.InsufficientPrivilege as error:
-        said = error.diag.message_primary or "permission denied"
-        role = _quoted(conn.info.user)
-        remedy = grant(said, role, _quoted(conn.info.dbname))
-        raise Refused(f"{what}: {said} to {conn.info.user!r}; {remedy}") from None
-
-
-def grant(said: str, role: str, database: str) -> str:
-    """Return the remedy for what the server `said`; `role` and `database` are quoted already."""
-    if said.startswith("permission denied to create subscription"):
-        return f"GRANT pg_create_subscription TO {role} (on Aurora rds_superuser has it)"
-    if "pg_replication_origin_status" in said or "pg_show_replication_origin_status" in said:
-        return (
-            f"GRANT SELECT ON pg_catalog.pg_replication_origin_status TO {role}; GRANT EXECUTE ON "
-            f"FUNCTION {_ORIGIN_FUNCTIONS['pg_show_replication_origin_status']} TO {role}"
-        )
-    found = _OBJECT.match(said)
-    if found is None:
-        return "use the master user, or grant its role"
-    kind, name = found.groups()
-    if kind == "function":
-        return f"GRANT EXECUTE ON FUNCTION {_ORIGIN_FUNCTIONS.get(name, name)} TO {role}"
-    if kind == "database":
-        return f"GRANT CREATE ON DATABASE {database} TO {role}"
-    if kind == "schema":
-        return f"GRANT USAGE ON SCHEMA {_quoted(name)} TO {role}"
-    return f"GRANT SELECT ON {name} TO {role}"
-
-
 def refuse_unappliable(
     conn: psycopg.Connection[Any],
     what: str,
@@ -113,9 +69,9 @@ def refuse_unappliable(
     if login is None or not login[0]:
         found = "does not exist" if login is None else "may not log in, as its worker has to"
         remedy = (
-            f"CREATE ROLE {_quoted(role)} LOGIN"
+            f"CREATE ROLE {quoted(role)} LOGIN"
             if login is None
-            else (f"ALTER ROLE {_quoted(role)} LOGIN")
+            else (f"ALTER ROLE {quoted(role)} LOGIN")
         )
         raise Refused(f"{what}: its owner {role!r} {found}; {remedy}")
     args = {"tables": list(tables), "role": role}
@@ -124,14 +80,14 @@ def refuse_unappliable(
         denied = [name for (name,) in conn.execute(_NOT_WRITABLE, args).fetchall()]
         if denied:
             raise Refused(
-                f"{what}: its owner {role!r} may not write {_some(denied)}; GRANT SELECT, INSERT, "
-                f"UPDATE, DELETE, TRUNCATE ON {denied[0]} TO {_quoted(role)}"
+                f"{what}: its owner {role!r} may not write {_some(denied)}; "
+                + statement("SELECT, INSERT, UPDATE, DELETE, TRUNCATE", denied[0], role)
             )
     else:
         for owner, owned in conn.execute(_NOT_SETTABLE, args).fetchall():
             raise Refused(
                 f"{what}: its owner {role!r} can't SET ROLE to {owner!r}, who owns "
-                f"{_some(owned)}; GRANT {_quoted(owner)} TO {_quoted(role)} WITH SET TRUE, or set "
+                f"{_some(owned)}; GRANT {quoted(owner)} TO {quoted(role)} WITH SET TRUE, or set "
                 "run_as_owner"
             )
     secured = conn.execute(_SECURED, args | {"as_owner": as_owner}).fetchall()
@@ -146,7 +102,3 @@ def refuse_unappliable(
 def _some(names: Sequence[str]) -> str:
     more = len(names) - 3
     return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -22,6 +22,7 @@ from psycopg import errors, sql
 
 from bluegreen import fence
 from bluegreen.errors import Refused, Retry
+from bluegreen.grants import statement
 
 Connection = psycopg.Connection[Any]
 Item = TypeVar("Item")
@@ -198,21 +199,17 @@ def unreadable(conn: Connection) -> Refused | Retry:
     """
     names = [name for (name,) in conn.execute(UNREADABLE).fetchall()]
     schemas = [name for (name,) in conn.execute(_CLOSED_SCHEMAS).fetchall()]
-    what, user = f"sequences in {conn.info.dbname}", sql.Identifier(conn.info.user)
+    what, role = f"sequences in {conn.info.dbname}", conn.info.user
     if not names:
         return Retry(f"{what}: one was dropped while they were read; try again")
     # The names come quoted from the server's own format().
-    grants = [sql.SQL("GRANT SELECT, UPDATE ON SEQUENCE {} TO {}").format(_raw(names), user)]
+    cures = [statement("SELECT, UPDATE", f"SEQUENCE {', '.join(names)}", role)]
     if schemas:
-        grants.insert(0, sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(_raw(schemas), user))
+        cures.insert(0, statement("USAGE", f"SCHEMA {', '.join(schemas)}", role))
     return Refused(
         f"{what}: no privilege on {', '.join(names)}; expected SELECT and UPDATE: "
-        f"{sql.SQL('; ').join(grants).as_string()}"
+        + "; ".join(cures)
     )
-
-
-def _raw(names: Sequence[str]) -> sql.SQL:
-    return sql.SQL(", ".join(names))
 
 
 def definitions(conn: Connection) -> dict[str, Definition]:

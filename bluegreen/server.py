@@ -13,6 +13,7 @@ from psycopg import conninfo
 
 from bluegreen.aws import client
 from bluegreen.errors import Refused, Retry, Unreachable
+from bluegreen.grants import REPLICATE, quoted
 
 Role = Literal["admin", "replication"]
 Row = tuple[Any, ...]
@@ -41,11 +42,11 @@ _OPTIONS = " ".join(
 _REFUSALS = (
     ("password authentication failed", "wrong user or password; mend the secret {arn}"),
     ("no password supplied", "no password: mend the secret {arn}"),
-    ("not permitted to log in", "ALTER ROLE {user} LOGIN"),
-    ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {user}"),
+    ("not permitted to log in", "ALTER ROLE {role} LOGIN"),
+    ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {role}"),
     # 16 and later; before
-    ("permission denied to start WAL sender", "GRANT rds_replication TO {user}"),
-    ("must be superuser or replication role", "GRANT rds_replication TO {user}"),
+    ("permission denied to start WAL sender", REPLICATE),
+    ("must be superuser or replication role", REPLICATE),
     ("exceeds max_wal_senders", "raise max_wal_senders, or end what replicates from there"),
     ('exceeds "max_wal_senders"', "raise max_wal_senders, or end what replicates from there"),
 )
@@ -146,7 +147,7 @@ class Server:
         for words, remedy in _REFUSALS:
             if words in said:
                 named = remedy.format(
-                    arn=self._arn(role), user=f'"{user}"', database=f'"{database}"'
+                    arn=self._arn(role), role=quoted(user), database=quoted(database)
                 )
                 return Refused(f"{where}: {fatal or said}; {named}")
         if fatal and "does not exist" in fatal:

@@ -1,7 +1,8 @@
 """Replication slots: the publisher's memory of what a subscriber still needs.
 
 Made once, before the clone, and never made anew: what is written between a slot's loss and its
-successor would be missing on the other side without any error (measured on 16.14 and 18.4).
+successor would be missing on the other side without any error (measured on 16.14 and 18.4). So each
+gets a stamp that a successor of its name has not: its statistics count from a time that we set.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.databas
  WHERE s.slot_name = %s
 """
 
+# A crash or failover ends all statistics. Those of the WAL tell that one has happened: their time
+# is another one then.
+_STAMP = """
+SELECT extract(epoch FROM r.stats_reset)::text, extract(epoch FROM w.stats_reset)::text
+  FROM pg_catalog.pg_stat_replication_slots r, pg_catalog.pg_stat_wal w
+ WHERE r.slot_name = %s
+"""
+
 
 class Status(StrEnum):
     """What a slot is good for; the first three can still be read."""
@@ -52,6 +61,7 @@ class Status(StrEnum):
     UNRESERVED = "unreserved"
     LOST = "lost"
     INVALIDATED = "invalidated"
+    REPLACED = "replaced"
     MISSING = "missing"
 
     @property
@@ -129,6 +139,26 @@ def status(have: Slot | None) -> Status:
         return Status.INVALIDATED
     # A status that this code doesn't know is not one to go on with.
     return Status(have.wal_status) if have.wal_status in set(Status) else Status.INVALIDATED
+
+
+def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
+    """Return what tells this slot from another one of its name, None where nothing does."""
+    own, server = _stamp(conn, name)
+    return f"{own}/{server}" if own and server else None
+
+
+def made_anew(conn: psycopg.Connection[Any], name: str, known: str | None) -> bool:
+    """Tell whether the slot is another than the one whose stamp was `known`.
+
+    False also where that can't be told: without a stamp, or when the statistics have ended since.
+    """
+    own, server = _stamp(conn, name)
+    return known is not None and own is None and server == known.partition("/")[2]
+
+
+def _stamp(conn: psycopg.Connection[Any], name: str) -> tuple[str | None, str | None]:
+    found = conn.execute(_STAMP, (name,)).fetchone()
+    return (None, None) if found is None else (found[0], found[1])
 
 
 def get_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Slot:
@@ -222,6 +252,7 @@ def _ensure(
                 "rds.logical_replication to 1 and reboot"
             ) from None
         else:
+            _set_stamp(conn, name)
             made = get_readable(conn, name, where)
             log.info("slot %s on %s: made, consistent at %s", name, where, made.confirmed)
             return made
@@ -237,6 +268,13 @@ def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> Non
         conn.execute("SELECT set_config('client_connection_check_interval', '200ms', true)")
         conn.execute("SELECT set_config('statement_timeout', %s, true)", (str(timeout_ms),))
         conn.execute("SELECT pg_catalog.pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
+
+
+def _set_stamp(conn: psycopg.Connection[Any], name: str) -> None:
+    try:
+        conn.execute("SELECT pg_catalog.pg_stat_reset_replication_slot(%s)", (name,))
+    except errors.InsufficientPrivilege:
+        log.debug("slot %s: this role may not set a stamp", name)
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: float) -> None:

@@ -14,9 +14,19 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import rights, slot, subscription_connection, subscription_options, versions
+from bluegreen import (
+    fence,
+    grants,
+    heartbeat,
+    rights,
+    slot,
+    subscription_connection,
+    subscription_options,
+    versions,
+)
 from bluegreen import subscription_state as state
 from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.lsn import Lsn
 from bluegreen.polling import looks
 from bluegreen.server import Server
 from bluegreen.subscription_options import Wanted
@@ -82,6 +92,7 @@ def ensure(
     rights.refuse_unappliable(
         subscriber, str(wanted), owner, side.tables, run_as_owner=wanted.run_as_owner
     )
+    made = have is None
     if have is None:
         check_slot(publisher, source, wanted)
         subscription_connection.try_login(source, publisher.info.dbname)
@@ -90,13 +101,14 @@ def ensure(
         have = _get(subscriber, wanted.name)
     else:
         _refuse_different(subscriber, have, wanted, text, mend=mend)
-        slot.get_readable(publisher, wanted.slot_name, str(source))
+        refuse_skipped(publisher, subscriber, source, have, since=wanted.start)
         if not mend and not have.enabled and have.position == wanted.start:
             check_slot(publisher, source, wanted)
     if have.position < wanted.start:
         have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
     _alter(subscriber, source, have, wanted, text)
-    _switch(subscriber, wanted, deadline=deadline)
+    if _switch(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
+        _seal(publisher)
     refresh(subscriber, _get(subscriber, wanted.name), side, wanted)
     return _get(subscriber, wanted.name)
 
@@ -160,7 +172,8 @@ def check_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wante
 
     A slot that is past the start is not refused by the server: it sends from where it is, silently
     (measured on 16.14 and 18.4). Later on slot and origin can't be compared so: the confirmed
-    position also moves over what isn't published, and back in a crash.
+    position also moves over what isn't published, and back in a crash. `refuse_skipped` tells what
+    can still be told then.
     """
     have = slot.get_readable(publisher, wanted.slot_name, str(source))
     if have.active_pid is not None and have.reader != wanted.name:
@@ -173,6 +186,41 @@ def check_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wante
             f"slot {have.name} on {source}: confirmed up to {have.confirmed}, past the start "
             f"{wanted.start}; the rows between would be missing: clone again"
         )
+
+
+def refuse_skipped(
+    publisher: psycopg.Connection[Any],
+    subscriber: psycopg.Connection[Any],
+    source: Server,
+    have: Subscription,
+    *,
+    since: Lsn | None,
+) -> None:
+    """Raise `CloneAgain` when its slot can't be read, or was moved over what it had not applied.
+
+    A slot that is past the origin may be right: it moves over what isn't published. But when it is
+    past a heartbeat that has not arrived, it was advanced or made anew by hand (or the origin was),
+    and the rows around that heartbeat are missing. `since` is where the subscription starts.
+    """
+    name = str(have.slot_name)
+    there = slot.get_readable(publisher, name, str(source))
+    passed = max(have.position, there.confirmed)
+    with grants.explained(subscriber, f"subscription {have.name}"):
+        why = heartbeat.skipped(publisher, subscriber, passed, since=since)
+    if why is not None:
+        raise CloneAgain(
+            f"slot {name} on {source}: {why}; slot or subscription was moved, or made anew, by "
+            "hand, and rows are missing: clone again"
+        )
+
+
+def _seal(publisher: psycopg.Connection[Any]) -> None:
+    """Mark where a subscription stops, so that a slot moved while it does can be told.
+
+    Not on a standby: its heartbeats are its writer's.
+    """
+    if not fence.is_closed(publisher, [publisher.info.dbname]):
+        heartbeat.seal(publisher)
 
 
 def _create(conn: psycopg.Connection[Any], text: str, wanted: Wanted) -> None:
@@ -229,7 +277,7 @@ def _set_start(
         )
     check_slot(publisher, source, wanted)
     try:
-        with rights.explained(subscriber, str(wanted)):
+        with grants.explained(subscriber, str(wanted)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
                 (have.oid, str(wanted.start)),
@@ -266,7 +314,7 @@ def _alter(
             name, _publications(wanted)
         )
     for words, statement in changes.items():
-        with rights.explained(conn, str(wanted)):
+        with grants.explained(conn, str(wanted)):
             conn.execute(statement)
         log.info("%s: %s", wanted, words)
     if subscription_connection.agrees(conn, wanted.name, text) is not True:
@@ -275,7 +323,8 @@ def _alter(
         subscription_connection.set_text(conn, wanted.name, text)
 
 
-def _switch(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> None:
+def _switch(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> bool:
+    """Enable or disable it; tell whether it was stopped now."""
     have = _get(conn, wanted.name)
     if wanted.enabled and not have.enabled:
         _refuse_without_worker(conn, wanted)
@@ -283,6 +332,8 @@ def _switch(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -
         log.info("%s: enabled", wanted)
     elif have.enabled and not wanted.enabled:
         _disable(conn, have, deadline=deadline)
+        return True
+    return False
 
 
 def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: float) -> None:

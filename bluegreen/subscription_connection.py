@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, errors, sql
 
-from bluegreen import rights
+from bluegreen import grants
 from bluegreen.errors import Refused, Retry
 from bluegreen.server import Server
 
@@ -103,7 +103,7 @@ def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name:
     _keep_out_of_server_log(conn)
     what = f"subscription {name}"
     try:
-        with rights.explained(conn, what):
+        with grants.explained(conn, what):
             conn.execute(statement)
     except errors.ConnectionException as error:
         raise Retry(

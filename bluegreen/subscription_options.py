@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bluegreen import versions
+from bluegreen.engine_version import EngineVersion
 from bluegreen.lsn import Lsn
 from bluegreen.subscription_state import Streaming, Subscription
 from bluegreen.versions import Feature
@@ -60,6 +61,17 @@ def require_features(major: int, wanted: Wanted) -> None:
     for feature, is_asked in asked.items():
         if is_asked:
             versions.require(major, feature, str(wanted))
+
+
+def unfit_streaming(wanted: Streaming | None, server: str, version: EngineVersion) -> str | None:
+    """Return why a subscriber of `version` can't take the setting, None when it can."""
+    least = versions.LEAST_MAJOR[Feature.STREAMING_PARALLEL]
+    if wanted != "parallel" or version.major >= least:
+        return None
+    return (
+        f"got 'parallel', but {server} runs {version}; allowed from {least} on: leave it out for "
+        "the best that each side has, or set on or off"
+    )
 
 
 def options(major: int, wanted: Wanted) -> dict[str, str]:

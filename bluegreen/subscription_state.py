@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from bluegreen import rights, versions
+from bluegreen import grants, versions
 from bluegreen.lsn import Lsn
 from bluegreen.versions import Feature
 
@@ -115,7 +115,7 @@ def find(conn: psycopg.Connection[Any], name: str) -> Subscription | None:
     """Return the subscription of `conn`'s database; `Refused` names a privilege that is missing."""
     query = sql.SQL(_query(versions.major(conn)))
     with (
-        rights.explained(conn, f"subscription {name}"),
+        grants.explained(conn, f"subscription {name}"),
         conn.cursor(row_factory=class_row(Subscription)) as cursor,
     ):
         return cursor.execute(query, (name,)).fetchone()

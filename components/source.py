@@ -8,6 +8,8 @@ from typing import Any
 
 import pulumi
 
+from bluegreen.engine_version import EngineVersion
+from bluegreen.subscription_options import unfit_streaming
 from components.stack import Stack
 
 FORMAT = 1
@@ -35,6 +37,8 @@ def find_source(stack: Stack) -> Source | None:
         return None
     full = name if "/" in name else f"{pulumi.get_organization()}/{stack.project}/{name}"
     outputs = pulumi.StackReference(full).outputs.apply(lambda found: _checked(name, found))
+    if stack.has_standby:
+        outputs = outputs.apply(lambda found: _subscribable(stack, name, found))
     return Source(
         stack=name,
         server=outputs.apply(_server),
@@ -55,6 +59,18 @@ def _checked(name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
             f"bluegreen:source: stack {name!r} has outputs of format {outputs.get('format')},"
             f" expected {FORMAT}; run pulumi up -s {name} with this version of the program"
         )
+    return outputs
+
+
+def _subscribable(stack: Stack, name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    # A subscriber by the cutover only: too late to learn of it. The target is no older.
+    reason = unfit_streaming(
+        stack.settings.replication.streaming,
+        f"source {name!r}",
+        EngineVersion.parse(outputs["engine_version"]),
+    )
+    if reason is not None:
+        raise pulumi.RunError(f"bluegreen:replication.streaming: {reason}")
     return outputs
 
 

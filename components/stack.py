@@ -46,6 +46,11 @@ class Stack:
         """Return whether this stack describes a deployment, and no mere rehearsal."""
         return self.settings.source is not None and not self.settings.rehearsal
 
+    @property
+    def has_standby(self) -> bool:
+        """Return whether one side follows the other, so that after a switch the other does."""
+        return self.replicates and not (self.settings.cutover and not self.settings.rollback)
+
 
 def read_stack() -> Stack:
     """Return this stack; ends the program with one line when a setting is wrong."""

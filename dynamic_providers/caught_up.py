@@ -90,10 +90,12 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
     Errors:
         refused: as soon as waiting is in vain: no subscription, another slot, new apply errors
             (with the transaction that fails, where it finishes and which tables it writes),
-            disabled, no worker, a publisher that doesn't let the worker in (in its words).
+            disabled, no worker, a publisher that doesn't let the worker in (in its words); a wrong
+            password or database; a missing privilege, with the statement that grants it.
         retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
             longer than a restart or failover takes.
-        clone again: a slot that is missing, lost or invalidated.
+        clone again: a slot that is missing, lost or invalidated; a slot or subscription that is
+            past a heartbeat which has not arrived: moved or made anew by hand, rows are missing.
     """
 
     lag_ms: pulumi.Output[float]

@@ -97,7 +97,8 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
             to, or has switches or subscriptions of its own; a source that is itself a subscriber; a
             slot in use; a missing privilege (with its GRANT).
         retry: a server out of reach, for deletions after a minute.
-        clone again: a slot that begins after the clone ends, or is missing, lost or invalidated.
+        clone again: a slot that begins after the clone ends, or is missing, lost or invalidated; an
+            LSN past a heartbeat that the source wrote and the clone lacks (it was written to).
     """
 
     lsn: pulumi.Output[str]

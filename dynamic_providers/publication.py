@@ -113,7 +113,7 @@ def _kind_of(name: str, scope: Props) -> publication.Publication:
 
 
 class Publication(Resource, module="postgres", name="Publication"):
-    """A publication with heartbeat and canary, and the replica identities that it needs.
+    """A publication with a heartbeat, and the replica identities that it needs.
 
     Inputs:
         server: Writer endpoint of the environment that publishes, and references to its

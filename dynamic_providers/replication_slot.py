@@ -17,6 +17,7 @@ from pulumi.dynamic import (
 )
 
 from bluegreen import presence, slot
+from bluegreen.errors import CloneAgain
 from bluegreen.server import Server
 from bluegreen.slot import Status
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
@@ -32,6 +33,7 @@ _OUTPUTS = (
     "retained_bytes",
     "active",
     "inactive_reason",
+    "stamp",
 )
 
 
@@ -58,15 +60,21 @@ class ReplicationSlotProvider(Provider):
                 where=str(server),
                 wait_seconds=float(props["wait_seconds"]),
             )
-        outputs = {"consistent_point": str(made.confirmed)} | _seen(made)
+            stamp = slot.stamp(conn, props["name"])
+        outputs = {"consistent_point": str(made.confirmed), "stamp": stamp} | _seen(made)
         return CreateResult(f"{props['database']}/{props['name']}", inputs_only(props) | outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         server = Server.from_props(news["server"])
         with server.connect(_ANY_DATABASE) as conn:
             have = slot.get_readable(conn, news["name"], str(server))
+            if slot.made_anew(conn, news["name"], olds.get("stamp")):
+                raise CloneAgain(
+                    f"slot {news['name']} on {server}: dropped and made anew by somebody else; "
+                    "what was written in between is missing without an error: clone again"
+                )
         consistent = olds.get("consistent_point") or str(have.confirmed)
-        outputs = {"consistent_point": consistent} | _seen(have)
+        outputs = {"consistent_point": consistent, "stamp": olds.get("stamp")} | _seen(have)
         return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -75,7 +83,11 @@ class ReplicationSlotProvider(Provider):
             return ReadResult(None, {})
         with conn:
             found = slot.find(conn, props["name"])
+            replaced = slot.made_anew(conn, props["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
+        # On 16 a slot that is lost has lost its stamp, too.
+        if replaced and slot.status(found).readable:
+            live["status"] = str(Status.REPLACED)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
@@ -118,13 +130,16 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
         retry: write transactions that stay open for longer than `wait_seconds` (named); a server
             out of reach, for deletions after a minute; a reader that comes back while the slot is
             dropped.
-        clone again: a slot that is missing, lost or invalidated: never made anew.
+        clone again: a slot that is missing, lost or invalidated: never made anew. One that somebody
+            else has made anew under its name, as far as its stamp tells: the statistics that hold
+            it end in a crash or failover, and not every role may set it.
     """
 
     consistent_point: pulumi.Output[str]
     """The LSN from which on the slot has everything: a clone must end after it."""
     status: pulumi.Output[str]
-    """`reserved`, `extended` or `unreserved`; or `lost`, `invalidated`, `missing`: clone again."""
+    """`reserved`, `extended`, `unreserved`; or `lost`, `invalidated`, `missing`, `replaced`: clone
+    again."""
     wal_status: pulumi.Output[str | None]
     """The server's own word, as in pg_replication_slots."""
     retained_bytes: pulumi.Output[str | None]
@@ -133,6 +148,8 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     """Whether somebody reads it."""
     inactive_reason: pulumi.Output[str | None]
     """Why nobody reads it, as far as the server says; more from PostgreSQL 17 on."""
+    stamp: pulumi.Output[str | None]
+    """What tells it from a slot that somebody else makes under its name."""
 
     def __init__(
         self,

@@ -129,17 +129,14 @@ class SubscriptionProvider(Provider):
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        server = Server.from_props(props["server"])
-
-        def dropped() -> list[str]:
-            conn = presence.connect_unless_gone(server, props["database"])
-            if conn is None:
-                return []
-            with conn:
-                deadline = time.monotonic() + _SECONDS
-                return subscription.drop(conn, props["name"], deadline=deadline)
-
-        left = presence.through_restarts(dropped, seconds=_RESTART_SECONDS)
+        left = presence.while_it_exists(
+            Server.from_props(props["server"]),
+            props["database"],
+            lambda conn: subscription.drop(
+                conn, props["name"], deadline=time.monotonic() + _SECONDS
+            ),
+            deadline=time.monotonic() + _RESTART_SECONDS,
+        )
         if left:
             _drop_sync_slots(Server.from_props(props["publisher"]), props["database"], left)
 
@@ -330,7 +327,10 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             missing privilege (with its GRANT); no free worker, sender or origin.
         retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
             of reach.
-        clone again: a slot that is gone, lost, or already past where it starts.
+        clone again: a slot that is gone, lost, or already past where it starts. Later on a slot may
+            be past what was applied, since it also moves over what isn't published; then it is one
+            that has passed a heartbeat which has not arrived: advanced or made anew by hand while
+            the subscription was disabled (by `enabled`, or by an error that CaughtUp has seen).
 
     `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:
     `bluegreen/subscription_options.py` says why.

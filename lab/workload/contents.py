@@ -23,9 +23,12 @@ _TABLES = """
     WHERE c.relkind = 'r' AND c.relpersistence = 'p'
     AND n.nspname <> %s AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"""
 
-# A sum, not an exclusive or: that would cancel out a row that is there twice.
-_HASH = "SELECT count(*), coalesce(sum(hash_record_extended(t, 0)::numeric), 0) FROM {} t"
-_TEXT_HASH = "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {} t"
+# A sum, not an exclusive or: that would cancel out a row that is there twice. ONLY: the rows of
+# inheriting tables are theirs, and would hide which of the two differs.
+_HASH = "SELECT count(*), coalesce(sum(hash_record_extended(t, 0)::numeric), 0) FROM ONLY {} t"
+_TEXT_HASH = (
+    "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM ONLY {} t"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,33 @@ def test_a_source_stack_that_was_destroyed_or_never_brought_up(lab: Lab) -> None
     assert f"run pulumi up -s {empty}" in said
 
 
+def test_a_streaming_that_the_source_lacks_is_refused_at_preview(lab: Lab) -> None:
+    """The source becomes a subscriber by the cutover only, which is too late to learn of it."""
+    source = _stack_of_version(lab, "15.13")
+    stack = lab.new_stack(f"bluegreen:source={source}", "bluegreen:replication.streaming=parallel")
+    said = lab.refused(stack, at="preview")
+    assert said == (
+        f"bluegreen:replication.streaming: got 'parallel', but source {source!r} runs 15.13; "
+        "allowed from 16 on: leave it out for the best that each side has, or set on or off"
+    )
+
+
+def _stack_of_version(lab: Lab, version: str) -> str:
+    """Return a stack that has the source's outputs, but another version."""
+    name = lab.new_stack()
+    outputs = lab.world.outputs(SOURCE) | {"engine_version": version}
+    root = {
+        "urn": f"urn:pulumi:{name}::bluegreen::pulumi:pulumi:Stack::bluegreen-{name}",
+        "type": "pulumi:pulumi:Stack",
+        "custom": False,
+        "outputs": outputs,
+    }
+    state = lab.world.place.folder / f"{name}.json"
+    state.write_text(json.dumps({"version": 3, "deployment": {"resources": [root]}}))
+    lab.world.pulumi("stack", "import", "-s", name, "--file", str(state))
+    return name
+
+
 def test_cutover_at_the_first_up(lab: Lab) -> None:
     said = lab.refused(lab.new_stack("bluegreen:cutover=true"))
     assert "cutover: true at the first up; set cutover to false" in said

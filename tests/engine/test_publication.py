@@ -24,10 +24,10 @@ ORDERS = {"schema": "public", "name": "orders"}
 CUSTOMERS = {"schema": "public", "name": "customers", "where": "id > 0"}
 
 
-@pytest.fixture
-def database(make_database: Callable[..., Database]) -> Database:
+@pytest.fixture(params=[pytest.param(16, marks=pytest.mark.slow), 18])
+def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return a database with two tables."""
-    made = make_database(18)
+    made = make_database(request.param)
     with made.connect() as conn:
         conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
         conn.execute("CREATE TABLE customers (id int PRIMARY KEY, name text)")

@@ -22,10 +22,10 @@ PROGRAM = """\
 SLOTS = "SELECT FROM pg_replication_slots WHERE database = %s"
 
 
-@pytest.fixture
-def database(make_database: Callable[..., Database]) -> Database:
+@pytest.fixture(params=[pytest.param(16, marks=pytest.mark.slow), 18])
+def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return an empty database."""
-    return make_database(18)
+    return make_database(request.param)
 
 
 @pytest.fixture

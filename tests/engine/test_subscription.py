@@ -50,6 +50,12 @@ def _wish(this: Subscribed, **changes: Any) -> dict[str, Any]:
     }
 
 
+def _beats(this: Subscribed) -> int:
+    """Return how many heartbeats the gate has sent."""
+    ((found,),) = this.on_source("SELECT max(beat) FROM bluegreen.heartbeat")
+    return int(found)
+
+
 def _declare(project: Project, wish: dict[str, Any]) -> None:
     project.write("wish.json", json.dumps(wish))
 
@@ -82,11 +88,24 @@ def test_life_of_a_subscription_and_its_gate(
 
     # no change gives no diff, with and without a look at the servers
     assert "3 unchanged" in project.up()
+    beats = _beats(this)
     assert "3 unchanged" in project.up("--refresh")
+    assert _beats(this) == beats
 
-    # change in place
-    _declare(project, _wish(this, streaming="on", disable_on_error=True))
-    assert "1 updated" in project.up()
+    # change in place; the gate waits anew, though not for a mere change of its patience
+    changed = _wish(this, streaming="on", disable_on_error=True)
+    changed["gate"] |= {"lag_seconds": 5, "timeout_seconds": 30}
+    _declare(project, changed)
+    assert "2 updated" in project.up()
+    assert _beats(this) > beats
+    gate = project.resource("CaughtUp")
+    assert gate is not None
+    assert gate["lag_seconds"] == 5
+    beats = _beats(this)
+    changed["gate"]["timeout_seconds"] = 60
+    _declare(project, changed)
+    assert "3 unchanged" in project.up()
+    assert _beats(this) == beats
     this.write(2)
 
     # a change that could only replace is refused at preview

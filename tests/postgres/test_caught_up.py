@@ -6,15 +6,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from bluegreen import heartbeat
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until
+from tests.fixtures.postgres import MASTER, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.subscribed import Subscribed
 
@@ -232,6 +235,31 @@ def test_an_apply_error_fails_early_and_names_the_transaction(
     subscribed.wait_until_equal()
 
 
+def test_a_slot_that_was_moved_over_a_failing_transaction_is_told(
+    provider_host: Host, host: ProviderHost, subscribed: Subscribed
+) -> None:
+    """A way to go on that loses its rows: rows of later transactions come, and nothing fails."""
+    provider_host.of(SubscriptionProvider()).create(subscribed.props | {"disable_on_error": True})
+    host.create(_props(subscribed))
+    subscribed.on_target("INSERT INTO orders VALUES (1, 'in the way')")
+    subscribed.write(2)
+    wait_until(
+        lambda: subscribed.on_target("SELECT subenabled FROM pg_subscription") == [(False,)],
+        "the error",
+    )
+    with pytest.raises(HostError, match="disabled by disable_on_error"):
+        host.create(_props(subscribed))
+    subscribed.on_source(
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", subscribed.slot
+    )
+    subscribed.alter("ENABLE")
+    subscribed.write(1)
+    wait_until(lambda: subscribed.ids("target") == [1, 3], "all but the lost row")
+    for _ in range(2):  # and again: no heartbeat of ours hides it
+        with pytest.raises(HostError, match=r"heartbeat \d+, .* has not arrived; .*clone again"):
+            host.create(_props(subscribed))
+
+
 @pytest.mark.usefixtures("subscription")
 def test_a_worker_that_is_not_let_in_fails_early_with_the_servers_words(
     host: ProviderHost, subscribed: Subscribed
@@ -284,3 +312,94 @@ def test_every_database_has_to_keep_up(
     provider_host.of(SubscriptionProvider()).create(first.props)
     with pytest.raises(HostError, match=f"database '{second.database}': the subscription is gone"):
         host.create(_props(first, databases=[first.database, second.database]))
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainAdmin:
+    """The administrator of one side: it may log in, and nothing else."""
+
+    role: str
+    run: Callable[..., list[tuple[Any, ...]]]
+    """Runs a statement there as the superuser."""
+
+
+@pytest.fixture(params=["source", "target"])
+def plain_admin(
+    subscribed: Subscribed, subscription: Made, request: pytest.FixtureRequest
+) -> Iterator[_PlainAdmin]:
+    """Let one side's administrator be a role without any right."""
+    del subscription  # the administrator before made it
+    side: str = request.param
+    run = subscribed.on_source if side == "source" else subscribed.on_target
+    admin = _PlainAdmin(f'plain "{subscribed.database}"', run)
+    _as(subscribed, side, admin.role, PASSWORD)
+    role = sql.Identifier(admin.role).as_string()
+    run(f"CREATE ROLE {role} LOGIN PASSWORD {sql.Literal(PASSWORD).as_string()}")
+    yield admin
+    run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def _as(this: Subscribed, side: str, user: str, password: str) -> str:
+    """Let one side's administrator log in so, and return the secret's ARN."""
+    server = this.source if side == "source" else this.target
+    arn = this.placed.secret(f"{server.cluster}-other", user, password)
+    server = replace(server, credentials=replace(server.credentials, admin_secret_arn=arn))
+    if side == "source":
+        this.source = server
+    else:
+        this.target = server
+    return arn
+
+
+def _refused(host: ProviderHost, this: Subscribed, **changes: Any) -> str:
+    """Return the line of a gate that fails at once."""
+    started = time.monotonic()
+    with pytest.raises(HostError) as raised:
+        host.create(_props(this, **changes))
+    said = str(raised.value)
+    assert time.monotonic() - started < 30, "it waited in vain"
+    assert "\n" not in said
+    assert "hunter2" not in said
+    assert PASSWORD not in said
+    return said
+
+
+@pytest.mark.usefixtures("subscription")
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_wrong_password_is_said_in_one_line(
+    host: ProviderHost, subscribed: Subscribed, side: str
+) -> None:
+    arn = _as(subscribed, side, MASTER, "hunter2")
+    assert f"wrong user or password; mend the secret {arn}" in _refused(host, subscribed)
+
+
+@pytest.mark.usefixtures("subscription")
+def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, subscribed: Subscribed) -> None:
+    databases = [subscribed.database, "nowhere"]
+    said = _refused(host, subscribed, databases=databases)
+    assert 'database "nowhere" does not exist' in said
+
+
+def test_a_missing_privilege_is_named_with_its_grant(
+    host: ProviderHost, subscribed: Subscribed, plain_admin: _PlainAdmin
+) -> None:
+    """Each refusal names one; with all of them granted the gate opens."""
+    database = subscribed.database
+    plain_admin.run(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    plain_admin.run(f"GRANT CONNECT ON DATABASE {database} TO replicator")
+    role = sql.Identifier(plain_admin.role).as_string()
+    granted: list[str] = []
+    made = None
+    while made is None:
+        try:
+            made = host.create(_props(subscribed))
+        except HostError as error:
+            said = str(error)
+            grant = said[said.find("GRANT ") :]
+            assert grant.startswith("GRANT "), said
+            assert grant not in granted, said
+            plain_admin.run(grant)
+            granted.append(grant)
+    assert f'GRANT CONNECT ON DATABASE "{database}" TO {role}' == granted[0]
+    assert f'GRANT USAGE ON SCHEMA "bluegreen" TO {role}' in granted
+    assert f"GRANT SELECT, INSERT, UPDATE ON bluegreen.heartbeat TO {role}" == granted[-1]

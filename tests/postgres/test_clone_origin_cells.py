@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import names
+from bluegreen import heartbeat, names
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
 from dynamic_providers.clone_origin import CloneOriginProvider
@@ -434,18 +434,27 @@ def test_a_missing_privilege_is_named_with_its_grant(
     host: ProviderHost, props: dict[str, Any], seam: Seam, placed: PlacedClusters
 ) -> None:
     weak = sql.Identifier("weak")
-    with seam.lab.connect() as conn:
+    with seam.source.connect() as there:
+        heartbeat.seal(there)  # to be compared with the clone's
+    with seam.connect() as conn:
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(weak, sql.Literal(PASSWORD))
         )
         props["server"]["credentials"]["admin_secret_arn"] = placed.secret("weak", "weak", PASSWORD)
         try:
             with pytest.raises(
+                HostError, match=r'permission denied .*GRANT USAGE ON SCHEMA "bluegreen" TO "weak'
+            ):
+                host.create(props)
+            conn.execute("GRANT USAGE ON SCHEMA bluegreen TO weak")
+            conn.execute("GRANT SELECT ON bluegreen.heartbeat TO weak")
+            with pytest.raises(
                 HostError,
-                match=r'permission denied .*: GRANT CREATE ON DATABASE "bluegreen" TO "weak',
+                match=r'permission denied .*; GRANT CREATE ON DATABASE "bluegreen" TO "weak',
             ) as raised:
                 host.create(props)
         finally:
+            conn.execute("DROP OWNED BY weak")
             conn.execute(sql.SQL("DROP ROLE {}").format(weak))
     assert "\n" not in str(raised.value)
     assert not _stored(seam)

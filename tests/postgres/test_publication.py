@@ -158,14 +158,14 @@ def test_a_partition_root_is_refused_for_the_partition_that_has_no_identity(
     assert not _exists(conn)
 
 
-def test_the_heartbeat_and_the_canary_are_always_part_of_it(
+def test_the_heartbeat_is_always_part_of_it(
     host: ProviderHost, props: dict[str, Any], conn: Connection
 ) -> None:
     host.create(props | {"scope": TABLES})
     rows = conn.execute(
         "SELECT tablename FROM pg_publication_tables WHERE schemaname = 'bluegreen' ORDER BY 1"
     ).fetchall()
-    assert rows == [("canary",), ("heartbeat",)]
+    assert rows == [("heartbeat",)]
 
 
 def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
@@ -180,7 +180,7 @@ def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Co
     ("by_hand", "said"),
     [
         ("FOR ALL TABLES", "has ALL TABLES, expected "),
-        ("FOR TABLE sales.invoices", 'has "sales"."invoices", expected "bluegreen"."canary"; '),
+        ("FOR TABLE sales.invoices", 'has "sales"."invoices", expected "bluegreen"."heartbeat", '),
         ("FOR TABLE orders", '"public"."orders" ("id", "note") WHERE ((id > 0))'),
     ],
 )
@@ -277,9 +277,9 @@ def test_no_change_gives_no_diff(
         ("ALTER PUBLICATION {} DROP TABLE customers", "tables", None),
         ("ALTER PUBLICATION {} ADD TABLE sales.invoices", "tables", None),
         ("ALTER PUBLICATION {} SET (publish = 'insert')", "operations", ["insert"]),
-        ("ALTER PUBLICATION {} DROP TABLE bluegreen.canary", "missing", ["bluegreen.canary"]),
+        ("ALTER PUBLICATION {} DROP TABLE bluegreen.heartbeat", "missing", ["bluegreen.heartbeat"]),
     ],
-    ids=["table-dropped", "table-added", "operations", "canary-dropped"],
+    ids=["table-dropped", "table-added", "operations", "heartbeat-dropped"],
 )
 def test_drift_is_shown_by_refresh_and_repaired_by_the_next_up(
     host: ProviderHost,
@@ -486,7 +486,7 @@ def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[st
         (
             {"kind": "tables", "tables": [{"schema": "public", "name": "orders"}]},
             "GRANT CREATE ON DATABASE {} TO {}",
-            "must be owner of table orders; grant its owner's role to ",
+            "must be owner of table orders; use the master user, or grant its owner's role to ",
         ),
     ],
     ids=["create", "all-tables", "owner"],

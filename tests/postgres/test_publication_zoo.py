@@ -15,10 +15,16 @@ from bluegreen.publication import Publication
 from bluegreen.versions import Feature
 from lab.postgres.binaries import MAJORS
 from tests.fixtures.databases import Connection, Database, soon
-from tests.fixtures.zoo import IDENTITIES, make_zoo, stored_tables, write_zoo, zoo_contents
+from tests.fixtures.zoo import (
+    DECLARED,
+    IDENTITIES,
+    make_zoo,
+    stored_tables,
+    write_zoo,
+    zoo_contents,
+)
 
 ALL = Publication("bg_zoo", all_tables=True)
-DECLARED = {replica_identity.shown(table): wish for table, wish in IDENTITIES.items()}
 
 
 @pytest.fixture(params=MAJORS)

@@ -183,6 +183,28 @@ def test_change_in_place(host: ProviderHost, props: dict[str, Any]) -> None:
     assert after.outs["wait_seconds"] == 20
 
 
+def test_one_that_was_made_anew_by_hand_is_told(
+    host: ProviderHost, props: dict[str, Any], conn: Connection
+) -> None:
+    """It is readable, and lacks what was written before it."""
+    made = host.create(props)
+    _drop(conn, props["name"])
+    conn.execute("INSERT INTO orders VALUES (1)")
+    conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (props["name"],))
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == "replaced"
+    assert host.diff(live, props).changes
+    with pytest.raises(HostError, match=r"made anew by somebody else; .*clone again"):
+        host.update(live, props)
+    peeked = conn.execute(
+        "SELECT FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1',"
+        " 'publication_names', %s)",
+        (props["name"], PUBLICATION),
+    )
+    assert peeked.fetchall() == []  # the row is lost
+
+
 @pytest.mark.parametrize("key", ["name", "database"])
 def test_a_change_that_must_replace_is_refused_at_preview(
     host: ProviderHost, props: dict[str, Any], key: str
@@ -292,6 +314,30 @@ def own(request: pytest.FixtureRequest, make_server: MakeServer) -> Database:
 def own_props(own: Database, placed: PlacedClusters) -> dict[str, Any]:
     """Return the wish for a slot on it."""
     return _wish(own, placed.place(own.lab, "orders-1").to_props())
+
+
+@pytest.mark.parametrize("end", [LabServer.stop, LabServer.kill])
+def test_neither_readers_nor_restart_nor_crash_make_it_another_one(
+    host: ProviderHost, own: Database, own_props: dict[str, Any], end: Callable[[LabServer], None]
+) -> None:
+    made = host.create(own_props)
+    for _ in range(2):
+        with own.connect() as conn:
+            conn.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1 FROM orders")
+            conn.execute(
+                "SELECT FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL,"
+                " 'proto_version', '1', 'publication_names', %s)",
+                (own_props["name"], PUBLICATION),
+            )
+        live = host.read(made)
+        assert live is not None
+        assert live.outs["status"] == "reserved"
+    end(own.lab)
+    own.lab.start()
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == "reserved"
+    assert host.update(live, own_props).outs["stamp"] == made.outs["stamp"] is not None
 
 
 def test_a_lost_slot_means_clone_again(
@@ -483,6 +529,6 @@ def test_a_missing_privilege_is_named_with_its_grant(
             host.create(props)
     finally:
         conn.execute(sql.SQL("DROP ROLE {}").format(names[0]))
-    assert f'run: GRANT rds_replication TO "{role}";' in str(raised.value)
+    assert f'; GRANT rds_replication TO "{role}" (' in str(raised.value)
     assert "\n" not in str(raised.value)
     assert _slot(conn, props["name"]) is None

@@ -123,7 +123,7 @@ def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
 ) -> None:
     """Each refusal names a GRANT; after all of them the subscription is made, and applies."""
     subscribed.on_target('CREATE ROLE "App Owner"')
-    for table in ("orders", "bluegreen.heartbeat", "bluegreen.canary"):
+    for table in ("orders", "bluegreen.heartbeat"):
         subscribed.on_target(f'ALTER TABLE {table} OWNER TO "App Owner"')
     subscribed.on_target('GRANT USAGE ON SCHEMA bluegreen TO "App Owner"')
     granted: list[str] = []
@@ -165,7 +165,7 @@ def test_a_table_owner_that_the_apply_can_not_become(
     assert "can't SET ROLE to 'rdsadmin', who owns" in _one_line(error)
     with pytest.raises(HostError) as error:
         host.create(subscribed.props | {"run_as_owner": True})
-    assert "may not write bluegreen.canary" in _one_line(error)
+    assert "may not write bluegreen.heartbeat" in _one_line(error)
     _nothing_made(subscribed)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bluegreen.canary import Tally
 from bluegreen.clone_origin import SourceSide, refuse_gap, refuse_other_cluster
 from bluegreen.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
@@ -71,8 +70,3 @@ def test_a_later_cluster_of_the_same_volume_is_a_clone() -> None:
 def test_any_other_cluster_is_refused_by_name(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match=f"clone orders-2: {said}"):
         refuse_other_cluster(cluster(**(CLONE | changes)), cluster())
-
-
-def test_the_canary_tells_in_words_only_when_something_is_wrong() -> None:
-    assert Tally(5, 0, 0).problem is None
-    assert "1 row(s) lost and 2 doubled" in str(Tally(5, 1, 2).problem)

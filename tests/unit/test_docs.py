@@ -36,7 +36,6 @@ def test_the_matrix_has_no_hole() -> None:
     assert len(cells) == len(resources) * len(rows)
 
 
-@pytest.mark.xfail(strict=True, reason="tests of these cells are being written")
 def test_no_cell_is_open() -> None:
     found = [f"{c.resource}: {c.row}" for c in make_resources.cells() if c.reason == "open"]
     assert not found, "\n".join(found)

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.grants import remedy
 from bluegreen.publication import Publication, Table, difference, statements
-from bluegreen.publication_scope import TOOL_TABLES, from_scope, to_scope
+from bluegreen.publication_scope import from_scope, to_scope
 from tests.fixtures.zoo import ODD
 
 ALL = Publication("bg", all_tables=True)
@@ -127,29 +126,9 @@ def test_what_is_wished_is_read_back_in_the_same_words(scope: dict[str, Any]) ->
 
 
 def test_a_publication_without_heartbeat_is_told_from_every_wish() -> None:
-    found = to_scope(replace(LIST, tables=LIST.tables | (TOOL_TABLES - {min_table()})))
-    assert found["missing"] == ["bluegreen.canary"]
-
-
-def min_table() -> Table:
-    return min(TOOL_TABLES, key=lambda one: one.name)
+    assert to_scope(LIST)["missing"] == ["bluegreen.heartbeat"]
 
 
 def test_a_difference_names_both_sides_and_not_what_they_share() -> None:
     more = replace(LIST, tables=LIST.tables | {Table("s", "extra")})
     assert difference(more, LIST) == 'has "s"."extra", expected nothing else'
-
-
-@pytest.mark.parametrize(
-    ("said", "cure"),
-    [
-        ("permission denied for database app", 'GRANT CREATE ON DATABASE "app" TO "admin"'),
-        ("must be superuser to create FOR ALL TABLES publication", "GRANT rds_superuser TO"),
-        ("permission denied to use replication slots", "GRANT rds_replication TO"),
-        ("must be superuser or replication role to use replication slots", "rds_replication TO"),
-        ("must be owner of table orders", "grant its owner's role"),
-        ("something else", 'grant it to "admin"'),
-    ],
-)
-def test_a_missing_privilege_has_its_remedy(said: str, cure: str) -> None:
-    assert cure in remedy(said, "admin", "app")

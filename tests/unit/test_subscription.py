@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen import failing_transaction, rights, subscription_options
+from bluegreen import failing_transaction, subscription_options
+from bluegreen.engine_version import EngineVersion
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.subscription_options import Wanted
-from bluegreen.subscription_state import Subscription, trouble
+from bluegreen.subscription_state import Streaming, Subscription, trouble
 
 WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
 
@@ -126,6 +127,17 @@ def test_trouble_in_words(live: Subscription, said: list[str]) -> None:
     assert trouble(live) == said
 
 
+@pytest.mark.parametrize("wish", [None, "off", "on", "parallel"])
+@pytest.mark.parametrize("version", ["14.18", "15.13", "16.14", "17.7", "18.4"])
+def test_only_parallel_needs_a_version(wish: Streaming | None, version: str) -> None:
+    said = subscription_options.unfit_streaming(wish, "target", EngineVersion.parse(version))
+    if wish == "parallel" and version < "16":
+        assert said is not None
+        assert said.startswith("got 'parallel', but target runs 1")
+    else:
+        assert said is None
+
+
 def _begin(finish: int, xid: int) -> bytes:
     return b"B" + struct.pack("!QqI", finish, 0, xid)
 
@@ -153,21 +165,3 @@ def test_the_failing_transaction_is_the_first_after_the_position() -> None:
 
 def test_nothing_left_is_no_failing_transaction() -> None:
     assert failing_transaction.first_after(Lsn(150), [_begin(100, 1)]) is None
-
-
-@pytest.mark.parametrize(
-    ("said", "remedy"),
-    [
-        ("permission denied to create subscription", 'GRANT pg_create_subscription TO "r"'),
-        ("permission denied for database app", 'GRANT CREATE ON DATABASE "d" TO "r"'),
-        (
-            "permission denied for function pg_replication_origin_advance",
-            "GRANT EXECUTE ON FUNCTION"
-            ' pg_catalog.pg_replication_origin_advance(text, pg_lsn) TO "r"',
-        ),
-        ("permission denied for table orders", 'GRANT SELECT ON orders TO "r"'),
-        ("must be owner of subscription bg", "use the master user"),
-    ],
-)
-def test_a_refusal_names_its_remedy(said: str, remedy: str) -> None:
-    assert remedy in rights.grant(said, '"r"', '"d"')
