@@ -49,11 +49,18 @@ _SENT = (
     " WHERE id = %s AND previous_lsn IS NOT NULL"
 )
 _ARRIVED = "SELECT beat FROM bluegreen.heartbeat WHERE id = %s"
-_BARRIER = (
-    "INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES (%s, %s)"
-    " ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, at = clock_timestamp()"
-    " RETURNING pg_current_xact_id()::text"
-)
+# One message, and so one transaction, of two statements: the snapshot of the second is taken when
+# the first has the id. What is older and not in it has committed before the barrier does, prepared
+# transactions included. Nothing from xmax on has ended (it is the last completed id + 1), and xip
+# leaves that out.
+_BARRIER = """\
+INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES ({row}, {beat})
+    ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, at = clock_timestamp();
+SELECT pg_current_xact_id()::text::bigint, array(
+    SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) x
+     UNION
+    SELECT generate_series(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+                           pg_current_xact_id()::text::bigint - 1))"""
 
 # Waits in the server: a round trip for each look would cost more than the wait. A transaction of
 # its own for each look, or it would look at the same snapshot again and again.
@@ -65,17 +72,6 @@ BEGIN
         PERFORM pg_sleep(0.0005);
     END LOOP;
 END $do$"""
-
-
-# A statement of its own, whose snapshot is taken when the barrier's transaction has its id: what is
-# older and not in it has committed before the barrier does, prepared transactions included. Nothing
-# from xmax on has ended (it is the last completed id + 1), and xip leaves that out.
-_OLDER = """\
-SELECT array(
-    SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) x
-     UNION
-    SELECT generate_series(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-                           pg_current_xact_id()::text::bigint - 1))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +162,13 @@ def skipped(
 
 
 def barrier(conn: Connection, number: int) -> Barrier:
-    """Write the switch's heartbeat, in one batch."""
-    with conn.pipeline(), conn.transaction():
-        own = conn.execute(_BARRIER, (_SWITCH, number))
-        others = conn.execute(_OLDER)
-    mine, older = own.fetchone(), others.fetchone()
-    assert mine is not None
-    assert older is not None
-    return Barrier(int(mine[0]), older[0])
+    """Write the switch's heartbeat."""
+    statement = sql.SQL(_BARRIER).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number))
+    said = conn.execute(statement, prepare=False)
+    said.nextset()
+    row = said.fetchone()
+    assert row is not None
+    return Barrier(*row)
 
 
 def wait_until_crossed(conn: Connection, number: int) -> None:

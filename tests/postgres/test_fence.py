@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import psycopg
 import pytest
 
@@ -9,6 +11,7 @@ from bluegreen import fence, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.switchover import switch
+from bluegreen.watchdog import Watchdog
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
@@ -229,8 +232,13 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
     def fence_and_block(*args: object, **kwargs: object) -> None:
         locker.execute("BEGIN; LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         put_up(*args, **kwargs)  # type: ignore[arg-type]
-        deadlines.append(float(str(kwargs["deadline"])))
 
+    class Noted(Watchdog):
+        def __enter__(self) -> Self:
+            deadlines.append(self.deadline)
+            return super().__enter__()
+
+    monkeypatch.setattr("bluegreen.switchover.Watchdog", Noted)
     monkeypatch.setattr(fence, "put_up", fence_and_block)
     late_ms = []
     for _ in range(5):
