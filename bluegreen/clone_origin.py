@@ -98,13 +98,14 @@ def ensure(
         _refuse_reader(conn, clone)
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
-            skipped = _skipped(there, here, clone, found)
+            # A copy of the volume has all that its source wrote before.
+            skipped = heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is None:
                 # Should the LSN be too high, the next look at it finds these missing. Not where it
                 # is known to be: later ones would hide it.
                 heartbeat.seal(there)
             refuse_gap(clone.cluster, found, look_at_source(there, source, slots))
-            skipped = skipped or _skipped(there, here, clone, found)
+            skipped = skipped or heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is not None:
                 raise CloneAgain(
                     f"clone {clone}: {skipped}; its LSN is too high, since it was written to: "
@@ -237,14 +238,6 @@ def refuse_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
             f"clone {clone}: ends at {lsn}, later than its source is now ({source.now}); it was "
             "written to, or is no clone of it: clone again"
         )
-
-
-def _skipped(
-    source: psycopg.Connection[Any], copy: psycopg.Connection[Any], clone: Server, lsn: Lsn
-) -> str | None:
-    """Return which heartbeat the clone lacks although the source wrote it before `lsn`."""
-    with grants.explained(copy, f"clone {clone}"):
-        return heartbeat.skipped(source, copy, lsn, since=Lsn(0))
 
 
 def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:

@@ -144,8 +144,10 @@ def skipped(
     then nothing is said until a first heartbeat has arrived.
     """
     try:
-        sent = publisher.execute(_SENT, (_ANYBODY,)).fetchone()
-        arrived = subscriber.execute(_ARRIVED, (_ANYBODY,)).fetchone()
+        with grants.explained(publisher, _in(publisher)):
+            sent = publisher.execute(_SENT, (_ANYBODY,)).fetchone()
+        with grants.explained(subscriber, _in(subscriber)):
+            arrived = subscriber.execute(_ARRIVED, (_ANYBODY,)).fetchone()
     except errors.UndefinedTable:
         return None
     if sent is None or (arrived is None and since is None):

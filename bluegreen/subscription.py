@@ -205,8 +205,7 @@ def refuse_skipped(
     name = str(have.slot_name)
     there = slot.get_readable(publisher, name, str(source))
     passed = max(have.position, there.confirmed)
-    with grants.explained(subscriber, f"subscription {have.name}"):
-        why = heartbeat.skipped(publisher, subscriber, passed, since=since)
+    why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
         raise CloneAgain(
             f"slot {name} on {source}: {why}; slot or subscription was moved, or made anew, by "

@@ -180,7 +180,7 @@ def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Co
     ("by_hand", "said"),
     [
         ("FOR ALL TABLES", "has ALL TABLES, expected "),
-        ("FOR TABLE sales.invoices", 'has "sales"."invoices", expected "bluegreen"."heartbeat", '),
+        ("FOR TABLE sales.invoices", 'has "sales"."invoices", expected "bluegreen"."heartbeat"; '),
         ("FOR TABLE orders", '"public"."orders" ("id", "note") WHERE ((id > 0))'),
     ],
 )
