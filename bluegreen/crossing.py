@@ -139,7 +139,7 @@ class Crossing:
 
     def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
         try:
-            heartbeat.wait_until_crossed(self._new.databases[name], number)
+            heartbeat.wait_until_crossed(self._new.databases[name], number, seconds=watchdog.left())
         except psycopg.errors.QueryCanceled:
             raise Retry(
                 f"database {name!r}: {self._new.server} has not caught up with"

@@ -65,6 +65,7 @@ DECLARE
     suspects int[];
     ended int;
     clean int := 0;
+    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
 BEGIN
     LOOP
         -- Locks first, sessions second: who gives the one up is among the other by then.
@@ -84,6 +85,10 @@ BEGIN
             EXIT WHEN clean >= 2;
         ELSE
             clean := 0;
+            IF clock_timestamp() > give_up THEN
+                RAISE EXCEPTION 'sessions that could write do not end'
+                    USING ERRCODE = 'query_canceled';
+            END IF;
             COMMIT;
             PERFORM pg_sleep(0.001);
         END IF;
@@ -144,12 +149,13 @@ def put_up(
     conn.execute(statement)
 
 
-def wait_until_clean(conn: Connection, *, ours: Sequence[int]) -> None:
+def wait_until_clean(conn: Connection, *, ours: Sequence[int], seconds: float) -> None:
     """Wait until no session is left that could write; `conn` is the one that put the fence up.
 
-    It waits until it is cancelled.
+    Raises `psycopg.errors.QueryCanceled` when one is after `seconds`.
     """
-    conn.execute(sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours)))
+    left = sql.Literal(seconds)
+    conn.execute(sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours), left=left))
 
 
 def _writers(ours: Sequence[int]) -> sql.Composed:

@@ -66,8 +66,13 @@ SELECT pg_current_xact_id()::text::bigint, array(
 # its own for each look, or it would look at the same snapshot again and again.
 _WAIT = """\
 DO $do$
+DECLARE
+    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
 BEGIN
     WHILE NOT EXISTS (SELECT FROM bluegreen.heartbeat WHERE id = {row} AND beat = {beat}) LOOP
+        IF clock_timestamp() > give_up THEN
+            RAISE EXCEPTION 'not crossed' USING ERRCODE = 'query_canceled';
+        END IF;
         COMMIT;
         PERFORM pg_sleep(0.0005);
     END LOOP;
@@ -173,6 +178,11 @@ def barrier(conn: Connection, number: int) -> Barrier:
     return Barrier(*row)
 
 
-def wait_until_crossed(conn: Connection, number: int) -> None:
-    """Wait until the switch's heartbeat has arrived, or the statement is cancelled."""
-    conn.execute(sql.SQL(_WAIT).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number)))
+def wait_until_crossed(conn: Connection, number: int, *, seconds: float) -> None:
+    """Wait until the switch's heartbeat has arrived.
+
+    Raises `psycopg.errors.QueryCanceled` when it has not within `seconds`.
+    """
+    values = {"row": _SWITCH, "beat": number, "left": seconds}
+    literals = {name: sql.Literal(value) for name, value in values.items()}
+    conn.execute(sql.SQL(_WAIT).format(**literals))

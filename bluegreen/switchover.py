@@ -178,7 +178,7 @@ def _attempt(
                 fence.put_up(old.tool, attempt, roles=roles, ours=ours)
 
                 def until_clean() -> None:
-                    fence.wait_until_clean(old.tool, ours=ours)
+                    fence.wait_until_clean(old.tool, ours=ours, seconds=watchdog.left())
                     timeline.passed(Step.FENCE)
 
                 finish.open_new(

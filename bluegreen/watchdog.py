@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from bluegreen.side import Side
 
 _CANCEL_SECONDS = 2.0
+_GRACE_SECONDS = 0.005  # for what looks at the clock itself, and then needs no cancellation
 
 
 class Watchdog:
@@ -30,7 +31,7 @@ class Watchdog:
         self._connections = [
             conn for side in sides for conn in (side.tool, *side.databases.values())
         ]
-        self._timer = threading.Timer(seconds, self._cancel)
+        self._timer = threading.Timer(seconds + _GRACE_SECONDS, self._cancel)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -39,6 +40,10 @@ class Watchdog:
 
     def __exit__(self, *_: object) -> None:
         self.call_off()
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return max(0.0, self.deadline - time.monotonic())
 
     def call_off(self) -> None:
         """Cancel nothing any more: once this is back, no cancellation is under way either."""
