@@ -50,13 +50,13 @@ types: install ## check types, strictly
 	@$(BIN)/mypy
 
 test: lint types ## lint, types and every test that is not slow
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 chaos: install ## random faults in switches without end: SECONDS=3600, SEED= replays
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)
 
 test-all: install ## the slow tests; those that measure run by themselves
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not alone and not long"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not alone and not long"
 	@$(BIN)/python -m pytest -m "slow and alone"
 
 test-long: install ## every fault at every step, in both directions: about an hour
