@@ -47,6 +47,7 @@ def _outputs(project: Project) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_its_life(project: Project, database: Database, placed: PlacedClusters) -> None:
     """Create, no change though its figures move, change in place, loss refused, and delete."""
     props: dict[str, Any] = {

@@ -329,6 +329,7 @@ def test_read_works_with_the_publisher_down(host: ProviderHost, subscribed: Subs
     assert not host.diff(live, subscribed.props).changes
 
 
+@pytest.mark.slow
 def test_unreachable_is_an_error_and_never_gone(host: ProviderHost, subscribe_pair: Any) -> None:
     this: Subscribed = subscribe_pair(16, 18)
     made = host.create(this.props)
