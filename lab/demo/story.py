@@ -113,7 +113,6 @@ class Story:
         self.screen.load = self._load
         self.stacks.set(TARGET, "rollback", "false")
         self.stacks.up(TARGET)
-        self._routine()
         self._steady()
 
     def _retire_source(self) -> None:
