@@ -205,6 +205,8 @@ class Switch(_Model):
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: Positive = 10.0
     """When the fenced server opens again by itself, whatever became of the switch's machine."""
+    finish_seconds: Positive = 30.0
+    """How long each part of a decided switch is insisted on before you are asked to try again."""
     roles: list[str] | None = None
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []

@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 AGAIN = "run pulumi up again, or bluegreen recover"
 
-# After the decision nobody can go back, so the drain is insisted on, and looked at again and again.
-_INSIST_SECONDS = 30.0
-_STOP_SECONDS = 30.0
 # How long one finisher waits for another, which may have to insist on drain and names.
 _COLLEAGUE_SECONDS = 90.0
 
@@ -140,7 +137,7 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
-                with Watchdog((old, new), seconds=_INSIST_SECONDS) as watchdog:
+                with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
                     crossed = crossing.walk(timeline, watchdog)
                 register.open_environment(new.tool, attempt, crossed.mark)
                 timeline.passed(Step.OPEN)
@@ -189,7 +186,11 @@ def after(
     # Only now: a session that comes back before the name has moved would come here again.
     end_sessions(new)
     aftermath.stop_direction(
-        old, new, deployment=plan.deployment, direction=plan.direction, seconds=_STOP_SECONDS
+        old,
+        new,
+        deployment=plan.deployment,
+        direction=plan.direction,
+        seconds=plan.finish_seconds,
     )
     timeline.passed(Step.STOP)
     if plan.old_side == "closed":

@@ -35,6 +35,11 @@ class SwitchPlan:
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: float = 10.0
     """When the server takes the fence off by itself; later than the drain's deadline."""
+    finish_seconds: float = 30.0
+    """How long whoever carries out a decision insists on the drain, and on the old direction's end.
+
+    Nobody can go back then, so it is tried again and again.
+    """
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
     records: Records | None = None
@@ -85,6 +90,7 @@ def from_props(props: Mapping[str, Any]) -> SwitchPlan:
         lag_seconds=float(settings["lag_seconds"]),
         drain_seconds=float(settings["drain_seconds"]),
         fuse_seconds=float(settings.get("fuse_seconds") or 10.0),
+        finish_seconds=float(settings.get("finish_seconds") or 30.0),
         roles=tuple(roles) if roles is not None else None,
         spare_roles=tuple(settings.get("spare_roles") or ()),
         records=_records(props, new),
