@@ -85,10 +85,11 @@ def report(
     """
     behind: list[Behind] = []
     found = _read(writer)
+    handed_out = {} if standby is None else _handed_out(standby)
     for position, column in found:
         used = _furthest_used(writer, position, column, drawn.get(position.name, {}))
-        if used is None and standby is not None:
-            used = _handed_out(standby, position.name)
+        if used is None:
+            used = handed_out.get(position.name)
         if used is not None and not position.is_at_or_past(used):
             behind.append(Behind(position.name, position.last_value, position.called, used))
     twice = {(name, value) for name, seen in drawn.items() for value, n in seen.items() if n > 1}
@@ -130,11 +131,8 @@ def _furthest_used(
     return furthest(used, default=None)
 
 
-def _handed_out(conn: Connection, quoted: str) -> int | None:
-    for position, _ in _read(conn):
-        if position.name == quoted and position.called:
-            return position.last_value
-    return None
+def _handed_out(conn: Connection) -> dict[str, int]:
+    return {at.name: at.last_value for at, _ in _read(conn) if at.called}
 
 
 def _repeated(conn: Connection, table: tuple[str, str], column: str) -> list[int]:
