@@ -54,6 +54,7 @@ def _published(project: Project) -> list[str]:
     return published
 
 
+@pytest.mark.slow
 def test_its_life(project: Project, database: Database, placed: PlacedClusters) -> None:
     """Create, no change, change in place, drift and its repair, and delete."""
     props: dict[str, Any] = {

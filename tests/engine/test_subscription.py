@@ -60,6 +60,7 @@ def _declare(project: Project, wish: dict[str, Any]) -> None:
     project.write("wish.json", json.dumps(wish))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("majors", PAIRS)
 def test_life_of_a_subscription_and_its_gate(
     make_project: MakeProject,

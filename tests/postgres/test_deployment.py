@@ -198,6 +198,7 @@ def test_the_whole_life_of_a_deployment(pair: Pair, placed: PlacedClusters) -> N
     provider.delete("green", plain)
 
 
+@pytest.mark.slow
 def test_cutting_over_needs_a_running_direction(pair: Pair) -> None:
     pair.unsubscribe(pair.target, Direction.FORWARD)
     forward = props(pair.source, state="forward")
