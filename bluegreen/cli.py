@@ -13,6 +13,7 @@ import typer
 from bluegreen import __version__, cluster, fence, readiness, switch_in_progress
 from bluegreen import recover as recovery
 from bluegreen.errors import BlueGreenError, Refused
+from bluegreen.finding import Level
 from bluegreen.names import deployment_name
 from bluegreen.recover import Verdict
 from bluegreen.server import Server
@@ -96,7 +97,7 @@ def preflight(
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         typer.echo("\n".join(readiness.render(findings)))
-    blocked = any(finding.level is readiness.Level.BLOCK for finding in findings)
+    blocked = any(finding.level is Level.BLOCK for finding in findings)
     raise typer.Exit(1 if blocked else 0)
 
 

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
-
+from bluegreen.queries import Connection, column
 from bluegreen.server import Server, secret_login
-
-Connection = psycopg.Connection[Any]
 
 _BY_DEFAULT = """\
 SELECT rolname FROM pg_roles
@@ -100,26 +96,21 @@ def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> See
     """Look at one environment; `databases` are connections to those that move."""
     conn = next(iter(databases.values()))
     own = _own(conn, server)
-    lacking = _column(conn, _LACKING)
+    lacking = column(conn, _LACKING)
     if not wish.taken:
         return Seen([], [], [], lacking)
     fenced = names(conn, server, wish)
-    unknown = _column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
+    unknown = column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
     keepers = {
         keeper: None
         for one in databases.values()
-        for keeper in _column(one, _KEEPERS, [*fenced, *own])
+        for keeper in column(one, _KEEPERS, [*fenced, *own])
     }
     return Seen(
-        wish.problems(own, unknown), list(keepers), _column(conn, _UNALTERABLE, fenced), lacking
+        wish.problems(own, unknown), list(keepers), column(conn, _UNALTERABLE, fenced), lacking
     )
 
 
 def _own(conn: Connection, server: Server) -> dict[str, str]:
     replication, _ = secret_login(server.credentials.replication_secret_arn, server.region)
     return {conn.info.user: "the administrator", replication: "the role that replicates"}
-
-
-def _column(conn: Connection, query: str, *values: Any) -> list[Any]:
-    rows = conn.execute(query.encode(), values or None).fetchall()
-    return [row[0] for row in rows]

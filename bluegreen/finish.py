@@ -9,7 +9,6 @@ a later fence.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -65,11 +64,11 @@ def open_new(
     is left that could write. Any error before the decision leaves the attempt undecided.
     """
     crossed = crossing.walk(timeline, watchdog, meanwhile=meanwhile)
-    decided = _decide(old, attempt, crossed, watchdog.deadline)
+    decided = _decide(old, attempt, crossed, watchdog)
     while not decided:
         try:
             crossed = crossing.walk(timeline, watchdog)
-            decided = _decide(old, attempt, crossed, watchdog.deadline)
+            decided = _decide(old, attempt, crossed, watchdog)
         except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
             raise Retry(
                 f"{old.server}: something goes on writing behind the fence; see pg_locks and"
@@ -101,9 +100,9 @@ def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
         register.give_up_opening(new.tool, earlier)
 
 
-def _decide(old: Side, attempt: str, crossed: Crossed, deadline: float) -> bool:
+def _decide(old: Side, attempt: str, crossed: Crossed, watchdog: Watchdog) -> bool:
     """Return whether it was decided; False when the barrier has to be set again."""
-    if time.monotonic() > deadline:
+    if not watchdog.left():
         raise Retry(f"{old.server}: the switch did not come to its decision in time")
     try:
         if register.decide(old.tool, attempt, crossed.heartbeats, crossed.older, crossed.mark):

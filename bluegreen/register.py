@@ -5,9 +5,7 @@ environment that is being fenced: one row an attempt, and at most one of them li
 written on the other: whether it has been opened for that attempt. `closure` says what closing this
 environment has changed, so that opening it restores exactly that.
 
-The rules that involve several of them are functions in that database, so that one transaction on
-one server keeps them, whoever calls: the orchestrator, a fuse, or a finisher. Everywhere the
-register's row is locked first, and databases are altered second.
+The rules that involve several of them are functions there, see `register_schema`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from psycopg import sql
 
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.register_schema import SCHEMA
 from bluegreen.server import Server
 
 Connection = psycopg.Connection[Any]
@@ -55,181 +54,6 @@ class Attempt:
     """Whether the server fuse's deadline is past: whoever began it has no claim any more."""
 
 
-# Closed is what belongs to the application: the tool's database stays writable for the register,
-# AWS's own is none of ours, and applications don't write to templates.
-_SCHEMA = """\
-CREATE TABLE IF NOT EXISTS public.register (
-    attempt     text PRIMARY KEY,
-    state       text NOT NULL CHECK (state IN ('preparing', 'decided', 'aborted', 'done')),
-    new_writer  text NOT NULL,
-    mark        pg_lsn,
-    barrier     pg_lsn,
-    slipped     bigint,
-    deadline    timestamptz NOT NULL,
-    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ended_at    timestamptz
-);
-CREATE UNIQUE INDEX IF NOT EXISTS register_one_live
-    ON public.register ((true)) WHERE state IN ('preparing', 'decided');
-CREATE TABLE IF NOT EXISTS public.opening (
-    attempt     text PRIMARY KEY,
-    state       text NOT NULL CHECK (state IN ('closed', 'opened', 'given up')),
-    mark        pg_lsn,
-    changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE TABLE IF NOT EXISTS public.closure (
-    kind        text NOT NULL CHECK (kind IN ('database', 'role')),
-    name        text NOT NULL,
-    previous    text,
-    PRIMARY KEY (kind, name)
-);
-CREATE OR REPLACE FUNCTION public.close_databases() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-DECLARE
-    item record;
-BEGIN
-    FOR item IN
-        SELECT d.datname,
-            (SELECT split_part(option, '=', 2)
-               FROM pg_db_role_setting s, unnest(s.setconfig) option
-              WHERE s.setdatabase = d.oid AND s.setrole = 0
-                AND option LIKE 'default_transaction_read_only=%') AS previous
-          FROM pg_database d
-         WHERE d.datallowconn AND NOT d.datistemplate
-           AND d.datname NOT IN ('bluegreen', 'rdsadmin')
-         ORDER BY d.datname
-    LOOP
-        -- Closed already: what was there before is known, and not to be overwritten.
-        INSERT INTO public.closure VALUES ('database', item.datname, item.previous)
-            ON CONFLICT DO NOTHING;
-        EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', item.datname);
-    END LOOP;
-END $function$;
-CREATE OR REPLACE FUNCTION public.close_roles(roles text[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-DECLARE
-    item record;
-BEGIN
-    FOR item IN SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname = ANY (roles) LOOP
-        INSERT INTO public.closure VALUES ('role', item.rolname, NULL) ON CONFLICT DO NOTHING;
-        EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
-    END LOOP;
-END $function$;
--- An attempt's last claim on the side that it has left; a later switch may have given it back.
-CREATE OR REPLACE FUNCTION public.close_old(which text, roles text[]) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-BEGIN
-    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM public.close_roles(roles);
-    RETURN true;
-END $function$;
-CREATE OR REPLACE FUNCTION public.reopen_roles() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-DECLARE
-    item record;
-BEGIN
-    FOR item IN DELETE FROM public.closure WHERE kind = 'role' RETURNING name LOOP
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = item.name) THEN
-            EXECUTE format('ALTER ROLE %I LOGIN', item.name);
-        END IF;
-    END LOOP;
-END $function$;
--- Where the old side is to be read on, fence mode no-login was for the switch only.
-CREATE OR REPLACE FUNCTION public.let_roles_in(which text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-BEGIN
-    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
-    IF FOUND THEN
-        PERFORM public.reopen_roles();
-    END IF;
-END $function$;
-CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-DECLARE
-    item record;
-BEGIN
-    PERFORM public.reopen_roles();
-    FOR item IN DELETE FROM public.closure WHERE kind = 'database' RETURNING name, previous LOOP
-        IF EXISTS (SELECT FROM pg_database WHERE datname = item.name) THEN
-            IF item.previous IS NULL THEN
-                EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', item.name);
-            ELSE
-                EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = %L',
-                               item.name, item.previous);
-            END IF;
-        END IF;
-    END LOOP;
-END $function$;
-CREATE OR REPLACE FUNCTION public.abort_switch(which text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-BEGIN
-    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
-        WHERE attempt = which AND state = 'preparing';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM public.reopen();
-    RETURN true;
-END $function$;
-CREATE OR REPLACE FUNCTION public.go_back(which text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-BEGIN
-    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
-        WHERE attempt = which AND state = 'decided';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM public.reopen();
-    RETURN true;
-END $function$;
--- The one commit point. A fence that leaks is noticed here: had anything else written since the
--- heartbeats, an id would be missing between theirs and this transaction's, or still be held. A
--- snapshot would not show the transaction that began last: its xmax is the last completed id + 1.
--- Those that were open when the barrier was set have older ids, and may have committed behind it.
-CREATE OR REPLACE FUNCTION public.decide_switch(
-    which text, heartbeats bigint[], older bigint[], its_mark pg_lsn
-) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-DECLARE
-    mine bigint;
-    first bigint;
-    last bigint;
-BEGIN
-    UPDATE public.register
-        SET state = 'decided', mark = its_mark, barrier = pg_current_wal_insert_lsn()
-        WHERE attempt = which AND state = 'preparing';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    mine := pg_current_xact_id()::text::bigint;
-    SELECT min(h), max(h) INTO first, last FROM unnest(heartbeats) h;
-    IF mine <> last + 1 OR last - first + 1 <> cardinality(heartbeats) OR EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'transactionid' AND granted
-           AND pid IS DISTINCT FROM pg_backend_pid())
-        OR EXISTS (SELECT FROM unnest(older) o
-            WHERE pg_xact_status(o::text::xid8) IS DISTINCT FROM 'aborted')
-    THEN
-        RAISE EXCEPTION 'not quiet' USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
-    RETURN true;
-END $function$;
-CREATE OR REPLACE FUNCTION public.open_environment(which text, its_mark pg_lsn) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
-BEGIN
-    UPDATE public.opening SET state = 'opened', mark = its_mark, changed_at = clock_timestamp()
-        WHERE attempt = which AND state = 'closed';
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM public.reopen();
-    RETURN true;
-END $function$;
-"""
-
-
 def ensure_database(server: Server) -> None:
     """Make the tool's database on an environment, and bring its tables to this version."""
     with server.connect("postgres") as conn:
@@ -247,7 +71,7 @@ def ensure_tables(conn: Connection) -> None:
     with conn.transaction():
         # Two deployments of one source may come here at once; DDL of the same name collides.
         conn.execute("SELECT pg_advisory_xact_lock(4782, 1)")
-        conn.execute(_SCHEMA)
+        conn.execute(SCHEMA)
 
 
 def drop_database(server: Server) -> None:

@@ -66,16 +66,21 @@ class Side:
             },
         )
 
+    @property
+    def connections(self) -> list[Connection]:
+        """Return all of them."""
+        return [self.tool, *self.databases.values()]
+
     def pids(self) -> list[int]:
         """Return the process ids of these connections, which the fence must spare."""
-        return [conn.info.backend_pid for conn in (self.tool, *self.databases.values())]
+        return [conn.info.backend_pid for conn in self.connections]
 
     def limit(self, seconds: float) -> None:
         """Let every statement take at most `seconds`; 0 lifts the limit.
 
         For when the orchestrator, and its watchdog with it, is gone or cut off.
         """
-        for conn in (self.tool, *self.databases.values()):
+        for conn in self.connections:
             conn.execute(_LIMIT, (f"{seconds * 1000:.0f}ms",))
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from bluegreen import dns, fence, finish, readiness, recover, register
+from bluegreen import dns, fence, finish, leaks, recover, register
 from bluegreen.crossing import Crossing
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
@@ -139,7 +139,7 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
 
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     """Check what must not be found out behind the fence, and warm everything up."""
-    readiness.refuse_leaks(old, new, plan.role_wish)
+    leaks.refuse(old, new, plan.role_wish)
     slipped = register.slipped(new.tool)
     if slipped:
         raise Refused(

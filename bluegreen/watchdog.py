@@ -28,9 +28,7 @@ class Watchdog:
         self.deadline = time.monotonic() + seconds
         """In seconds of `time.monotonic()`."""
         self.seconds = seconds
-        self._connections = [
-            conn for side in sides for conn in (side.tool, *side.databases.values())
-        ]
+        self._connections = [conn for side in sides for conn in side.connections]
         self._timer = threading.Timer(seconds + _GRACE_SECONDS, self._cancel)
         self._timer.daemon = True
 

@@ -10,6 +10,7 @@ import pulumi
 
 from bluegreen import readiness
 from bluegreen.errors import BlueGreenError
+from bluegreen.finding import Finding, Level
 
 
 async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
@@ -34,10 +35,10 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
         return
     for line in readiness.render(findings):
         pulumi.log.info(line)
-    blockers = [finding for finding in findings if finding.level is readiness.Level.BLOCK]
+    blockers = [finding for finding in findings if finding.level is Level.BLOCK]
     if blockers and not pulumi.runtime.is_dry_run():
         raise RuntimeError("; ".join(finding.line() for finding in blockers))
 
 
-def _findings(props: Mapping[str, Any]) -> list[readiness.Finding]:
+def _findings(props: Mapping[str, Any]) -> list[Finding]:
     return readiness.check(readiness.Question.from_props(props))

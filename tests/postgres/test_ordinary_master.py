@@ -6,7 +6,8 @@ import pytest
 
 from bluegreen import readiness
 from bluegreen.errors import Refused
-from bluegreen.readiness import Level, Question
+from bluegreen.finding import Level
+from bluegreen.readiness import Question
 from bluegreen.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT

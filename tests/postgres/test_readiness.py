@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from bluegreen import readiness
-from bluegreen.readiness import Level, Question
+from bluegreen.finding import Level
+from bluegreen.readiness import Question
 from bluegreen.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT

@@ -1,0 +1,43 @@
+"""Findings: what a check has found, what it means for a switch, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """What a finding means for the switch."""
+
+    OK = "ok"
+    WARN = "warn"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's answer; `remedy` says what to do where it is not `ok`."""
+
+    level: Level
+    subject: str
+    found: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        """Return the finding as one line."""
+        return f"{self.subject}: {self.found}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+def none(subject: str, items: list[str], remedy: str, level: Level = Level.BLOCK) -> Finding:
+    """Return that there are none of these, as there must be; `level` when there are."""
+    if not items:
+        return Finding(Level.OK, subject, "none")
+    shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+    return Finding(level, subject, shown, remedy)
+
+
+def enough(subject: str, have: int, needed: int) -> Finding:
+    """Return whether there are as many as needed."""
+    if have >= needed:
+        return Finding(Level.OK, subject, f"{have}, {needed} needed")
+    return Finding(Level.BLOCK, subject, f"{have}, {needed} needed", "raise the parameter, reboot")

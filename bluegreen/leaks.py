@@ -1,0 +1,137 @@
+"""Leaks: what could write through a fence, and what the administrator lacks to put one up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bluegreen import fenced_roles, names
+from bluegreen.errors import Refused
+from bluegreen.fenced_roles import Wish
+from bluegreen.finding import Finding, Level, none
+from bluegreen.queries import Connection, column
+from bluegreen.server import Server
+from bluegreen.side import Side
+
+_PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
+# AWS's own may have one, and are nobody's to fence.
+_OWN_READ_ONLY = """\
+SELECT r.rolname || coalesce(' in ' || d.datname, '')
+  FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+  LEFT JOIN pg_database d ON d.oid = s.setdatabase
+ WHERE r.rolname !~ '^(rds|pg_)'
+   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%'
+        AND NOT split_part(c, '=', 2)::boolean)
+ ORDER BY 1"""
+_NOT_OURS = """\
+SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
+  FROM pg_database d
+ WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> ALL (%s)
+   AND NOT pg_has_role(d.datdba, 'USAGE')
+ ORDER BY 1"""
+_SUPERUSERS = """\
+SELECT DISTINCT format('%s in %s', a.usename, a.datname)
+  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+ WHERE a.backend_type = 'client backend' AND r.rolsuper AND a.usename <> 'rdsadmin'
+   AND current_setting('is_superuser') = 'off'
+ ORDER BY 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What the fence can't hold, or the administrator can't put up."""
+
+    prepared: list[str]
+    own_read_only: list[str]
+    not_ours: list[str]
+    """Databases whose owner's privileges the administrator lacks, on either side."""
+    superusers: list[str]
+    """Sessions that only a superuser may end, when the administrator is none."""
+    roles: dict[str, fenced_roles.Seen]
+    """By cluster, the old writer's first."""
+
+
+def _not_ours(conn: Connection) -> list[str]:
+    return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
+
+
+def refuse(old: Side, new: Side, wish: Wish) -> None:
+    """Raise `Refused` for what could write through the fence: a switch's own last look.
+
+    The report may be old by then, and who calls the switch as a library has not read any.
+    """
+    found = look((old.server, old.databases), (new.server, new.databases), wish)
+    for finding in judge(found):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{old.server}: {finding.line()}")
+
+
+def look(
+    old: tuple[Server, Mapping[str, Connection]],
+    new: tuple[Server, Mapping[str, Connection]],
+    wish: Wish,
+) -> Leaks:
+    """Look at both environments: each a server and connections to the databases that move."""
+    first, other = next(iter(old[1].values())), next(iter(new[1].values()))
+    return Leaks(
+        prepared=column(first, _PREPARED),
+        own_read_only=column(first, _OWN_READ_ONLY),
+        not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
+        superusers=column(first, _SUPERUSERS),
+        roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
+    )
+
+
+def judge(leaks: Leaks) -> list[Finding]:
+    """Judge what was seen."""
+    old = next(iter(leaks.roles.values()))
+    found = [
+        none(
+            "prepared transactions",
+            leaks.prepared,
+            "COMMIT PREPARED passes any fence: commit or roll them back",
+        ),
+        none(
+            "roles with a read-write default of their own",
+            leaks.own_read_only,
+            "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
+        ),
+        none(
+            "databases of others",
+            leaks.not_ours,
+            "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
+            " ... OWNER TO admin",
+        ),
+        none(
+            "sessions of superusers",
+            leaks.superusers,
+            "only a superuser may end them, and they can write through the fence: end them",
+        ),
+        none(
+            "switch.roles and switch.spare_roles",
+            old.problems,
+            "leave it out, or mend its name",
+        ),
+        none(
+            "roles that keep LOGIN and may write",
+            old.keepers,
+            "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
+            " switch.spare_roles, name them in switch.roles, or REVOKE",
+        ),
+    ]
+    for cluster, roles in leaks.roles.items():
+        found += [
+            none(
+                f"roles that the administrator can't alter on {cluster}",
+                roles.unalterable,
+                "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
+                " TO admin WITH ADMIN OPTION",
+            ),
+            none(
+                f"what the administrator lacks on {cluster}",
+                roles.lacking,
+                "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
+                " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
+            ),
+        ]
+    return found
