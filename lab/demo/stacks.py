@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -31,52 +30,55 @@ class Stacks:
         self.master = Login(seeds.MASTER, world.seed.admin_password)
         self.writer_name = seeds.WRITER
 
-    @contextmanager
-    def _shown(self, command: str) -> Iterator[None]:
-        """Show a command as a user would type it, and note how long it takes."""
+    def _typed(
+        self,
+        *arguments: str,
+        flags: tuple[str, ...] = (),
+        line: Callable[[str], None] | None = None,
+        refused: bool = False,
+    ) -> str:
+        """Run `pulumi`, shown as a user would type it; return what it wrote.
+
+        The flags are not shown. Notes how long it takes; raises `CommandFailed` when it fails, or
+        does not although it is to be `refused`.
+        """
+        command = f"pulumi {' '.join(arguments)}"
         self._screen.command(command)
         began = time.monotonic()
-        yield
+        code, text = self._world.try_pulumi(*arguments, *flags, line=line)
         self.seconds.append((command, round(time.monotonic() - began, 1)))
+        if refused and not code:
+            raise CommandFailed(f"{command} was to be refused, and was not")
+        if code and not refused:
+            raise CommandFailed(f"{command} exited with {code}:\n{text}")
+        return text
+
+    def _busily(self, what: str, *arguments: str) -> str:
+        """Run `pulumi`, showing what is done as it is done."""
+        with self._screen.busy(what) as line:
+            return self._typed(*arguments, flags=_QUIET, line=line)
 
     def up(self, stack: str) -> None:
-        """Run `pulumi up`, showing what is done as it is done."""
-        with (
-            self._shown(f"pulumi up -s {stack}"),
-            self._screen.busy(f"updating {stack}") as line,
-        ):
-            self._world.pulumi("up", "-s", stack, *_QUIET, line=line)
+        """Run `pulumi up`."""
+        self._busily(f"updating {stack}", "up", "-s", stack)
 
     def preview(self, stack: str) -> None:
         """Run `pulumi preview` and show the review: the report, and every change."""
-        with self._shown(f"pulumi preview -s {stack}"):
-            text = self._world.pulumi("preview", "-s", stack, *_LINES)
-        for line in review(text):
+        for line in review(self._typed("preview", "-s", stack, flags=_LINES)):
             self._screen.plain(line)
 
     def routine_up(self, stack: str) -> int:
         """Run a routine `pulumi up --refresh`; return how many changes it made."""
-        with (
-            self._shown(f"pulumi up --refresh -s {stack}"),
-            self._screen.busy(f"updating {stack}") as line,
-        ):
-            text = self._world.pulumi("up", "--refresh", "-s", stack, *_QUIET, line=line)
+        text = self._busily(f"updating {stack}", "up", "--refresh", "-s", stack)
         return sum(1 for line in text.splitlines() if _CHANGES.match(line))
 
     def destroy(self, stack: str) -> None:
         """Run `pulumi destroy`."""
-        with (
-            self._shown(f"pulumi destroy -s {stack}"),
-            self._screen.busy(f"destroying {stack}") as line,
-        ):
-            self._world.pulumi("destroy", "-s", stack, *_QUIET, line=line)
+        self._busily(f"destroying {stack}", "destroy", "-s", stack)
 
     def refused_destroy(self, stack: str) -> str:
         """Run a `pulumi destroy` that must be refused; return the refusal."""
-        with self._shown(f"pulumi destroy -s {stack}"):
-            code, text = self._world.try_pulumi("destroy", "-s", stack, *_QUIET)
-        if code == 0:
-            raise CommandFailed(f"pulumi destroy -s {stack} was to be refused, and was not")
+        text = self._typed("destroy", "-s", stack, flags=_QUIET, refused=True)
         said = [line.strip() for line in text.splitlines() if "deletion_protection" in line]
         if not said:
             raise CommandFailed(f"pulumi destroy -s {stack} failed otherwise:\n{text}")
@@ -84,19 +86,15 @@ class Stacks:
 
     def set(self, stack: str, key: str, value: str) -> None:
         """Run `pulumi config set`."""
-        with self._shown(f"pulumi config set {key} {value} -s {stack}"):
-            self._world.pulumi("config", "set", key, value, "-s", stack)
+        self._typed("config", "set", key, value, "-s", stack)
 
     def set_path(self, stack: str, path: str, value: str) -> None:
         """Run `pulumi config set --path` on one of the structured settings."""
-        key = f"bluegreen:{path}"
-        with self._shown(f"pulumi config set --path {key} {value} -s {stack}"):
-            self._world.pulumi("config", "set", "--path", key, value, "-s", stack)
+        self._typed("config", "set", "--path", f"bluegreen:{path}", value, "-s", stack)
 
     def remove(self, stack: str, key: str) -> None:
         """Run `pulumi config rm`."""
-        with self._shown(f"pulumi config rm {key} -s {stack}"):
-            self._world.pulumi("config", "rm", key, "-s", stack)
+        self._typed("config", "rm", key, "-s", stack)
 
     def outputs(self, stack: str) -> dict[str, Any]:
         """Return a stack's outputs."""

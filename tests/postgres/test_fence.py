@@ -17,16 +17,6 @@ from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import APP, Switchable, wait_until
 
-# The way back fences an 18: the same code on other views, among the slow tests.
-pytestmark = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
-    ],
-    indirect=True,
-)
-
 MODES = ("read-only", "no-login")
 
 

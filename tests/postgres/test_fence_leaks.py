@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -16,16 +16,6 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable, wait_until
-
-# The way back fences an 18: the same code on other views, among the slow tests.
-pytestmark = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
-    ],
-    indirect=True,
-)
 
 # A number that no sequence gives.
 LEAK = -1
@@ -97,26 +87,35 @@ class Decisions:
         self.before_first: Callable[[], object] = lambda: None
 
 
-def test_a_write_on_purpose_that_commits_after_the_barrier_is_on_the_new_side(
+@pytest.fixture
+def left_open(
     switchable: Switchable, behind_fence: Hook, decisions: Decisions
+) -> Iterator[Callable[[str], None]]:
+    """Return a function that has a write open at the barrier, and ended so before the decision."""
+    with contextlib.ExitStack() as stack:
+
+        def leave(end: str) -> None:
+            def write() -> None:
+                conn = stack.enter_context(switchable.connect(switchable.pair.source))
+                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                    conn.execute(_WRITE)
+                conn.execute("BEGIN READ WRITE")
+                conn.execute(_WRITE)
+                decisions.before_first = lambda: conn.execute(end)
+
+            behind_fence(write)
+
+        yield leave
+
+
+def test_a_write_on_purpose_that_commits_after_the_barrier_is_on_the_new_side(
+    switchable: Switchable, left_open: Callable[[str], None], decisions: Decisions
 ) -> None:
     """Its id is older than the barrier's, so that no id is missing, and it is held no more."""
-    world, source = switchable, switchable.pair.source
-    stack = contextlib.ExitStack()
-
-    def write() -> None:
-        conn = stack.enter_context(world.connect(source))
-        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            conn.execute(_WRITE)
-        conn.execute("BEGIN READ WRITE")
-        conn.execute(_WRITE)
-        decisions.before_first = lambda: conn.execute("COMMIT")
-
-    behind_fence(write)
-    with stack:
-        done = switch(world.cutover())
+    left_open("COMMIT")
+    done = switch(switchable.cutover())
     assert decisions.tried == 2
-    assert (done.slipped, world.rows(switchable.pair.target)) == (0, [LEAK])
+    assert (done.slipped, switchable.rows(switchable.pair.target)) == (0, [LEAK])
 
 
 def test_a_transaction_prepared_after_the_checks_and_committed_after_the_barrier_is_not_lost(
@@ -142,22 +141,13 @@ def test_a_transaction_prepared_after_the_checks_and_committed_after_the_barrier
 
 @pytest.mark.slow
 def test_what_an_ended_session_had_open_at_the_barrier_costs_no_second_one(
-    switchable: Switchable, behind_fence: Hook, decisions: Decisions
+    switchable: Switchable, left_open: Callable[[str], None], decisions: Decisions
 ) -> None:
     """A transaction that was rolled back is as good as none."""
-    world, source = switchable, switchable.pair.source
-    stack = contextlib.ExitStack()
-
-    def write() -> None:
-        conn = stack.enter_context(world.connect(source))
-        conn.execute(f"BEGIN READ WRITE; {_WRITE}")
-        decisions.before_first = lambda: conn.execute("ROLLBACK")
-
-    behind_fence(write)
-    with stack:
-        switch(world.cutover())
+    left_open("ROLLBACK")
+    switch(switchable.cutover())
     assert decisions.tried == 1
-    assert world.rows(switchable.pair.target) == []
+    assert switchable.rows(switchable.pair.target) == []
 
 
 def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(

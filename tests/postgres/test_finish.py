@@ -9,33 +9,10 @@ import pytest
 from bluegreen import finish, register
 from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import Switchable
+from tests.fixtures.switchable import Switchable, leave_decided
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
-
-
-class _Gone(BaseException):
-    """The orchestrator's end."""
-
-
-def _decided(plan: SwitchPlan, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a decided attempt whose orchestrator has died before the opening."""
-
-    def die(*_: object) -> None:
-        raise _Gone
-
-    with monkeypatch.context() as broken:
-        broken.setattr(register, "open_environment", die)
-        broken.setattr("bluegreen.switchover._give_up", lambda *_: None)
-        with pytest.raises(_Gone):
-            switch(plan)
-    with plan.old.connect(TOOL_DATABASE) as conn:
-        live = register.find_live(conn)
-    assert live is not None
-    return live.name
 
 
 def test_finishers_wait_for_each_other_and_agree(
@@ -43,7 +20,7 @@ def test_finishers_wait_for_each_other_and_agree(
 ) -> None:
     """None ends the sessions of one that is at work: they would do so to each other for ever."""
     plan = switchable.cutover()
-    attempt = _decided(plan, monkeypatch)
+    attempt = leave_decided(plan, monkeypatch)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(finish.finish, plan, attempt) for _ in range(4)]
     (mark,) = {future.result().mark for future in futures}
@@ -56,7 +33,7 @@ def test_a_finisher_insists_for_as_long_as_it_was_told(
     switchable: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = switchable.cutover(finish_seconds=0.3)
-    attempt = _decided(plan, monkeypatch)
+    attempt = leave_decided(plan, monkeypatch)
     with switchable.pair.target_lab.connect(DATABASE) as locker, locker.transaction():
         locker.execute("LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Retry, match=r"has not caught up with orders-1 within 0\.3 s"):

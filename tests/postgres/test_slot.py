@@ -18,7 +18,7 @@ from lab.postgres.server import LabServer
 from tests.fixtures import provider_host as hosts
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import PASSWORD, MakeServer
-from tests.fixtures.provider_host import Host, HostError, ProviderHost
+from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 
 PUBLICATION = "bg_green_forward"
@@ -183,6 +183,18 @@ def test_change_in_place(host: ProviderHost, props: dict[str, Any]) -> None:
     assert after.outs["wait_seconds"] == 20
 
 
+def _is_told(
+    host: ProviderHost, made: Made, props: dict[str, Any], status: str, words: str
+) -> None:
+    """Refresh shows the status as a drift, and the next update refuses in these words."""
+    live = host.read(made)
+    assert live is not None
+    assert live.outs["status"] == status
+    assert host.diff(live, props).changes
+    with pytest.raises(HostError, match=words):
+        host.update(live, props)
+
+
 def test_one_that_was_made_anew_by_hand_is_told(
     host: ProviderHost, props: dict[str, Any], conn: Connection
 ) -> None:
@@ -191,12 +203,7 @@ def test_one_that_was_made_anew_by_hand_is_told(
     _drop(conn, props["name"])
     conn.execute("INSERT INTO orders VALUES (1)")
     conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (props["name"],))
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["status"] == "replaced"
-    assert host.diff(live, props).changes
-    with pytest.raises(HostError, match=r"made anew by somebody else; .*clone again"):
-        host.update(live, props)
+    _is_told(host, made, props, "replaced", r"made anew by somebody else; .*clone again")
     peeked = conn.execute(
         "SELECT FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1',"
         " 'publication_names', %s)",
@@ -250,12 +257,7 @@ def test_removed_by_hand_it_is_missing_and_never_made_again(
 ) -> None:
     made = host.create(props)
     _drop(conn, props["name"])
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["status"] == "missing"
-    assert host.diff(live, props).changes
-    with pytest.raises(HostError, match=r"missing, expected reserved.*clone again"):
-        host.update(live, props)
+    _is_told(host, made, props, "missing", r"missing, expected reserved.*clone again")
     assert _slot(conn, props["name"]) is None
 
 

@@ -13,7 +13,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.server_fuse import ServerFuse
 from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import APP, Switchable, wait_until
+from tests.fixtures.switchable import APP, Switchable, leave_decided, wait_until
 
 
 def _quiet(text: str) -> None:
@@ -101,18 +101,7 @@ def test_a_decided_attempt_is_finished_by_the_next_one(
 ) -> None:
     """Between decision and opening only forward is left."""
     pair = switchable.pair
-
-    class Gone(BaseException):
-        """The orchestrator's end."""
-
-    def die(*_: object) -> None:
-        raise Gone
-
-    with monkeypatch.context() as broken:
-        broken.setattr(register, "open_environment", die)
-        broken.setattr("bluegreen.switchover._give_up", lambda *_: None)
-        with pytest.raises(Gone):
-            switch(switchable.cutover(), _quiet)
+    leave_decided(switchable.cutover(), monkeypatch)
     assert switchable.open_sides() == []
     switch(switchable.cutover(), _quiet)
     assert switchable.open_sides() == [pair.target.cluster]

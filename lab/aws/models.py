@@ -1,0 +1,82 @@
+"""A cluster and an instance, as AWS describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import moto.rds.models as m
+
+from lab.aws.servers import WIRE
+
+IN_SYNC, PENDING_REBOOT = "in-sync", "pending-reboot"
+
+
+class AuroraCluster(m.DBCluster):  # type: ignore[misc]
+    """A cluster whose status and endpoints follow its server."""
+
+    __module__ = "moto.rds.models"  # moto reads the service's name off the module
+
+    clone_group_id: str | None = None
+    pending_modified_values: dict[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        """Return what goes on: moto knows only two states."""
+        return WIRE.status(self.arn) or "available"
+
+    @status.setter
+    def status(self, value: str) -> None:
+        self._status = value
+
+    @property
+    def scaling_configuration_info(self) -> dict[str, Any] | None:
+        """Return nothing for provisioned clusters: `{}` would be an eternal diff."""
+        return super().scaling_configuration_info if self.scaling_configuration else None
+
+    @property
+    def db_cluster_members(self) -> list[dict[str, Any]]:
+        """Return the instances, each with the state of the cluster's parameter group."""
+        return [
+            member
+            | {
+                "DBClusterParameterGroupStatus": self.backend.databases[
+                    member["DBInstanceIdentifier"]
+                ].group_status
+            }
+            for member in super().db_cluster_members
+        ]
+
+    def values(self) -> dict[str, str]:
+        """Return the values of the cluster's parameter group."""
+        group = self.backend.db_cluster_parameter_groups.get(self.parameter_group)
+        found = group.parameters.items() if group else ()
+        return {name: str(value["ParameterValue"]) for name, value in found}
+
+
+class AuroraInstance(m.DBInstanceClustered):  # type: ignore[misc]
+    """An instance; all of a cluster share its one server."""
+
+    __module__ = "moto.rds.models"
+
+    group_status = IN_SYNC
+
+    @property
+    def dbi_resource_id(self) -> str:
+        """Return an id of the instance's own; moto has one constant for all."""
+        return f"db-{self.arn.encode().hex().upper()[-26:]}"
+
+    @dbi_resource_id.setter
+    def dbi_resource_id(self, value: str) -> None:
+        """Take moto's constant and forget it."""
+
+    @property
+    def address(self) -> str:
+        """Return a name below the cluster's own, as AWS does."""
+        name, zone = self.db_instance_identifier, self.cluster.url_identifier
+        return f"{name}.{zone}.{self.region}.rds.amazonaws.com"
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """Return the instance's endpoint on the cluster's port."""
+        zone = self.cluster.hosted_zone_id
+        return {"Address": self.address, "Port": self.cluster.port, "HostedZoneId": zone}
