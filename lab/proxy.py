@@ -161,8 +161,7 @@ class Proxy:
 
     def stop(self) -> None:
         """End it, with its connections."""
-        self.refuse()
-        self.reset()
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(_PATIENCE_SECONDS)
         # The resets are sent by callbacks that are in line before this one.
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -181,6 +180,7 @@ class Proxy:
 
     def begin(self, client: _End) -> None:
         """Connect to the target for a client, or later when it is dark."""
+        self.links.add(client)
         if self.dark:
             self._held.append(client)
         else:
@@ -197,8 +197,11 @@ class Proxy:
         except OSError:
             _abandon(client.transport)
             return
+        if client.transport.is_closing():  # it has been ended meanwhile
+            assert there.transport is not None
+            _abandon(there.transport)
+            return
         client.other = there
-        self.links.add(client)
         client.transport.resume_reading()
 
     def _run(self) -> None:
@@ -224,6 +227,16 @@ class Proxy:
             self._server.close()
             self._server = None
 
+    async def _end(self) -> None:
+        self._unlisten()
+        self.dark = True  # whoever comes still is held, and ended with the rest
+        for task in self._tasks:
+            task.cancel()
+        # A task of asyncio's own may have a client in hand that was accepted a moment ago.
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+        self._end_all(_abandon)
+
     def _darken(self) -> None:
         self.dark = True
 
@@ -231,7 +244,8 @@ class Proxy:
         self.dark = False
         held, self._held = self._held, []
         for client in held:
-            self.begin(client)
+            if client.transport is not None and not client.transport.is_closing():
+                self.begin(client)
         for client in list(self.links):
             client.pass_on()
             if client.other is not None:

@@ -48,6 +48,7 @@ GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app_user"""
 
 # Addresses of this process's own, below those of the fixtures' shared servers.
 _hosts = itertools.count(60)
+_clusters = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +166,11 @@ class Deployment:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, root, ignore_errors=True)
             aws = stack.enter_context(FaultyAws())
-            source = _part(stack, aws, root, majors[0], "orders-1", f"{block}.{next(_hosts)}")
+            # All of a process share moto's one account, which names snapshots by cluster and minute.
+            old, new = (f"chaos-{next(_clusters)}" for _ in majors)
+            source = _part(stack, aws, root, majors[0], old, f"{block}.{next(_hosts)}")
             there = target_root or root
-            target = _part(stack, aws, there, majors[1], "orders-2", f"{block}.{next(_hosts)}")
+            target = _part(stack, aws, there, majors[1], new, f"{block}.{next(_hosts)}")
             for part in (source, target):
                 _fill(part)
             for database in DATABASES:

@@ -19,7 +19,7 @@ from tests.chaos.rounds import Arena
 from tests.chaos.servers import APP, DATABASES, PASSWORD, Deployment, Part
 from tests.fixtures.switchable import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROWS = 1_500_000
 BIG = DATABASES[0]

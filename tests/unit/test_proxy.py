@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -125,6 +126,23 @@ def test_a_black_hole_says_nothing_and_what_it_held_comes_after_it(proxy: Proxy)
         proxy.heal()
         conn.settimeout(10)
         assert conn.recv(100) == b"anybody?"
+
+
+@pytest.mark.parametrize("end", [Proxy.reset, Proxy.stop])
+def test_a_client_that_waits_in_the_dark_is_ended_with_the_rest(
+    echo: tuple[str, int], end: Callable[[Proxy], object]
+) -> None:
+    with ExitStack() as stack:
+        proxy = Proxy(("127.0.0.1", 0), echo).start()
+        if end is not Proxy.stop:
+            stack.callback(proxy.stop)
+        proxy.black_hole()
+        conn = stack.enter_context(socket.create_connection(proxy.address, timeout=10))
+        while not proxy.links:
+            time.sleep(0.001)
+        end(proxy)
+        with pytest.raises(ConnectionResetError):
+            conn.recv(100)
 
 
 def test_refusing_leaves_what_is_there_and_accepting_takes_new_ones(proxy: Proxy) -> None:
