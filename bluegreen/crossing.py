@@ -14,26 +14,32 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 
 from bluegreen import heartbeat, sequences
 from bluegreen.errors import Retry
+from bluegreen.heartbeat import Barrier
 from bluegreen.lsn import Lsn
 from bluegreen.sequences import Reader, Value
-from bluegreen.side import Side
+from bluegreen.side import Connection, Side
 from bluegreen.step import Step
 from bluegreen.timeline import Timeline
 from bluegreen.watchdog import Watchdog
 
 Result = TypeVar("Result")
 
-# Sent as one, since each of the three needs the one before to be over.
-_MARK = """\
-BEGIN;
-SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false);
-SELECT pg_logical_emit_message(true, 'bluegreen', 'mark');
-COMMIT;
+_APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false)"
+_PROOF = """\
 SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
        pg_current_wal_insert_lsn()::text"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What puts the fence up, and a statement that is over as soon as it is."""
+
+    put_up: Callable[[], None]
+    is_up: sql.Composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,8 @@ class Crossing:
     def __init__(self, old: Side, new: Side) -> None:
         self._old, self._new = old, new
         self._readers: dict[str, Reader] = {}
-        self._known: dict[str, dict[str, Value]] = {}
+        self._known: dict[str, dict[str, Value]] = {}  # what the new side has
+        self._values: dict[str, dict[str, Value]] = {}  # what the old one has, behind the barrier
         self._pool = ThreadPoolExecutor(2 * len(old.databases), "crossing")
 
     def close(self) -> None:
@@ -82,60 +89,81 @@ class Crossing:
             self._each(lambda name: self._wait(name, number, watchdog))
         # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
         self._each(one)
-        self._mark()
+        self._mark(self._new.databases[min(self._new.databases)], {})
         return sum(map(len, self._readers.values()))
 
     def walk(
-        self, timeline: Timeline, watchdog: Watchdog, *, meanwhile: Callable[[], None] | None = None
+        self, timeline: Timeline, watchdog: Watchdog, *, fence: Fence | None = None
     ) -> Crossed:
         """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
 
-        `meanwhile` is done beside the drain; the sequences are read after it, since a session that
-        is not ended yet may call one without any trace in the WAL. Raises `Retry` when the drain
-        is not over at the watchdog's deadline, `psycopg.errors.QueryCanceled` for the rest.
+        All that comes behind `fence` waits for it in the servers, so that nothing has to be sent
+        when it is up. The sequences are read only then: a session that is not ended yet may call
+        one without any trace in the WAL. Raises `Retry` when the drain is not over at the
+        watchdog's deadline, `psycopg.errors.QueryCanceled` for the rest.
         """
         number = time.time_ns()
-        old = self._old.databases
-        beats = self._start(lambda name: heartbeat.barrier(old[name], number))
+        is_up = None if fence is None else fence.is_up
         waits = self._start(lambda name: self._wait(name, number, watchdog))
-        if meanwhile is not None:
-            meanwhile()
-        barriers = [future.result() for future in beats.values()]
-        for future in waits.values():
-            future.result()
+        reads = self._start(lambda name: self._set_barrier(name, number, is_up))
+        if fence is not None:
+            try:
+                fence.put_up()
+            except BaseException:
+                watchdog.cancel()  # what waits for a fence that never comes
+                raise
+        for wait in waits.values():
+            wait.result()
         timeline.passed(Step.DRAIN)
-        self._each(self._bring_sequences)
+        barriers = [future.result() for future in reads.values()]
+        marks = self._each(self._bring_sequences)
         timeline.passed(Step.SEQUENCES)
-        mark = self._mark()
+        mark = marks[min(marks)]
+        assert mark is not None
         timeline.passed(Step.MARK)
         heartbeats = [barrier.id for barrier in barriers]
         older = {one for barrier in barriers for one in barrier.older}
         return Crossed(heartbeats, sorted(older.difference(heartbeats)), mark)
 
-    def _bring_sequences(self, name: str) -> None:
-        """Set the sequences that have moved since they were last brought; exact by now."""
-        reader = self._readers.setdefault(name, Reader(self._old.databases[name]))
-        values = reader.read()
-        known = self._known.get(name, {})
-        # The mark's commit makes them durable, with all that was applied.
-        moved = sequences.changed(values, known)
-        sequences.write(self._new.databases[name], moved, durable=False)
-        self._known[name] = values
+    def _set_barrier(self, name: str, number: int, is_up: sql.Composed | None) -> Barrier:
+        """Set the barrier and read the sequences, which nobody calls any more."""
+        conn = self._old.databases[name]
+        barrier = heartbeat.barrier(conn, number, behind=is_up)
+        reader = self._readers.get(name) or self._readers.setdefault(name, Reader(conn))
+        self._values[name] = reader.read()
+        return barrier
 
-    def _mark(self) -> Lsn:
+    def _bring_sequences(self, name: str) -> Lsn | None:
+        """Set the sequences that have moved since they were last brought; one side marks as well.
+
+        What another database is given is durable with the opening, and counts only with it.
+        """
+        conn, values = self._new.databases[name], self._values[name]
+        moved = sequences.changed(values, self._known.get(name, {}))
+        self._known[name] = values
+        if name == min(self._new.databases):
+            return self._mark(conn, moved)
+        sequences.write(conn, moved, durable=False)
+        return None
+
+    def _mark(self, conn: Connection, moved: sequences.Values) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
-        The subscription applies asynchronously; a synchronous commit flushes all before it.
+        The subscription applies asynchronously; a synchronous commit flushes all before it. One
+        message brings the last sequences too.
         """
-        conn = self._new.databases[min(self._new.databases)]
-        proof = conn.execute(_MARK, prepare=False)
-        while proof.nextset():
-            pass  # the last statement's answer is the proof
-        found = proof.fetchone()
-        assert found is not None
-        if not found[0]:
+        moved = sequences.write_all_but_some(conn, moved)
+        with conn.pipeline():
+            conn.execute("BEGIN")
+            sequences.write(conn, moved)
+            conn.execute(_APPLIED, prepare=True)
+            conn.execute("SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')", prepare=True)
+            conn.execute("COMMIT")
+            found = conn.execute(_PROOF, prepare=True)
+        durable, mark = found.fetchone() or (False, "")
+        if not durable:
             raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
-        return Lsn.parse(found[1])
+        return Lsn.parse(mark)
 
     def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
         try:

@@ -6,20 +6,23 @@ value and is not in `pg_stat_activity` yet (not at all up to 17, without a user 
 lock on its virtual transaction id, though, so the loop goes on until two passes in a row find
 neither (24 of 24 such races closed; a single pass let them write).
 
-The fence is put up with a first pass, and the loop is a statement of its own: the barrier is set
-and drained meanwhile, since most sessions are gone after that pass. What a slower one writes after
-the barrier is seen by the decision, which comes after the loop and then has the barrier set again.
+All of it is one statement, and what comes next is on its way already: the sessions that set the
+barrier and read the sequences wait in the server (`until_up`) for the name that the fence's session
+takes at its end. While every client logs in again at once, an answer that has to be scheduled, read
+and acted upon costs milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from bluegreen import register
+from bluegreen.side import fenced_name
 
 Connection = psycopg.Connection[Any]
 
@@ -30,20 +33,14 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
            AND 'default_transaction_read_only=on' = ANY (s.setconfig)))
   FROM pg_database d WHERE d.datname = ANY (%s)"""
 
-# Sessions that count: any client's in a closed database, but the tool's own and AWS's. Ending a
-# superuser's takes a superuser, and one refusal would fail the statement as a whole.
-_WRITERS = """\
-SELECT count(pg_terminate_backend(a.pid))
-  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
- WHERE a.backend_type = 'client backend'
-   AND a.backend_start <= current_setting('bluegreen.fenced_at')::timestamptz
-   AND a.pid <> ALL ({ours})
-   AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
-   AND a.usename <> 'rdsadmin'
-   AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
-
 _PUT_UP = """\
 DO $do$
+DECLARE
+    fenced_at timestamptz;
+    suspects int[];
+    ended bigint;
+    clean int := 0;
+    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
 BEGIN
     PERFORM FROM public.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
     IF NOT FOUND THEN
@@ -53,33 +50,11 @@ BEGIN
     PERFORM public.close_databases();
     PERFORM public.close_roles({roles});
     COMMIT;
-    PERFORM set_config('bluegreen.fenced_at', clock_timestamp()::text, false);
-    PERFORM pg_stat_clear_snapshot();
-    PERFORM ({writers});
-END $do$"""
-
-_UNTIL_CLEAN = """\
-DO $do$
-DECLARE
-    starting int[];
-    suspects int[];
-    ended int;
-    clean int := 0;
-    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
-BEGIN
+    fenced_at := clock_timestamp();
+    ended := public.end_writers(fenced_at, {ours});
     LOOP
-        -- Locks first, sessions second: who gives the one up is among the other by then.
-        SELECT coalesce(array_agg(l.pid), '{{}}') INTO starting
-          FROM pg_locks l
-         WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid();
-        PERFORM pg_stat_clear_snapshot();
-        SELECT coalesce(array_agg(p), '{{}}') INTO starting
-          FROM unnest(starting) p
-         WHERE (suspects IS NULL OR p = ANY (suspects))
-           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = p
-                AND (a.usename IS NOT NULL OR a.backend_type <> 'client backend'));
-        suspects := starting;
-        ended := ({writers});
+        suspects := public.still_starting(suspects);
+        ended := public.end_writers(fenced_at, {ours});
         IF ended = 0 AND cardinality(suspects) = 0 THEN
             clean := clean + 1;
             EXIT WHEN clean >= 2;
@@ -93,6 +68,23 @@ BEGIN
             PERFORM pg_sleep(0.001);
         END IF;
     END LOOP;
+    PERFORM set_config('application_name', {up}, false);
+END $do$"""
+
+# An application name is seen by every session of the server at once, whatever its database.
+_UNTIL_UP = """\
+DO $do$
+DECLARE
+    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
+BEGIN
+    LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN (SELECT a.application_name FROM pg_stat_get_activity({pid}) a) = {up};
+        IF clock_timestamp() > give_up THEN
+            RAISE EXCEPTION 'the fence is not up' USING ERRCODE = 'query_canceled';
+        END IF;
+        PERFORM pg_sleep(0.001);
+    END LOOP;
 END $do$"""
 
 _END = """\
@@ -100,6 +92,7 @@ SELECT count(pg_terminate_backend(a.pid))
   FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
  WHERE a.backend_type = 'client backend' AND a.pid <> ALL (%s)
    AND a.datname = ANY (%s) AND a.usename <> 'rdsadmin'
+   AND a.backend_start <= coalesce(%s, clock_timestamp())
    AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
 
 
@@ -122,9 +115,7 @@ def rehearse(conn: Connection) -> None:
     """
     with conn.transaction(force_rollback=True):
         conn.execute("SELECT public.close_databases(), public.close_roles('{}')")
-        conn.execute("SELECT set_config('bluegreen.fenced_at', '-infinity', true)")
-        conn.execute(_writers([]))
-        conn.execute("SELECT count(*) FROM pg_locks")
+        conn.execute("SELECT public.still_starting(NULL), public.end_writers('-infinity', '{}')")
         conn.execute("SELECT public.decide_switch('', '{}', '{}', '0/0')")
 
 
@@ -134,39 +125,47 @@ def put_up(
     *,
     roles: Sequence[str],
     ours: Sequence[int],
+    seconds: float,
 ) -> None:
-    """Fence the environment, and tell every session that could still write to end.
+    """Fence the environment, and end every session that could still write.
 
     `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
     `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
-    after an abort. The fence holds once `wait_until_clean` is back.
+    after an abort; `psycopg.errors.QueryCanceled` when a session is left after `seconds`.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
         roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
-        writers=_writers(ours),
+        ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))),
+        left=sql.Literal(seconds),
+        up=sql.Literal(fenced_name(attempt)),
     )
     conn.execute(statement)
 
 
-def wait_until_clean(conn: Connection, *, ours: Sequence[int], seconds: float) -> None:
-    """Wait until no session is left that could write; `conn` is the one that put the fence up.
+def until_up(conn: Connection, attempt: str, *, seconds: float) -> sql.Composed:
+    """Return a statement, for any session there, that is over as soon as `put_up` on `conn` is.
 
-    Raises `psycopg.errors.QueryCanceled` when one is after `seconds`.
+    It raises `psycopg.errors.QueryCanceled` when that is not so after `seconds`.
     """
-    left = sql.Literal(seconds)
-    conn.execute(sql.SQL(_UNTIL_CLEAN).format(writers=_writers(ours), left=left))
+    return sql.SQL(_UNTIL_UP).format(
+        pid=sql.Literal(conn.info.backend_pid),
+        up=sql.Literal(fenced_name(attempt)),
+        left=sql.Literal(seconds),
+    )
 
 
-def _writers(ours: Sequence[int]) -> sql.Composed:
-    return sql.SQL(_WRITERS).format(ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))))
-
-
-def end_sessions(conn: Connection, databases: Sequence[str], *, ours: Sequence[int]) -> int:
-    """End the sessions of now, but for `ours`; return how many.
+def end_sessions(
+    conn: Connection,
+    databases: Sequence[str],
+    *,
+    ours: Sequence[int],
+    until: datetime | None = None,
+) -> int:
+    """End the sessions that began before now, or before `until`, but for `ours`; return how many.
 
     Sessions that began under a fence keep its read-only default when it is gone. Call it only
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
-    row = conn.execute(_END, (list(ours), list(databases))).fetchone()
+    row = conn.execute(_END, (list(ours), list(databases), until)).fetchone()
     return int(row[0]) if row else 0

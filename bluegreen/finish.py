@@ -9,14 +9,15 @@ a later fence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import psycopg
 
 from bluegreen import aftermath, dns, fence, fenced_roles, register
-from bluegreen.crossing import Crossed, Crossing
+from bluegreen.crossing import Crossed, Crossing, Fence
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
@@ -54,16 +55,15 @@ def open_new(
     attempt: str,
     timeline: Timeline,
     watchdog: Watchdog,
-    *,
-    meanwhile: Callable[[], None],
-) -> None:
-    """Cross, decide, open: the orchestrator's way, from the moment that the fence is up.
+    fence: Fence,
+) -> datetime:
+    """Fence, cross, decide, open: the orchestrator's way. Returns when it was open.
 
     Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
-    was seen to be drained counts no more, and nothing is opened. `meanwhile` waits until no session
-    is left that could write. Any error before the decision leaves the attempt undecided.
+    was seen to be drained counts no more, and nothing is opened. Any error before the decision
+    leaves the attempt undecided.
     """
-    crossed = crossing.walk(timeline, watchdog, meanwhile=meanwhile)
+    crossed = crossing.walk(timeline, watchdog, fence=fence)
     decided = _decide(old, attempt, crossed, watchdog)
     while not decided:
         try:
@@ -76,7 +76,7 @@ def open_new(
             ) from None
     watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
-    register.open_environment(new.tool, attempt, crossed.mark)
+    return register.open_environment(new.tool, attempt, crossed.mark)
 
 
 def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
@@ -169,11 +169,19 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
 
 
 def after(
-    plan: SwitchPlan, old: Side, new: Side, attempt: str, timeline: Timeline, *, repeated: bool
+    plan: SwitchPlan,
+    old: Side,
+    new: Side,
+    attempt: str,
+    timeline: Timeline,
+    *,
+    repeated: bool,
+    opened: datetime | None = None,
 ) -> Switched:
     """Do what the opening leaves to do; every step may be repeated, and nothing is once it is done.
 
-    Once done, the new writer's sessions are production's, and ending them would be an outage.
+    Once done, the new writer's sessions are production's, and ending them would be an outage. The
+    same goes for those that came after it was `opened`; None when that is not known.
     """
     if repeated and register.is_done(old.tool, attempt):
         return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
@@ -183,7 +191,7 @@ def after(
     for side in (old, new):
         side.limit(0)
     # Only now: a session that comes back before the name has moved would come here again.
-    end_sessions(new)
+    end_sessions(new, until=opened)
     aftermath.stop_direction(
         old,
         new,
@@ -218,9 +226,9 @@ def _switched(
     return Switched(opening[1], attempt, slipped, timeline.phases_ms, repeated)
 
 
-def end_sessions(side: Side) -> None:
+def end_sessions(side: Side, *, until: datetime | None = None) -> None:
     """End the sessions in the databases that move, but for the switch's own."""
-    fence.end_sessions(side.tool, list(side.databases), ours=side.pids())
+    fence.end_sessions(side.tool, list(side.databases), ours=side.pids(), until=until)
 
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:

@@ -168,11 +168,14 @@ def skipped(
     )
 
 
-def barrier(conn: Connection, number: int) -> Barrier:
-    """Write the switch's heartbeat."""
+def barrier(conn: Connection, number: int, *, behind: sql.Composed | None = None) -> Barrier:
+    """Write the switch's heartbeat, as soon as the statement `behind` is over."""
     statement = sql.SQL(_BARRIER).format(row=sql.Literal(_SWITCH), beat=sql.Literal(number))
+    if behind is not None:
+        statement = sql.SQL("; ").join([behind, statement])
     said = conn.execute(statement, prepare=False)
-    said.nextset()
+    while said.nextset():
+        pass  # the last statement's answer is the one that counts
     row = said.fetchone()
     assert row is not None
     return Barrier(*row)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -215,16 +216,23 @@ def rehearse_opening(conn: Connection) -> None:
         conn.execute("SELECT public.open_environment('', '0/0'), public.reopen()")
 
 
-def open_environment(conn: Connection, attempt: str, mark: Lsn) -> None:
+def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
     """Open an environment for writers, and commit: one message, since clients are waiting.
 
-    `conn` is in the transaction in which `lock_opening` has said that it is closed.
+    `conn` is in the transaction in which `lock_opening` has said that it is closed. Returns the
+    server's time behind the commit: sessions that began later may write.
     """
-    statement = sql.SQL("SELECT public.open_environment({}, {}); COMMIT").format(
-        sql.Literal(attempt), sql.Literal(str(mark))
-    )
+    statement = sql.SQL(
+        "SELECT public.open_environment({}, {}); COMMIT; SELECT clock_timestamp()"
+    ).format(sql.Literal(attempt), sql.Literal(str(mark)))
     said = conn.execute(statement, prepare=False)
     assert said.fetchone() == (True,), "the row was locked"
+    while said.nextset():
+        pass
+    row = said.fetchone()
+    assert row is not None
+    at: datetime = row[0]
+    return at
 
 
 def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:

@@ -67,6 +67,39 @@ BEGIN
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
+-- Ends the sessions that could write, of those from before the fence; returns how many there are.
+-- Any client's in a closed database, but the tool's own and AWS's. Ending a superuser's takes a
+-- superuser, and one refusal would fail the statement as a whole.
+CREATE OR REPLACE FUNCTION public.end_writers(fenced_at timestamptz, ours int[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN (SELECT count(pg_terminate_backend(a.pid))
+      FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
+     WHERE a.backend_type = 'client backend'
+       AND a.backend_start <= fenced_at
+       AND a.pid <> ALL (ours)
+       AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
+       AND a.usename <> 'rdsadmin'
+       AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on'));
+END $function$;
+-- Who holds a virtual transaction id and shows no user yet, of `suspects` if there are any given.
+CREATE OR REPLACE FUNCTION public.still_starting(suspects int[]) RETURNS int[]
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    starting int[];
+BEGIN
+    -- Locks first, sessions second: who gives the one up is among the other by then.
+    SELECT coalesce(array_agg(l.pid), '{}') INTO starting
+      FROM pg_locks l
+     WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid();
+    PERFORM pg_stat_clear_snapshot();
+    RETURN (SELECT coalesce(array_agg(p), '{}')
+      FROM unnest(starting) p
+     WHERE (suspects IS NULL OR p = ANY (suspects))
+       AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = p
+            AND (a.usename IS NOT NULL OR a.backend_type <> 'client backend')));
+END $function$;
 -- An attempt's last claim on the side that it has left; a later switch may have given it back.
 CREATE OR REPLACE FUNCTION public.close_old(which text, roles text[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$

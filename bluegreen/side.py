@@ -33,6 +33,11 @@ def application_name(attempt: str, *, finishing: bool = False) -> str:
     return f"bluegreen finish {attempt}"[:63] if finishing else f"bluegreen {attempt}"[:63]
 
 
+def fenced_name(attempt: str) -> str:
+    """Return the name that the session takes that has put the fence up, once it holds."""
+    return f"bluegreen fenced {attempt}"[:63]
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """Connections to the tool's database and to every database that moves."""
@@ -57,7 +62,7 @@ class Side:
         row = tool.execute("SELECT pg_is_in_recovery()").fetchone()
         if row == (True,):
             raise Refused(f"{server}: is in recovery, expected the cluster's writer endpoint")
-        return cls(
+        connected = cls(
             server,
             tool,
             {
@@ -65,6 +70,10 @@ class Side:
                 for database in databases
             },
         )
+        for conn in connected.connections:
+            # What was executed once is never planned again: by default five more times.
+            conn.execute("SET plan_cache_mode = force_generic_plan")
+        return connected
 
     @property
     def connections(self) -> list[Connection]:
@@ -106,7 +115,7 @@ def end_others(
     sequences back after the next one has opened. Only for whoever has taken the attempt over, or
     when it has ended. Raises `Retry` when they don't go.
     """
-    names = [application_name(attempt)]
+    names = [application_name(attempt), fenced_name(attempt)]
     if finishers:
         names.append(application_name(attempt, finishing=True))
     mine = [*spare, conn.info.backend_pid]

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from bluegreen import dns, fence, finish, leaks, recover, register
-from bluegreen.crossing import Crossing
+from bluegreen.crossing import Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
 from bluegreen.local_fuse import LocalFuse
@@ -74,10 +74,10 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         timeline.passed(Step.READY)
         fuse.wait_until_armed()
         timeline.passed(Step.ARM)
-        carried_out = _attempt(plan, old, new, crossing, attempt, timeline)
-        if carried_out is not None:
-            return carried_out
-        return finish.after(plan, old, new, attempt, timeline, repeated=False)
+        outcome = _attempt(plan, old, new, crossing, attempt, timeline)
+        if isinstance(outcome, Switched):
+            return outcome
+        return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
 
 
 def _attempt_name(plan: SwitchPlan) -> str:
@@ -156,10 +156,11 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
 
 def _attempt(
     plan: SwitchPlan, old: Side, new: Side, crossing: Crossing, attempt: str, timeline: Timeline
-) -> Switched | None:
+) -> Switched | datetime:
     """Go from the register to the opening; abort when anything before the decision fails.
 
-    Returns None when what comes after is left to do on the same connections.
+    Returns when the new side was open, what comes after being left to do on the same connections;
+    or what a finisher has made of it.
     """
     roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
     finish.give_earlier_up(old, new, attempt)
@@ -175,14 +176,14 @@ def _attempt(
             finish.hold_opening(plan, new, attempt)
             timeline.passed(Step.REGISTER)
             with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
-                fence.put_up(old.tool, attempt, roles=roles, ours=ours)
 
-                def until_clean() -> None:
-                    fence.wait_until_clean(old.tool, ours=ours, seconds=watchdog.left())
+                def put_up() -> None:
+                    fence.put_up(old.tool, attempt, roles=roles, ours=ours, seconds=watchdog.left())
                     timeline.passed(Step.FENCE)
 
-                finish.open_new(
-                    old, new, crossing, attempt, timeline, watchdog, meanwhile=until_clean
+                is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
+                opened = finish.open_new(
+                    old, new, crossing, attempt, timeline, watchdog, Fence(put_up, is_up)
                 )
         timeline.passed(Step.OPEN)
     except BaseException as error:
@@ -199,7 +200,7 @@ def _attempt(
     finally:
         if fuse is not None:
             fuse.disarm()
-    return None
+    return opened
 
 
 def _begin(plan: SwitchPlan, old: Side, attempt: str) -> None:

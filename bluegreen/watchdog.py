@@ -29,7 +29,7 @@ class Watchdog:
         """In seconds of `time.monotonic()`."""
         self.seconds = seconds
         self._connections = [conn for side in sides for conn in side.connections]
-        self._timer = threading.Timer(seconds + _GRACE_SECONDS, self._cancel)
+        self._timer = threading.Timer(seconds + _GRACE_SECONDS, self.cancel)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -48,7 +48,8 @@ class Watchdog:
         self._timer.cancel()
         self._timer.join()
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel whatever is executing now."""
         for conn in self._connections:
             if conn.info.transaction_status is TransactionStatus.ACTIVE:
                 with contextlib.suppress(psycopg.Error):  # its own end says more

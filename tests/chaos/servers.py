@@ -166,7 +166,7 @@ class Deployment:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, root, ignore_errors=True)
             aws = stack.enter_context(FaultyAws())
-            # All of a process share moto's one account, which names snapshots by cluster and minute.
+            # All of a process share moto's account, which names snapshots by cluster and minute.
             old, new = (f"chaos-{next(_clusters)}" for _ in majors)
             source = _part(stack, aws, root, majors[0], old, f"{block}.{next(_hosts)}")
             there = target_root or root

@@ -50,9 +50,9 @@ def test_an_abort_behind_the_fence_restores_what_was_there(
     under: list[psycopg.Connection[tuple[object, ...]]] = []
 
     def fence_and_block(*args: object, **kwargs: object) -> None:
+        locker.execute("BEGIN; LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         put_up(*args, **kwargs)  # type: ignore[arg-type]
         assert world.catalogs(pair.source) != before
-        locker.execute("BEGIN; LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         if kwargs["roles"]:
             with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
                 world.connect(pair.source)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from psycopg import sql
 
-from bluegreen import aftermath, fence, register
+from bluegreen import aftermath, fence, heartbeat, register
 from bluegreen.errors import Refused, Retry
+from bluegreen.heartbeat import Barrier, Connection
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
@@ -51,14 +53,18 @@ def before_fence(monkeypatch: pytest.MonkeyPatch) -> Hook:
 @pytest.fixture
 def behind_fence(monkeypatch: pytest.MonkeyPatch) -> Hook:
     """Return a function that has something done once the fence is up, before the barrier."""
-    put_up = fence.put_up
+    barrier = heartbeat.barrier
 
     def do(act: Callable[[], object]) -> None:
-        def replaced(*args: object, **kwargs: object) -> None:
-            put_up(*args, **kwargs)  # type: ignore[arg-type]
-            act()
+        def replaced(
+            conn: Connection, number: int, *, behind: sql.Composed | None = None
+        ) -> Barrier:
+            if behind is not None:
+                conn.execute(behind)
+                act()
+            return barrier(conn, number)
 
-        monkeypatch.setattr(fence, "put_up", replaced)
+        monkeypatch.setattr(heartbeat, "barrier", replaced)
 
     return do
 

@@ -29,10 +29,10 @@ pytestmark = [
 
 _ROUND_TRIP_SECONDS = 0.1
 _EXPECTED = {
-    Step.FENCE: 2,  # put up with a first pass; wait until nobody is left
-    Step.DRAIN: 0,  # beside the fence
-    Step.SEQUENCES: 2,  # read, write
-    Step.MARK: 1,
+    Step.FENCE: 1,
+    Step.DRAIN: 0,  # sent with the fence, as what waits for it in the servers
+    Step.SEQUENCES: 2,  # read behind the barrier; write, and mark with it
+    Step.MARK: 0,
     Step.DECIDE: 1,
     Step.OPEN: 1,
 }

@@ -35,7 +35,7 @@ class Fenced:
         register.begin(self.tool, attempt, "orders-2", seconds=seconds)
         fuse = ServerFuse(self.server, attempt)
         ours = [fuse.pid, self.tool.info.backend_pid]
-        fence.put_up(self.tool, attempt, roles=[], ours=ours)
+        fence.put_up(self.tool, attempt, roles=[], ours=ours, seconds=10)
         return fuse
 
     def is_closed(self) -> bool:

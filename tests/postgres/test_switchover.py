@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -54,6 +56,29 @@ def test_exactly_one_side_is_open_before_and_after(switchable: Switchable) -> No
     assert switchable.open_sides() == [pair.source.cluster]
     switch(switchable.cutover(), _quiet)
     assert switchable.open_sides() == [pair.target.cluster]
+
+
+def test_a_session_on_the_new_side_is_ended_only_when_it_came_too_early(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One from before the opening would be read-only for ever; one from behind it may write."""
+    world, target = switchable, switchable.pair.target
+    sessions: list[psycopg.Connection[tuple[object, ...]]] = []
+    open_environment = register.open_environment
+
+    def between_two(*args: Any) -> datetime:
+        sessions.append(world.connect(target))
+        opened = open_environment(*args)
+        sessions.append(world.connect(target))
+        return opened
+
+    monkeypatch.setattr(register, "open_environment", between_two)
+    switch(world.cutover(), _quiet)
+    early, late = sessions
+    late.execute("INSERT INTO ledger VALUES (-1)")
+    late.close()
+    with pytest.raises(psycopg.OperationalError, match="terminating"):
+        early.execute("SELECT 1")
 
 
 def test_a_repeated_switch_changes_nothing(switchable: Switchable) -> None:
