@@ -120,12 +120,11 @@ def _sizes(this: Run, lab: SwitchLab, databases: int, *, first: bool) -> None:
                     multihost=True,
                 )
                 this.keep(MULTIHOST, batch)
-        if first:
-            hand = ByHand(lab)
-            for name, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
-                this.say(f"{name}: {this.few} each way")
-                batch = run(lab, records / name[:7], switch, each_way=this.few, say=this.say)
-                this.keep(name, batch)
+                hand = ByHand(lab)
+                for other, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
+                    this.say(f"{other}: {this.few} each way")
+                    batch = run(lab, records / other[:7], switch, each_way=this.few, say=this.say)
+                    this.keep(other, batch)
 
 
 def result(this: Run) -> dict[str, Any]:
