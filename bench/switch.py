@@ -120,11 +120,14 @@ def _sizes(this: Run, lab: SwitchLab, databases: int, *, first: bool) -> None:
                     multihost=True,
                 )
                 this.keep(MULTIHOST, batch)
-                hand = ByHand(lab)
-                for other, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
-                    this.say(f"{other}: {this.few} each way")
-                    batch = run(lab, records / other[:7], switch, each_way=this.few, say=this.say)
-                    this.keep(other, batch)
+                _by_hand(this, lab, records)
+
+
+def _by_hand(this: Run, lab: SwitchLab, records: Path) -> None:
+    hand = ByHand(lab)
+    for name, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
+        this.say(f"{name}: {this.few} each way")
+        this.keep(name, run(lab, records / name[:7], switch, each_way=this.few, say=this.say))
 
 
 def result(this: Run) -> dict[str, Any]:

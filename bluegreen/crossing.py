@@ -21,7 +21,7 @@ from bluegreen.errors import Retry
 from bluegreen.heartbeat import Barrier
 from bluegreen.lsn import Lsn
 from bluegreen.sequences import Reader, Value
-from bluegreen.side import Connection, Side
+from bluegreen.side import Side
 from bluegreen.step import Step
 from bluegreen.timeline import Timeline
 from bluegreen.watchdog import Watchdog
@@ -60,7 +60,7 @@ class Crossing:
         self._old, self._new = old, new
         self._readers: dict[str, Reader] = {}
         self._known: dict[str, dict[str, Value]] = {}  # what the new side has
-        self._values: dict[str, dict[str, Value]] = {}  # what the old one has, behind the barrier
+        self._marking = min(new.databases)  # whose connection takes the mark
         self._pool = ThreadPoolExecutor(2 * len(old.databases), "crossing")
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Crossing:
             self._each(lambda name: self._wait(name, number, watchdog))
         # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
         self._each(one)
-        self._mark(self._new.databases[min(self._new.databases)], {})
+        self._mark({})
         return sum(map(len, self._readers.values()))
 
     def walk(
@@ -115,44 +115,48 @@ class Crossing:
         for wait in waits.values():
             wait.result()
         timeline.passed(Step.DRAIN)
-        barriers = [future.result() for future in reads.values()]
-        marks = self._each(self._bring_sequences)
+        read = {name: future.result() for name, future in reads.items()}
+        barriers = [barrier for barrier, _ in read.values()]
+        mark = self._each(lambda name: self._bring_sequences(name, read[name][1]))[self._marking]
         timeline.passed(Step.SEQUENCES)
-        mark = marks[min(marks)]
         assert mark is not None
         timeline.passed(Step.MARK)
         heartbeats = [barrier.id for barrier in barriers]
         older = {one for barrier in barriers for one in barrier.older}
         return Crossed(heartbeats, sorted(older.difference(heartbeats)), mark)
 
-    def _set_barrier(self, name: str, number: int, is_up: sql.Composed | None) -> Barrier:
+    def _set_barrier(
+        self, name: str, number: int, is_up: sql.Composed | None
+    ) -> tuple[Barrier, dict[str, Value]]:
         """Set the barrier and read the sequences, which nobody calls any more."""
         conn = self._old.databases[name]
         barrier = heartbeat.barrier(conn, number, behind=is_up)
-        reader = self._readers.get(name) or self._readers.setdefault(name, Reader(conn))
-        self._values[name] = reader.read()
-        return barrier
+        if name not in self._readers:
+            self._readers[name] = Reader(conn)
+        return barrier, self._readers[name].read()
 
-    def _bring_sequences(self, name: str) -> Lsn | None:
+    def _bring_sequences(self, name: str, values: dict[str, Value]) -> Lsn | None:
         """Set the sequences that have moved since they were last brought; one side marks as well.
 
         What another database is given is durable with the opening, and counts only with it.
         """
-        conn, values = self._new.databases[name], self._values[name]
         moved = sequences.changed(values, self._known.get(name, {}))
         self._known[name] = values
-        if name == min(self._new.databases):
-            return self._mark(conn, moved)
-        sequences.write(conn, moved, durable=False)
+        if name == self._marking:
+            return self._mark(moved)
+        sequences.write(self._new.databases[name], moved, durable=False)
         return None
 
-    def _mark(self, conn: Connection, moved: sequences.Values) -> Lsn:
+    def _mark(self, moved: sequences.Values) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
         The subscription applies asynchronously; a synchronous commit flushes all before it. One
-        message brings the last sequences too.
+        message brings the last sequences too, unless they are too many for one transaction.
         """
-        moved = sequences.write_all_but_some(conn, moved)
+        conn = self._new.databases[self._marking]
+        if len(moved) > sequences.CHUNK:
+            sequences.write(conn, moved, durable=False)
+            moved = {}
         with conn.pipeline():
             conn.execute("BEGIN")
             sequences.write(conn, moved)

@@ -36,6 +36,7 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
 _PUT_UP = """\
 DO $do$
 DECLARE
+    closed text[];
     fenced_at timestamptz;
     suspects int[];
     ended bigint;
@@ -49,12 +50,13 @@ BEGIN
     END IF;
     PERFORM public.close_databases();
     PERFORM public.close_roles({roles});
+    SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
     COMMIT;
     fenced_at := clock_timestamp();
-    ended := public.end_writers(fenced_at, {ours});
+    PERFORM public.end_sessions(closed, fenced_at, {ours});
     LOOP
         suspects := public.still_starting(suspects);
-        ended := public.end_writers(fenced_at, {ours});
+        ended := public.end_sessions(closed, fenced_at, {ours});
         IF ended = 0 AND cardinality(suspects) = 0 THEN
             clean := clean + 1;
             EXIT WHEN clean >= 2;
@@ -87,14 +89,6 @@ BEGIN
     END LOOP;
 END $do$"""
 
-_END = """\
-SELECT count(pg_terminate_backend(a.pid))
-  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
- WHERE a.backend_type = 'client backend' AND a.pid <> ALL (%s)
-   AND a.datname = ANY (%s) AND a.usename <> 'rdsadmin'
-   AND a.backend_start <= coalesce(%s, clock_timestamp())
-   AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on')"""
-
 
 def is_closed(conn: Connection, databases: Collection[str]) -> bool:
     """Return whether all of `databases` refuse writes by default: the mark of a standby."""
@@ -115,7 +109,8 @@ def rehearse(conn: Connection) -> None:
     """
     with conn.transaction(force_rollback=True):
         conn.execute("SELECT public.close_databases(), public.close_roles('{}')")
-        conn.execute("SELECT public.still_starting(NULL), public.end_writers('-infinity', '{}')")
+        conn.execute("SELECT public.still_starting(NULL)")
+        conn.execute("SELECT public.end_sessions('{}', '-infinity', '{}')")
         conn.execute("SELECT public.decide_switch('', '{}', '{}', '0/0')")
 
 
@@ -167,5 +162,8 @@ def end_sessions(
     Sessions that began under a fence keep its read-only default when it is gone. Call it only
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
-    row = conn.execute(_END, (list(ours), list(databases), until)).fetchone()
+    row = conn.execute(
+        "SELECT public.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
+        (list(databases), until, list(ours)),
+    ).fetchone()
     return int(row[0]) if row else 0

@@ -67,19 +67,18 @@ BEGIN
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
--- Ends the sessions that could write, of those from before the fence; returns how many there are.
--- Any client's in a closed database, but the tool's own and AWS's. Ending a superuser's takes a
--- superuser, and one refusal would fail the statement as a whole.
-CREATE OR REPLACE FUNCTION public.end_writers(fenced_at timestamptz, ours int[]) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+-- Ends clients' sessions in `databases` that began by `until`, but for `ours` and AWS's; returns
+-- how many there were. Ending a superuser's takes one, and one refusal would fail it as a whole.
+CREATE OR REPLACE FUNCTION public.end_sessions(databases text[], until timestamptz, ours int[])
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
     PERFORM pg_stat_clear_snapshot();
     RETURN (SELECT count(pg_terminate_backend(a.pid))
       FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
      WHERE a.backend_type = 'client backend'
-       AND a.backend_start <= fenced_at
+       AND a.backend_start <= until
        AND a.pid <> ALL (ours)
-       AND a.datname IN (SELECT name FROM public.closure WHERE kind = 'database')
+       AND a.datname = ANY (databases)
        AND a.usename <> 'rdsadmin'
        AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on'));
 END $function$;

@@ -264,14 +264,6 @@ def write(conn: Connection, values: Values, *, durable: bool = True) -> None:
             raise unreadable(conn) from None
 
 
-def write_all_but_some(conn: Connection, values: Values) -> dict[str, Value]:
-    """Set as many that one chunk at most is left, and return that; durable with what follows."""
-    *full, rest = [*chunks(list(values.items()), CHUNK)] or [[]]
-    for items in full:
-        write(conn, dict(items), durable=False)
-    return dict(rest)
-
-
 def copy(writer: Connection, standby: Connection) -> int:
     """Bring the standby's sequences to the writer's values of now; return how many there are.
 

@@ -252,4 +252,4 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
     for what, ms in (("the fence's end", off_ms), ("the first commit", late_ms)):
         with capsys.disabled():
             print(f"\nfrom the deadline to {what}, ms:", [f"{one:.1f}" for one in ms])  # noqa: T201
-    assert max(late_ms) < 1000  # far from what it takes: the figures are what is printed
+    assert max(late_ms) < 200

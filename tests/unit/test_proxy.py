@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from lab.proxy import Proxy
+from tests.fixtures.switchable import wait_until
 
 
 @pytest.fixture
@@ -138,8 +139,7 @@ def test_a_client_that_waits_in_the_dark_is_ended_with_the_rest(
             stack.callback(proxy.stop)
         proxy.black_hole()
         conn = stack.enter_context(socket.create_connection(proxy.address, timeout=10))
-        while not proxy.links:
-            time.sleep(0.001)
+        wait_until(lambda: bool(proxy.links), "the proxy has taken the client")
         end(proxy)
         with pytest.raises(ConnectionResetError):
             conn.recv(100)
