@@ -43,20 +43,20 @@ DECLARE
     clean int := 0;
     give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
 BEGIN
-    PERFORM FROM public.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
+    PERFORM FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'attempt % was aborted', {attempt}
             USING ERRCODE = 'transaction_rollback';
     END IF;
-    PERFORM public.close_databases();
-    PERFORM public.close_roles({roles});
-    SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
+    PERFORM bluegreen.close_databases();
+    PERFORM bluegreen.close_roles({roles});
+    SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
     COMMIT;
     fenced_at := clock_timestamp();
-    PERFORM public.end_sessions(closed, fenced_at, {ours});
+    PERFORM bluegreen.end_sessions(closed, fenced_at, {ours});
     LOOP
-        suspects := public.still_starting(suspects);
-        ended := public.end_sessions(closed, fenced_at, {ours});
+        suspects := bluegreen.still_starting(suspects);
+        ended := bluegreen.end_sessions(closed, fenced_at, {ours});
         IF ended = 0 AND cardinality(suspects) = 0 THEN
             clean := clean + 1;
             EXIT WHEN clean >= 2;
@@ -99,7 +99,7 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
 def close_all(conn: Connection) -> None:
     """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
     register.ensure_tables(conn)
-    conn.execute("SELECT public.close_databases()")
+    conn.execute("SELECT bluegreen.close_databases()")
 
 
 def rehearse(conn: Connection) -> None:
@@ -108,10 +108,10 @@ def rehearse(conn: Connection) -> None:
     It loads plans and catalogs into the session: first calls take three times as long.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT public.close_databases(), public.close_roles('{}')")
-        conn.execute("SELECT public.still_starting(NULL)")
-        conn.execute("SELECT public.end_sessions('{}', '-infinity', '{}')")
-        conn.execute("SELECT public.decide_switch('', '{}', '{}', '0/0')")
+        conn.execute("SELECT bluegreen.close_databases(), bluegreen.close_roles('{}')")
+        conn.execute("SELECT bluegreen.still_starting(NULL)")
+        conn.execute("SELECT bluegreen.end_sessions('{}', '-infinity', '{}')")
+        conn.execute("SELECT bluegreen.decide_switch('', '{}', '{}', '0/0')")
 
 
 def put_up(
@@ -163,7 +163,7 @@ def end_sessions(
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
     row = conn.execute(
-        "SELECT public.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
+        "SELECT bluegreen.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
         (list(databases), until, list(ours)),
     ).fetchone()
     return int(row[0]) if row else 0

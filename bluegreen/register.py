@@ -89,8 +89,8 @@ def clear(server: Server) -> None:
     What closing the clone has changed stays known: opening it needs that.
     """
     with server.connect(TOOL_DATABASE) as conn, conn.transaction():
-        conn.execute("DELETE FROM public.register")
-        conn.execute("DELETE FROM public.opening")
+        conn.execute("DELETE FROM bluegreen.register")
+        conn.execute("DELETE FROM bluegreen.opening")
 
 
 def live_attempt(server: Server) -> str | None:
@@ -103,7 +103,7 @@ def live_attempt(server: Server) -> str | None:
 def find_live(conn: Connection) -> Attempt | None:
     """Return the live attempt of the environment that `conn` is to; None when there is none."""
     row = conn.execute(
-        "SELECT attempt, state, new_writer, clock_timestamp() > deadline FROM public.register"
+        "SELECT attempt, state, new_writer, clock_timestamp() > deadline FROM bluegreen.register"
         " WHERE state IN ('preparing', 'decided')"
     ).fetchone()
     return Attempt(row[0], State(row[1]), row[2], row[3]) if row else None
@@ -115,7 +115,7 @@ def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) ->
     Raises `psycopg.errors.UniqueViolation` when another one is live.
     """
     conn.execute(
-        "INSERT INTO public.register (attempt, state, new_writer, deadline) VALUES"
+        "INSERT INTO bluegreen.register (attempt, state, new_writer, deadline) VALUES"
         " (%s, 'preparing', %s, clock_timestamp() + make_interval(secs => %s))",
         (attempt, new_writer, seconds),
     )
@@ -124,7 +124,7 @@ def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) ->
 def left_closed(conn: Connection, attempt: str) -> list[str]:
     """Return the other attempts that this environment is still closed for."""
     rows = conn.execute(
-        "SELECT attempt FROM public.opening WHERE state = 'closed' AND attempt <> %s", (attempt,)
+        "SELECT attempt FROM bluegreen.opening WHERE state = 'closed' AND attempt <> %s", (attempt,)
     ).fetchall()
     return [name for (name,) in rows]
 
@@ -132,14 +132,15 @@ def left_closed(conn: Connection, attempt: str) -> list[str]:
 def expect_opening(conn: Connection, attempt: str) -> None:
     """Note on the environment to be opened that it is closed for this attempt."""
     conn.execute(
-        "INSERT INTO public.opening (attempt, state) VALUES (%s, 'closed') ON CONFLICT DO NOTHING",
+        "INSERT INTO bluegreen.opening (attempt, state) VALUES (%s, 'closed')"
+        " ON CONFLICT DO NOTHING",
         (attempt,),
     )
 
 
 def abort(conn: Connection, attempt: str) -> bool:
     """Abort an attempt and take its fence off, in one transaction; False when it is too late."""
-    row = conn.execute("SELECT public.abort_switch(%s)", (attempt,)).fetchone()
+    row = conn.execute("SELECT bluegreen.abort_switch(%s)", (attempt,)).fetchone()
     return bool(row and row[0])
 
 
@@ -153,7 +154,7 @@ def decide(
     since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT public.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        "SELECT bluegreen.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
         (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
@@ -165,7 +166,7 @@ def lock_decided(conn: Connection, attempt: str) -> bool:
     An attempt that is done is as good as decided: what comes after it may be repeated.
     """
     row = conn.execute(
-        "SELECT state IN ('decided', 'done') FROM public.register WHERE attempt = %s FOR UPDATE",
+        "SELECT state IN ('decided', 'done') FROM bluegreen.register WHERE attempt = %s FOR UPDATE",
         (attempt,),
     ).fetchone()
     return bool(row and row[0])
@@ -178,14 +179,16 @@ def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     would set used sequence values back, and take a mark past the first new writes.
     """
     row = conn.execute(
-        "SELECT state FROM public.opening WHERE attempt = %s FOR UPDATE", (attempt,)
+        "SELECT state FROM bluegreen.opening WHERE attempt = %s FOR UPDATE", (attempt,)
     ).fetchone()
     return Opening(row[0]) if row else None
 
 
 def find_opening(conn: Connection, attempt: str) -> Opening | None:
     """Return the attempt's state on the environment to be opened; None when it is not known."""
-    row = conn.execute("SELECT state FROM public.opening WHERE attempt = %s", (attempt,)).fetchone()
+    row = conn.execute(
+        "SELECT state FROM bluegreen.opening WHERE attempt = %s", (attempt,)
+    ).fetchone()
     return Opening(row[0]) if row else None
 
 
@@ -195,7 +198,7 @@ def give_up_opening(conn: Connection, attempt: str) -> bool:
     Competes with the opening for the same row, so that only one of them can happen.
     """
     row = conn.execute(
-        "UPDATE public.opening SET state = 'given up', changed_at = clock_timestamp()"
+        "UPDATE bluegreen.opening SET state = 'given up', changed_at = clock_timestamp()"
         " WHERE attempt = %s AND state <> 'opened' RETURNING attempt",
         (attempt,),
     ).fetchone()
@@ -207,13 +210,13 @@ def go_back(conn: Connection, attempt: str) -> None:
 
     Only with that proved: it is the one way back from a decision. Does nothing when it has ended.
     """
-    conn.execute("SELECT public.go_back(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.go_back(%s)", (attempt,))
 
 
 def rehearse_opening(conn: Connection) -> None:
     """Do what `open_environment` will do, in a transaction that is rolled back."""
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT public.open_environment('', '0/0'), public.reopen()")
+        conn.execute("SELECT bluegreen.open_environment('', '0/0'), bluegreen.reopen()")
 
 
 def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
@@ -223,7 +226,7 @@ def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
     server's time behind the commit: sessions that began later may write.
     """
     statement = sql.SQL(
-        "SELECT public.open_environment({}, {}); COMMIT; SELECT clock_timestamp()"
+        "SELECT bluegreen.open_environment({}, {}); COMMIT; SELECT clock_timestamp()"
     ).format(sql.Literal(attempt), sql.Literal(str(mark)))
     said = conn.execute(statement, prepare=False)
     assert said.fetchone() == (True,), "the row was locked"
@@ -241,19 +244,19 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute("SELECT public.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    row = conn.execute("SELECT bluegreen.close_old(%s, %s)", (attempt, list(roles))).fetchone()
     return bool(row and row[0])
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
-    conn.execute("SELECT public.let_roles_in(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.let_roles_in(%s)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:
     """Return whether nothing of an attempt is left to do."""
     row = conn.execute(
-        "SELECT state = 'done' FROM public.register WHERE attempt = %s", (attempt,)
+        "SELECT state = 'done' FROM bluegreen.register WHERE attempt = %s", (attempt,)
     ).fetchone()
     return bool(row and row[0])
 
@@ -261,7 +264,7 @@ def is_done(conn: Connection, attempt: str) -> bool:
 def finish(conn: Connection, attempt: str, slipped: int) -> None:
     """Note that a decided attempt is done, and how many writes came after its barrier."""
     conn.execute(
-        "UPDATE public.register SET state = 'done', ended_at = clock_timestamp(), slipped = %s"
+        "UPDATE bluegreen.register SET state = 'done', ended_at = clock_timestamp(), slipped = %s"
         " WHERE attempt = %s AND state = 'decided'",
         (slipped, attempt),
     )
@@ -270,7 +273,7 @@ def finish(conn: Connection, attempt: str, slipped: int) -> None:
 def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
     """Return the attempt that opened this environment last, and its mark; None without one."""
     row = conn.execute(
-        "SELECT attempt, mark::text FROM public.opening WHERE state = 'opened'"
+        "SELECT attempt, mark::text FROM bluegreen.opening WHERE state = 'opened'"
         " ORDER BY changed_at DESC LIMIT 1"
     ).fetchone()
     return (row[0], Lsn.parse(row[1])) if row else None
@@ -279,12 +282,14 @@ def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
 def barrier(conn: Connection, attempt: str) -> Lsn | None:
     """Return where the fenced environment's WAL was at the decision; None before it."""
     row = conn.execute(
-        "SELECT barrier::text FROM public.register WHERE attempt = %s", (attempt,)
+        "SELECT barrier::text FROM bluegreen.register WHERE attempt = %s", (attempt,)
     ).fetchone()
     return Lsn.parse(row[0]) if row and row[0] else None
 
 
 def slipped(conn: Connection) -> int:
     """Return how many writes came to this environment after it had been left, unresolved."""
-    row = conn.execute("SELECT coalesce(sum(slipped), 0)::bigint FROM public.register").fetchone()
+    row = conn.execute(
+        "SELECT coalesce(sum(slipped), 0)::bigint FROM bluegreen.register"
+    ).fetchone()
     return int(row[0]) if row else 0

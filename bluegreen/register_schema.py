@@ -10,7 +10,8 @@ from __future__ import annotations
 # Closed is what belongs to the application: the tool's database stays writable for the register,
 # AWS's own is none of ours, and applications don't write to templates.
 SCHEMA = """\
-CREATE TABLE IF NOT EXISTS public.register (
+CREATE SCHEMA IF NOT EXISTS bluegreen;
+CREATE TABLE IF NOT EXISTS bluegreen.register (
     attempt     text PRIMARY KEY,
     state       text NOT NULL CHECK (state IN ('preparing', 'decided', 'aborted', 'done')),
     new_writer  text NOT NULL,
@@ -22,20 +23,20 @@ CREATE TABLE IF NOT EXISTS public.register (
     ended_at    timestamptz
 );
 CREATE UNIQUE INDEX IF NOT EXISTS register_one_live
-    ON public.register ((true)) WHERE state IN ('preparing', 'decided');
-CREATE TABLE IF NOT EXISTS public.opening (
+    ON bluegreen.register ((true)) WHERE state IN ('preparing', 'decided');
+CREATE TABLE IF NOT EXISTS bluegreen.opening (
     attempt     text PRIMARY KEY,
     state       text NOT NULL CHECK (state IN ('closed', 'opened', 'given up')),
     mark        pg_lsn,
     changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE TABLE IF NOT EXISTS public.closure (
+CREATE TABLE IF NOT EXISTS bluegreen.closure (
     kind        text NOT NULL CHECK (kind IN ('database', 'role')),
     name        text NOT NULL,
     previous    text,
     PRIMARY KEY (kind, name)
 );
-CREATE OR REPLACE FUNCTION public.close_databases() RETURNS void
+CREATE OR REPLACE FUNCTION bluegreen.close_databases() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     item record;
@@ -52,24 +53,24 @@ BEGIN
          ORDER BY d.datname
     LOOP
         -- Closed already: what was there before is known, and not to be overwritten.
-        INSERT INTO public.closure VALUES ('database', item.datname, item.previous)
+        INSERT INTO bluegreen.closure VALUES ('database', item.datname, item.previous)
             ON CONFLICT DO NOTHING;
         EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', item.datname);
     END LOOP;
 END $function$;
-CREATE OR REPLACE FUNCTION public.close_roles(roles text[]) RETURNS void
+CREATE OR REPLACE FUNCTION bluegreen.close_roles(roles text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     item record;
 BEGIN
     FOR item IN SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname = ANY (roles) LOOP
-        INSERT INTO public.closure VALUES ('role', item.rolname, NULL) ON CONFLICT DO NOTHING;
+        INSERT INTO bluegreen.closure VALUES ('role', item.rolname, NULL) ON CONFLICT DO NOTHING;
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
 -- Ends clients' sessions in `databases` that began by `until`, but for `ours` and AWS's; returns
 -- how many there were. Ending a superuser's takes one, and one refusal would fail it as a whole.
-CREATE OR REPLACE FUNCTION public.end_sessions(databases text[], until timestamptz, ours int[])
+CREATE OR REPLACE FUNCTION bluegreen.end_sessions(databases text[], until timestamptz, ours int[])
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
     PERFORM pg_stat_clear_snapshot();
@@ -83,7 +84,7 @@ BEGIN
        AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on'));
 END $function$;
 -- Who holds a virtual transaction id and shows no user yet, of `suspects` if there are any given.
-CREATE OR REPLACE FUNCTION public.still_starting(suspects int[]) RETURNS int[]
+CREATE OR REPLACE FUNCTION bluegreen.still_starting(suspects int[]) RETURNS int[]
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     starting int[];
@@ -100,43 +101,43 @@ BEGIN
             AND (a.usename IS NOT NULL OR a.backend_type <> 'client backend')));
 END $function$;
 -- An attempt's last claim on the side that it has left; a later switch may have given it back.
-CREATE OR REPLACE FUNCTION public.close_old(which text, roles text[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION bluegreen.close_old(which text, roles text[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
-    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
+    PERFORM FROM bluegreen.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM public.close_roles(roles);
+    PERFORM bluegreen.close_roles(roles);
     RETURN true;
 END $function$;
-CREATE OR REPLACE FUNCTION public.reopen_roles() RETURNS void
+CREATE OR REPLACE FUNCTION bluegreen.reopen_roles() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     item record;
 BEGIN
-    FOR item IN DELETE FROM public.closure WHERE kind = 'role' RETURNING name LOOP
+    FOR item IN DELETE FROM bluegreen.closure WHERE kind = 'role' RETURNING name LOOP
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = item.name) THEN
             EXECUTE format('ALTER ROLE %I LOGIN', item.name);
         END IF;
     END LOOP;
 END $function$;
 -- Where the old side is to be read on, fence mode no-login was for the switch only.
-CREATE OR REPLACE FUNCTION public.let_roles_in(which text) RETURNS void
+CREATE OR REPLACE FUNCTION bluegreen.let_roles_in(which text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
-    PERFORM FROM public.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
+    PERFORM FROM bluegreen.register WHERE attempt = which AND state = 'decided' FOR UPDATE;
     IF FOUND THEN
-        PERFORM public.reopen_roles();
+        PERFORM bluegreen.reopen_roles();
     END IF;
 END $function$;
-CREATE OR REPLACE FUNCTION public.reopen() RETURNS void
+CREATE OR REPLACE FUNCTION bluegreen.reopen() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     item record;
 BEGIN
-    PERFORM public.reopen_roles();
-    FOR item IN DELETE FROM public.closure WHERE kind = 'database' RETURNING name, previous LOOP
+    PERFORM bluegreen.reopen_roles();
+    FOR item IN DELETE FROM bluegreen.closure WHERE kind = 'database' RETURNING name, previous LOOP
         IF EXISTS (SELECT FROM pg_database WHERE datname = item.name) THEN
             IF item.previous IS NULL THEN
                 EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', item.name);
@@ -147,33 +148,33 @@ BEGIN
         END IF;
     END LOOP;
 END $function$;
-CREATE OR REPLACE FUNCTION public.abort_switch(which text) RETURNS boolean
+CREATE OR REPLACE FUNCTION bluegreen.abort_switch(which text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
-    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
+    UPDATE bluegreen.register SET state = 'aborted', ended_at = clock_timestamp()
         WHERE attempt = which AND state = 'preparing';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM public.reopen();
+    PERFORM bluegreen.reopen();
     RETURN true;
 END $function$;
-CREATE OR REPLACE FUNCTION public.go_back(which text) RETURNS boolean
+CREATE OR REPLACE FUNCTION bluegreen.go_back(which text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
-    UPDATE public.register SET state = 'aborted', ended_at = clock_timestamp()
+    UPDATE bluegreen.register SET state = 'aborted', ended_at = clock_timestamp()
         WHERE attempt = which AND state = 'decided';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM public.reopen();
+    PERFORM bluegreen.reopen();
     RETURN true;
 END $function$;
 -- The one commit point. A fence that leaks is noticed here: had anything else written since the
 -- heartbeats, an id would be missing between theirs and this transaction's, or still be held. A
 -- snapshot would not show the transaction that began last: its xmax is the last completed id + 1.
 -- Those that were open when the barrier was set have older ids, and may have committed behind it.
-CREATE OR REPLACE FUNCTION public.decide_switch(
+CREATE OR REPLACE FUNCTION bluegreen.decide_switch(
     which text, heartbeats bigint[], older bigint[], its_mark pg_lsn
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
@@ -182,7 +183,7 @@ DECLARE
     first bigint;
     last bigint;
 BEGIN
-    UPDATE public.register
+    UPDATE bluegreen.register
         SET state = 'decided', mark = its_mark, barrier = pg_current_wal_insert_lsn()
         WHERE attempt = which AND state = 'preparing';
     IF NOT FOUND THEN
@@ -200,15 +201,15 @@ BEGIN
     END IF;
     RETURN true;
 END $function$;
-CREATE OR REPLACE FUNCTION public.open_environment(which text, its_mark pg_lsn) RETURNS boolean
+CREATE OR REPLACE FUNCTION bluegreen.open_environment(which text, its_mark pg_lsn) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
-    UPDATE public.opening SET state = 'opened', mark = its_mark, changed_at = clock_timestamp()
+    UPDATE bluegreen.opening SET state = 'opened', mark = its_mark, changed_at = clock_timestamp()
         WHERE attempt = which AND state = 'closed';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM public.reopen();
+    PERFORM bluegreen.reopen();
     RETURN true;
 END $function$;
 """

@@ -33,14 +33,14 @@ DECLARE
 BEGIN
     -- The row's deadline, not a time of its own: whoever reads that it is past may rely on it.
     SELECT extract(epoch FROM deadline - clock_timestamp()) INTO left_seconds
-      FROM public.register WHERE attempt = {attempt};
+      FROM bluegreen.register WHERE attempt = {attempt};
     PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
-            SELECT array_agg(name) INTO closed FROM public.closure WHERE kind = 'database';
-            burnt := public.abort_switch({attempt});
+            SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
+            burnt := bluegreen.abort_switch({attempt});
             EXIT WHEN burnt OR NOT EXISTS (
-                SELECT FROM public.register WHERE attempt = {attempt} AND state = 'preparing');
+                SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
             NULL;
         END;

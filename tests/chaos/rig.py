@@ -237,11 +237,12 @@ class Rig:
             try:
                 with server.connect(TOOL_DATABASE) as conn:
                     rows = conn.execute(
-                        "SELECT attempt, state, started_at, ended_at FROM public.register"
+                        "SELECT attempt, state, started_at, ended_at FROM bluegreen.register"
                         " ORDER BY started_at DESC LIMIT 3"
                     ).fetchall()
                     openings = conn.execute(
-                        "SELECT attempt, state FROM public.opening ORDER BY changed_at DESC LIMIT 3"
+                        "SELECT attempt, state FROM bluegreen.opening"
+                        " ORDER BY changed_at DESC LIMIT 3"
                     ).fetchall()
                     closed = fence.is_closed(conn, [DATABASE])
                     live = register.find_live(conn)

@@ -194,7 +194,7 @@ class Arena:
         world = self.world
         with world.old.connect(TOOL_DATABASE) as conn:
             row = conn.execute(
-                "SELECT state FROM public.register ORDER BY started_at DESC LIMIT 1"
+                "SELECT state FROM bluegreen.register ORDER BY started_at DESC LIMIT 1"
             ).fetchone()
         if row is not None and row[0] == "aborted":
             after = world.old.settings()

@@ -82,13 +82,13 @@ class Part:
             with self.connect(TOOL_DATABASE) as conn:
                 rows = conn.execute(
                     "SELECT attempt, state, mark::text, barrier::text, slipped, started_at::text,"
-                    " ended_at::text FROM public.register ORDER BY started_at DESC LIMIT 3"
+                    " ended_at::text FROM bluegreen.register ORDER BY started_at DESC LIMIT 3"
                 ).fetchall()
                 opened = conn.execute(
-                    "SELECT attempt, state, mark::text, changed_at::text FROM public.opening"
+                    "SELECT attempt, state, mark::text, changed_at::text FROM bluegreen.opening"
                     " ORDER BY changed_at DESC LIMIT 3"
                 ).fetchall()
-                closed = conn.execute("SELECT * FROM public.closure").fetchall()
+                closed = conn.execute("SELECT * FROM bluegreen.closure").fetchall()
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs into the report
             return f"out of reach: {error}"
         return f"register {rows}; opening {opened}; closure {closed}"

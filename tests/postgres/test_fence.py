@@ -243,7 +243,7 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
         late_ms.append((first - deadlines[-1]) * 1000)
         with pair.source.connect(TOOL_DATABASE) as conn:
             row = conn.execute(
-                "SELECT extract(epoch FROM max(ended_at))::float8 FROM public.register"
+                "SELECT extract(epoch FROM max(ended_at))::float8 FROM bluegreen.register"
             ).fetchone()
         assert row is not None
         deadline = time.time() - (time.monotonic() - deadlines[-1])  # by the server's clock

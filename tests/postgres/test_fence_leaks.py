@@ -318,7 +318,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
             conn.execute("INSERT INTO probe VALUES (1)")
             conn.execute("COMMIT")
         with pair.source.connect(TOOL_DATABASE) as conn:
-            conn.execute("UPDATE public.register SET barrier = %s WHERE state = 'decided'", at)
+            conn.execute("UPDATE bluegreen.register SET barrier = %s WHERE state = 'decided'", at)
 
     with monkeypatch.context() as patched:
         patched.setattr(aftermath, "stop_direction", stop_and_slip_in)

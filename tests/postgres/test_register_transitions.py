@@ -63,7 +63,7 @@ def expect(conn: Connection) -> None:
 
 
 def open_it(conn: Connection) -> None:
-    conn.execute("SELECT public.open_environment(%s, %s::pg_lsn)", (NAME, str(MARK)))
+    conn.execute("SELECT bluegreen.open_environment(%s, %s::pg_lsn)", (NAME, str(MARK)))
 
 
 REGISTER: dict[str, Callable[[Connection], None]] = {
@@ -85,10 +85,10 @@ OPENING: dict[str, Callable[[Connection], None]] = {
 def test_each_command_changes_the_register_as_the_model_says(
     tool: Connection, command: str, state: str
 ) -> None:
-    tool.execute("DELETE FROM register")
+    tool.execute("DELETE FROM bluegreen.register")
     if state:
         tool.execute(
-            "INSERT INTO register (attempt, state, new_writer, deadline)"
+            "INSERT INTO bluegreen.register (attempt, state, new_writer, deadline)"
             " VALUES (%s, %s, 'other', now())",
             (NAME, state),
         )
@@ -102,9 +102,11 @@ def test_each_command_changes_the_register_as_the_model_says(
 def test_each_command_changes_the_opening_as_the_model_says(
     tool: Connection, command: str, state: str
 ) -> None:
-    tool.execute("DELETE FROM opening")
+    tool.execute("DELETE FROM bluegreen.opening")
     if state:
-        tool.execute("INSERT INTO opening (attempt, state) VALUES (%s, %s)", (NAME, state))
+        tool.execute(
+            "INSERT INTO bluegreen.opening (attempt, state) VALUES (%s, %s)", (NAME, state)
+        )
     expected = OPENING_CHANGES[command][1] if OPENING_CHANGES[command][0] == state else state
     _try(OPENING[command], tool)
     assert _state(tool, "opening") == expected
@@ -122,6 +124,9 @@ def _try(command: Callable[[Connection], None], conn: Connection) -> None:
 
 
 def _state(conn: Connection, table: str) -> str:
-    query = {"register": "SELECT state FROM register", "opening": "SELECT state FROM opening"}
+    query = {
+        "register": "SELECT state FROM bluegreen.register",
+        "opening": "SELECT state FROM bluegreen.opening",
+    }
     row = conn.execute(query[table]).fetchone()
     return str(row[0]) if row else ""

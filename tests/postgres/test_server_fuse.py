@@ -83,7 +83,7 @@ BEGIN
     PERFORM nextval('public.tries');
     RAISE lock_not_available;
 END $$;
-CREATE TRIGGER refuse BEFORE UPDATE ON public.register
+CREATE TRIGGER refuse BEFORE UPDATE ON bluegreen.register
     FOR EACH ROW EXECUTE FUNCTION public.refuse()"""
 
 
@@ -98,7 +98,7 @@ def test_what_fails_is_tried_again_until_the_fence_is_off(fenced: Fenced) -> Non
             "a second try",
         )
         assert fenced.is_closed()
-        fenced.tool.execute("DROP TRIGGER refuse ON public.register")
+        fenced.tool.execute("DROP TRIGGER refuse ON bluegreen.register")
         wait_until(lambda: not fenced.is_closed(), "the fuse")
         with pytest.raises(psycopg.OperationalError, match="terminating"):
             wait_until(lambda: not born_read_only.execute("SELECT"), "the session's end")
@@ -131,7 +131,7 @@ def test_it_has_taken_the_fence_off_right_behind_the_deadline(
         fuse = fenced.fence(0.5, attempt)
         first = fenced.first_commit()
         row = fenced.tool.execute(
-            "SELECT 1000 * extract(epoch FROM %s - deadline)::float8 FROM public.register"
+            "SELECT 1000 * extract(epoch FROM %s - deadline)::float8 FROM bluegreen.register"
             " WHERE attempt = %s",
             (first, attempt),
         ).fetchone()
