@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from bluegreen import tool_database
 from bluegreen.errors import Refused, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
@@ -57,15 +58,14 @@ class Attempt:
 
 
 def ensure_database(server: Server) -> None:
-    """Make the tool's database on an environment, and bring its tables to this version."""
-    with server.connect("postgres") as conn:
-        have = conn.execute(
-            "SELECT FROM pg_database WHERE datname = %s", (TOOL_DATABASE,)
-        ).fetchone()
-        if have is None:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TOOL_DATABASE)))
+    """Make the tool's database on an environment, and bring its tables to this version.
+
+    Raises `Refused` where somebody else has one of that name, or something in ours.
+    """
+    tool_database.ensure(server)
     with server.connect(TOOL_DATABASE) as conn:
         ensure_tables(conn)
+        tool_database.close_schemas(conn)
 
 
 def ensure_tables(conn: Connection) -> None:
@@ -77,11 +77,8 @@ def ensure_tables(conn: Connection) -> None:
 
 
 def drop_database(server: Server) -> None:
-    """Drop the tool's database; one that is gone already is fine."""
-    with server.connect("postgres") as conn:
-        conn.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(TOOL_DATABASE))
-        )
+    """Drop the tool's database; one that is gone, or somebody else's, is left as it is."""
+    tool_database.drop(server)
 
 
 def clear(server: Server) -> None:
