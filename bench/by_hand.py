@@ -15,6 +15,7 @@ from psycopg import sql
 from bench.switch_lab import SOURCE, TARGET, SwitchLab
 from bluegreen import dns, names
 from bluegreen.dns import Records
+from bluegreen.fence_mode import DEFAULT_FENCE, FenceMode
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
 from bluegreen.step import OUTAGE
@@ -31,6 +32,7 @@ class ByHand:
     """The pair of a lab, switched from this process."""
 
     lab: SwitchLab
+    fence: FenceMode = DEFAULT_FENCE
 
     def library(self, cutover: bool) -> dict[str, float]:
         """Switch by the library's one function."""
@@ -42,6 +44,7 @@ class ByHand:
             old,
             new,
             self.lab.databases,
+            fence=self.fence,
             records=self._records(new),
         )
         done = switch(plan)
