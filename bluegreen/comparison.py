@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from bluegreen.fingerprint import Fact, Fingerprint
 
 # Wholes before their parts: a part of what is missing is not named too.
-_ORDER = ("role", "database", "schema", "type", "relation", "function", "column")
+_ORDER = (
+    "role",
+    "database",
+    "schema",
+    "type",
+    "relation",
+    "sequence",
+    "function",
+    "object",
+    "partition",
+    "column",
+)
 
 _LITERAL = re.compile(r"('(?:[^']|'')*')")
 _CAST = re.compile(

@@ -36,6 +36,8 @@ UNION ALL
 SELECT 'login', name, 'role ' || name, '', '' FROM role
  WHERE rolcanlogin OR rolname = ANY (%(closed)s::text[])
 UNION ALL
+SELECT 'closed', name, 'role ' || name, '', '' FROM role WHERE rolname = ANY (%(closed)s::text[])
+UNION ALL
 SELECT 'role attributes', name, 'role ' || name, '',
        concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END,
            CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
@@ -86,7 +88,8 @@ UNION ALL
 SELECT 'owner', 'DATABASE ' || name, 'database ' || name, '',
        quote_ident(pg_get_userbyid(datdba)) FROM base
 UNION ALL
-SELECT 'privilege', {grantee} || ' on DATABASE ' || b.name, 'database ' || b.name, 'role ' || {grantee}, {privileges}
+SELECT 'privilege', {grantee} || ' on DATABASE ' || b.name, 'database ' || b.name,
+       'role ' || {grantee}, {privileges}
   FROM base b
   CROSS JOIN LATERAL aclexplode(coalesce(b.datacl, acldefault('d', b.datdba))) a
  WHERE a.grantee <> b.datdba AND NOT EXISTS (
@@ -217,8 +220,8 @@ SELECT 'identity', name, 'column ' || name, 'relation ' || relation,
  WHERE attidentity <> '' AND NOT relispartition
 UNION ALL
 -- 18 has NOT NULL here too, and before it only the column knows. A partition has its root's.
-SELECT 'constraint', format('%%I on %%s', c.conname, r.name), 'relation ' || r.name, '',
-       pg_get_constraintdef(c.oid)
+SELECT 'constraint', format('%%I on %%s', c.conname, r.name), 'relation ' || r.name,
+       'partition ' || r.name, pg_get_constraintdef(c.oid)
   FROM pg_constraint c JOIN own r ON r.oid = c.conrelid
  WHERE c.contype IN ('c', 'f', 'p', 'u', 'x') AND c.conparentid = 0
 UNION ALL
@@ -227,7 +230,8 @@ SELECT 'constraint', format('%%I on domain %%s', c.conname, t.name), 'type ' || 
   FROM pg_constraint c JOIN typ t ON t.oid = c.contypid WHERE c.contype = 'c'
 UNION ALL
 SELECT CASE WHEN i.indisunique THEN 'unique index' ELSE 'index' END,
-       ns.name || '.' || quote_ident(x.relname), 'relation ' || r.name, '',
+       ns.name || '.' || quote_ident(x.relname), 'relation ' || r.name,
+       'partition ' || r.name,
        pg_get_indexdef(x.oid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END
   FROM pg_index i JOIN own r ON r.oid = i.indrelid
   JOIN pg_class x ON x.oid = i.indexrelid JOIN ns ON ns.oid = x.relnamespace
@@ -254,8 +258,9 @@ SELECT 'policy', format('%%I on %%s', p.polname, r.name), 'relation ' || r.name,
            'WITH CHECK ' || pg_get_expr(p.polwithcheck, p.polrelid))
   FROM pg_policy p JOIN own r ON r.oid = p.polrelid
 UNION ALL
-SELECT 'trigger', format('%%I on %%s', t.tgname, r.name), 'relation ' || r.name, '',
-       pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' (DISABLED)'
+SELECT 'trigger', format('%%I on %%s', t.tgname, r.name), 'relation ' || r.name,
+       'partition ' || r.name, pg_get_triggerdef(t.oid)
+       || CASE t.tgenabled WHEN 'O' THEN '' WHEN 'D' THEN ' (DISABLED)'
            WHEN 'R' THEN ' (ENABLE REPLICA)' ELSE ' (ENABLE ALWAYS)' END
   FROM pg_trigger t JOIN own r ON r.oid = t.tgrelid
  WHERE NOT t.tgisinternal AND t.tgparentid = 0
@@ -270,9 +275,9 @@ SELECT 'query', name, 'relation ' || name, '',
   FROM own WHERE relkind IN ('v', 'm')
 UNION ALL
 SELECT 'sequence', r.name, r.whole, '',
-       format('AS %%s START %%s MINVALUE %%s MAXVALUE %%s INCREMENT %%s CYCLE %%s',
+       format('AS %%s START %%s MINVALUE %%s MAXVALUE %%s INCREMENT %%s %%s',
               format_type(s.seqtypid, NULL), s.seqstart, s.seqmin, s.seqmax, s.seqincrement,
-              s.seqcycle)
+              CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END)
   FROM pg_sequence s JOIN own r ON r.oid = s.seqrelid
 UNION ALL
 SELECT 'function', name, whole, '',
@@ -343,7 +348,8 @@ UNION ALL
 SELECT 'owner', word || ' ' || name, whole, '', quote_ident(pg_get_userbyid(owner)) FROM obj
  WHERE word <> 'LANGUAGE'
 UNION ALL
-SELECT 'privilege', {grantee} || ' on ' || g.word || ' ' || g.name, g.whole, 'role ' || {grantee}, {privileges}
+SELECT 'privilege', {grantee} || ' on ' || g.word || ' ' || g.name, g.whole,
+       'role ' || {grantee}, {privileges}
   FROM granted g CROSS JOIN LATERAL aclexplode(g.acl) a
  WHERE a.grantee <> g.owner AND NOT EXISTS (
        SELECT FROM pg_roles r WHERE r.oid = a.grantee AND r.rolname ~ {aws})
@@ -359,7 +365,8 @@ SELECT 'revoked from owner', o.word || ' ' || o.name, o.whole, '',
  GROUP BY 2, 3
 UNION ALL
 SELECT 'default privileges', concat_ws(' ', 'of', quote_ident(pg_get_userbyid(d.defaclrole)),
-           'in ' || n.name, 'for ' || d.defaclobjtype::text, 'to', {grantee}), coalesce('schema ' || n.name, ''),
+           'in ' || n.name, 'for ' || d.defaclobjtype::text, 'to', {grantee}),
+       coalesce('schema ' || n.name, ''),
        'role ' || quote_ident(pg_get_userbyid(d.defaclrole)), {privileges}
   FROM pg_default_acl d LEFT JOIN ns n ON n.oid = d.defaclnamespace
   CROSS JOIN LATERAL aclexplode(d.defaclacl) a

@@ -9,6 +9,12 @@ from psycopg import sql
 from bluegreen.comparison import Difference
 from bluegreen.fingerprint import Fact
 
+# What no single statement makes: an index that failed, a trigger that is not as it was made.
+_BEYOND = (" INVALID", "(DISABLED)", "(ENABLE REPLICA)", "(ENABLE ALWAYS)")
+
+# Older majors hold it in ALL without naming it.
+_FROM_17 = {"MAINTAIN"}
+
 
 def statement(found: Difference) -> str:
     """Return SQL for the standby, without a semicolon; empty where it takes more than that."""
@@ -58,14 +64,13 @@ def _addition(fact: Fact) -> str:
         case "constraint" if table:
             return f"ALTER TABLE {table} ADD CONSTRAINT {_part(fact)} {definition}"
         case "index" | "unique index" | "trigger" | "statistics":
-            return "" if definition.endswith((" INVALID", ")")) else definition
+            return "" if definition.endswith(_BEYOND) else definition
         case "replica identity":
             return f"ALTER TABLE {name} REPLICA IDENTITY {definition}"
         case "row security":
             return f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"
         case "sequence":
-            cycle = "CYCLE" if definition.endswith("CYCLE t") else "NO CYCLE"
-            return f"CREATE SEQUENCE {name} {definition.rpartition(' CYCLE')[0]} {cycle}"
+            return f"CREATE SEQUENCE {name} {definition}"
         case "partition":
             root, _, bound = definition.partition(" FOR VALUES ")
             return f"ALTER TABLE {root} ATTACH PARTITION {name} FOR VALUES {bound}" if bound else ""
@@ -89,7 +94,7 @@ def _removal(fact: Fact) -> str:
             option, target = _setting(fact)
             return f"ALTER {target} RESET {option}"
         case "privilege":
-            granted = ", ".join(one for one in _privileges(fact.definition))
+            granted = ", ".join(sorted(_privileges(fact.definition)))
             return _privilege_statement("REVOKE", granted, fact, "FROM")
         case "relation":
             word = fact.definition.partition(" partitioned by")[0].removeprefix("unlogged ")
@@ -134,6 +139,8 @@ def _change(writer: Fact, standby: Fact) -> str:
             member, role = _membership(writer)
             drop = f"REVOKE ADMIN OPTION FOR {role} FROM {member}"
             return drop if not wanted else _addition(writer)
+        case "sequence":
+            return f"ALTER SEQUENCE {name} {wanted}"
         case "owner":
             return f"ALTER {name} OWNER TO {wanted}"
         case "column" if table := _table(writer):
@@ -145,9 +152,11 @@ def _change(writer: Fact, standby: Fact) -> str:
             return _values(writer, standby)
         case "privilege":
             have, want = _privileges(standby.definition), _privileges(wanted)
-            if want - have and not have - want:
+            if want ^ have != _FROM_17:
+                want, have = want - _FROM_17, have - _FROM_17
+            if not have - want:
                 return _grants(writer, ", ".join(sorted(want - have)))
-            if have - want and not want - have:
+            if not want - have:
                 granted = ", ".join(sorted(have - want))
                 return _privilege_statement("REVOKE", granted, writer, "FROM")
     return ""

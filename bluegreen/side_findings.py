@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+
+from psycopg import sql
 
 from bluegreen import comparison, fingerprint, mending
 from bluegreen.comparison import Difference
 from bluegreen.errors import Refused
 from bluegreen.finding import Finding, Level
 from bluegreen.fingerprint import Fact
+from bluegreen.names import TOOL_DATABASE
 from bluegreen.queries import Connection
 from bluegreen.replica_identity import TableName, table_name
 from bluegreen.server import Server
 
 _MOST_OF_A_KIND = 10
 _SHOWN = 60
+_WORDS = 3
 
 _B, _W = Level.BLOCK, Level.WARN
 
@@ -70,12 +75,17 @@ _LEVELS: dict[str, tuple[Level, Level, Level]] = {
     "user mapping": (_B, _W, _W),
     "object": (_B, _W, _W),
     "large objects": (_B, _W, _B),
+    # A role that the tool has closed, and will give LOGIN back to.
+    "closed": (Level.OK, Level.OK, Level.OK),
     # Whether partitions are sent as their root: not compared, but it changes what counts.
     "roots": (Level.OK, Level.OK, Level.OK),
 }
 # Without these the application would read and write other tables, or as somebody else.
 _VITAL_SETTINGS = ("search_path of ", "role of ")
 _ROWS = ("relation", "partition", "column")
+
+
+_FORGET = "DELETE FROM bluegreen.closure WHERE kind = 'role' AND name ="
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ def check(
 def judge(
     where: str,
     sides: tuple[str, str],
-    found: Iterable[Difference],
+    found: Sequence[Difference],
     tolerance: Tolerance,
     *,
     roots: bool = False,
@@ -137,7 +147,9 @@ def judge(
     their root, and may differ.
     """
     stale = tolerance.tables()
-    findings, hidden, shown = [], Counter[tuple[Level, str]](), Counter[str]()
+    closed = {one.fact.name for one in found if one.fact.kind == "closed" and one.standby}
+    findings: list[Finding] = []
+    hidden, shown = Counter[tuple[Level, str]](), Counter[tuple[Level, str]]()
     for one in found:
         level = _level(one, roots=roots, stale=stale)
         if level is Level.OK:
@@ -145,9 +157,11 @@ def judge(
         subject = f"{where}: {_words(one.fact)}"
         if subject in tolerance.differences:
             findings.append(Finding(Level.WARN, subject, f"{_found(one, sides)}, accepted"))
-        elif shown[one.fact.kind] < _MOST_OF_A_KIND:
-            shown[one.fact.kind] += 1
-            findings.append(Finding(level, subject, _found(one, sides), _remedy(one, sides)))
+        elif shown[level, one.fact.kind] < _MOST_OF_A_KIND:
+            shown[level, one.fact.kind] += 1
+            findings.append(
+                Finding(level, subject, _found(one, sides), _remedy(one, sides, closed))
+            )
         else:
             hidden[level, one.fact.kind] += 1
     return findings + [
@@ -201,8 +215,18 @@ def _found(one: Difference, sides: tuple[str, str]) -> str:
         return f"only on {sides[1]}{_short(one.fact)}"
     if one.fact.kind in ("query", "function"):
         return "differs"
-    writer, standby = (" ".join(side.definition.split()) for side in (one.writer, one.standby))
+    writer, standby = _from_where_they_differ(one.writer.definition, one.standby.definition)
     return f"{_cut(writer) or 'none'} on {sides[0]}, {_cut(standby) or 'none'} on {sides[1]}"
+
+
+def _from_where_they_differ(writer: str, standby: str) -> tuple[str, str]:
+    """Return both as one line each, without the words that they begin with alike."""
+    words, others = writer.split(), standby.split()
+    alike = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))
+    )
+    skipped = alike if alike > _WORDS else 0
+    return " ".join(words[skipped:]), " ".join(others[skipped:])
 
 
 def _short(fact: Fact) -> str:
@@ -214,7 +238,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _remedy(one: Difference, sides: tuple[str, str]) -> str:
+def _remedy(one: Difference, sides: tuple[str, str], closed: Collection[str]) -> str:
     fact, standby = one.fact, sides[1]
     match fact.kind:
         case "relation" if one.standby is None and _holds_rows(fact):
@@ -223,6 +247,13 @@ def _remedy(one: Difference, sides: tuple[str, str]) -> str:
             return f"its rows would stay behind: drop it, or clone again with it on {standby}"
         case "database" if one.writer is None:
             return "its rows would not come back: drop it"
+        case "login" if fact.name in closed:
+            name = fact.name.removeprefix('"').removesuffix('"').replace('""', '"')
+            statement = f"{_FORGET} {sql.Literal(name).as_string()}"
+            return (
+                f"the next opening would give it back; on {standby}, database {TOOL_DATABASE}: "
+                f"{statement}"
+            )
         case "slot":
             return f"its consumer gets nothing more after the switch: let it read from {standby}"
         case "large objects":
