@@ -215,6 +215,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    accept_differences: list[str] = []
+    """Differences between the two sides that may stay, as readiness names them:
+    `app: index public.orders_at`."""
 
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:
