@@ -350,6 +350,20 @@ def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
     return (row[0], Lsn.parse(row[1])) if row else None
 
 
+def opened_at(conn: Connection, attempt: str) -> datetime | None:
+    """Return the server's time behind the opening's commit, or a little later; None before it.
+
+    The row has the time from before the commit, which waits for the disk: sessions that began in
+    between are read-only for ever.
+    """
+    row = conn.execute(
+        "SELECT changed_at + interval '1 second' FROM bluegreen.opening"
+        " WHERE attempt = %s AND state = 'opened'",
+        (attempt,),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def barrier(conn: Connection, attempt: str) -> Lsn | None:
     """Return where the fenced environment's WAL was at the decision; None before it."""
     row = conn.execute(

@@ -147,7 +147,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
             " else; bring them over, then set register.slipped to 0 in its database bluegreen"
         )
     if plan.records is not None:
-        dns.warm(plan.records, plan.old.region)
+        dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)
     fence.rehearse(old.tool)
     _rehearse_opening(plan, new)
@@ -191,7 +191,14 @@ def _attempt(
 
                 is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
                 opened = finish.open_new(
-                    old, new, crossing, attempt, timeline, watchdog, Fence(put_up, is_up)
+                    old,
+                    new,
+                    crossing,
+                    attempt,
+                    timeline,
+                    watchdog,
+                    Fence(put_up, is_up),
+                    lambda: finish.stop_early(plan, new),
                 )
         timeline.passed(Step.OPEN)
     except BaseException as error:

@@ -14,11 +14,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import aftermath, fence, heartbeat, readiness, register
+from bluegreen import fence, finish, heartbeat, readiness, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.finding import Level
 from bluegreen.heartbeat import Barrier, Connection
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.side import Side
+from bluegreen.switch_plan import SwitchPlan
 from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable, wait_until
@@ -312,10 +314,10 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
 ) -> None:
     """The very first record behind the barrier, too: it begins where the barrier ends."""
     world, pair = switchable, switchable.pair
-    stop_direction = aftermath.stop_direction
+    stop_early = finish.stop_early
 
-    def stop_and_slip_in(*args: object, **kwargs: object) -> None:
-        stop_direction(*args, **kwargs)  # type: ignore[arg-type]
+    def stop_and_slip_in(plan: SwitchPlan, new: Side) -> None:
+        stop_early(plan, new)
         with world.connect(pair.source) as conn:
             conn.execute("BEGIN READ WRITE")
             at = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
@@ -325,7 +327,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
             conn.execute("UPDATE bluegreen.register SET barrier = %s WHERE state = 'decided'", at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(aftermath, "stop_direction", stop_and_slip_in)
+        patched.setattr(finish, "stop_early", stop_and_slip_in)
         done = switch(world.cutover(fence="read-only"))
     assert done.slipped == 1
     world.run_reverse(str(done.mark))
