@@ -147,9 +147,7 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
                 with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
                     crossed = crossing.walk(timeline, watchdog)
                 stop_early(plan, new)
-                opened = register.open_environment(
-                    new.tool, attempt, crossed.mark, plan.databases
-                )
+                opened = register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
