@@ -137,7 +137,7 @@ def expect_opening(conn: Connection, attempt: str) -> None:
 
 def abort(conn: Connection, attempt: str) -> bool:
     """Abort an attempt and take its fence off, in one transaction; False when it is too late."""
-    row = conn.execute("SELECT bluegreen.abort_switch(%s)", (attempt,)).fetchone()
+    row = conn.execute("SELECT bluegreen.abort_switch(%s::text)", (attempt,)).fetchone()
     return bool(row and row[0])
 
 
@@ -151,7 +151,7 @@ def decide(
     since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT bluegreen.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)",
         (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
@@ -207,13 +207,15 @@ def go_back(conn: Connection, attempt: str) -> None:
 
     Only with that proved: it is the one way back from a decision. Does nothing when it has ended.
     """
-    conn.execute("SELECT bluegreen.go_back(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.go_back(%s::text)", (attempt,))
 
 
 def rehearse_opening(conn: Connection) -> None:
     """Do what `open_environment` will do, in a transaction that is rolled back."""
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.open_environment('', '0/0'), bluegreen.reopen()")
+        conn.execute(
+            "SELECT bluegreen.open_environment(''::text, '0/0'::pg_lsn), bluegreen.reopen()"
+        )
 
 
 def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
@@ -223,7 +225,7 @@ def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
     server's time behind the commit: sessions that began later may write.
     """
     statement = sql.SQL(
-        "SELECT bluegreen.open_environment({}, {}); COMMIT; SELECT clock_timestamp()"
+        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn); COMMIT; SELECT clock_timestamp()"
     ).format(sql.Literal(attempt), sql.Literal(str(mark)))
     said = conn.execute(statement, prepare=False)
     assert said.fetchone() == (True,), "the row was locked"
@@ -241,13 +243,15 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute("SELECT bluegreen.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.close_old(%s::text, %s::text[])", (attempt, list(roles))
+    ).fetchone()
     return bool(row and row[0])
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
-    conn.execute("SELECT bluegreen.let_roles_in(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:

@@ -38,7 +38,7 @@ BEGIN
     LOOP
         BEGIN
             SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
-            burnt := bluegreen.abort_switch({attempt});
+            burnt := bluegreen.abort_switch({attempt}::text);
             EXIT WHEN burnt OR NOT EXISTS (
                 SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
