@@ -141,10 +141,19 @@ def rehearse(conn: Connection) -> None:
     It loads plans and catalogs into the session: first calls take three times as long.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.close_databases(''), bluegreen.close_roles('', '{}')")
-        conn.execute("SELECT bluegreen.still_starting(NULL), bluegreen.end_starting('{}')")
-        conn.execute("SELECT bluegreen.end_sessions('{}', '-infinity', '{}')")
-        conn.execute("SELECT bluegreen.decide_switch('', '{}', '{}', '0/0')")
+        conn.execute(
+            "SELECT bluegreen.close_databases(''::text), bluegreen.close_roles(''::text, '{}'::text[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.still_starting(NULL::int[]), bluegreen.end_starting('{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.end_sessions('{}'::text[], '-infinity'::timestamptz, '{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.decide_switch("
+            "''::text, '{}'::bigint[], '{}'::bigint[], '0/0'::pg_lsn)"
+        )
 
 
 def put_up(
@@ -204,7 +213,7 @@ def end_sessions(
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
     row = conn.execute(
-        "SELECT bluegreen.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
+        "SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])",
         (list(databases), until, list(ours)),
     ).fetchone()
     return int(row[0]) if row else 0
