@@ -63,8 +63,8 @@ BEGIN
         RAISE EXCEPTION 'attempt % was aborted', {attempt}
             USING ERRCODE = 'transaction_rollback';
     END IF;
-    PERFORM bluegreen.close_databases({attempt});
-    PERFORM bluegreen.close_roles({attempt}, {roles});
+    PERFORM bluegreen.close_databases({attempt}::text);
+    PERFORM bluegreen.close_roles({attempt}::text, {roles});
     SELECT array_agg(name) INTO closed FROM bluegreen.closure
      WHERE kind = 'database' AND attempt = {attempt};
     -- Such as one that became a template since the beginning.
@@ -132,7 +132,7 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
 def close_all(conn: Connection) -> None:
     """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
     register.ensure_tables(conn)
-    conn.execute("SELECT bluegreen.close_databases(NULL)")
+    conn.execute("SELECT bluegreen.close_databases(NULL::text)")
 
 
 def rehearse(conn: Connection) -> None:
@@ -142,7 +142,8 @@ def rehearse(conn: Connection) -> None:
     """
     with conn.transaction(force_rollback=True):
         conn.execute(
-            "SELECT bluegreen.close_databases(''::text), bluegreen.close_roles(''::text, '{}'::text[])"
+            "SELECT bluegreen.close_databases(''::text),"
+            " bluegreen.close_roles(''::text, '{}'::text[])"
         )
         conn.execute(
             "SELECT bluegreen.still_starting(NULL::int[]), bluegreen.end_starting('{}'::int[])"

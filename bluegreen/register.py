@@ -296,7 +296,8 @@ def open_environment(
     nothing opened, when `databases` would not all be open.
     """
     statement = sql.SQL(
-        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]); COMMIT; SELECT clock_timestamp()"
+        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]);"
+        " COMMIT; SELECT clock_timestamp()"
     ).format(sql.Literal(attempt), sql.Literal(str(mark)), sql.Literal(list(databases)))
     try:
         said = conn.execute(statement, prepare=False)
