@@ -18,6 +18,7 @@ from bluegreen.names import deployment_name
 from bluegreen.recover import Verdict
 from bluegreen.server import Server
 from bluegreen.switch_plan import SwitchPlan, from_props
+from bluegreen.unexpected import FROM_OUTSIDE, one_line
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -148,8 +149,8 @@ class _errors:  # reads as a statement
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Say the line."""
-        if isinstance(error, BlueGreenError):
-            typer.echo(str(error), err=True)
+        if isinstance(error, (BlueGreenError, *FROM_OUTSIDE)):
+            typer.echo(one_line(error), err=True)
             raise typer.Exit(2) from None
 
 

@@ -304,7 +304,7 @@ class Parts:
     def require_all(self, plan: SwitchPlan, attempt: str) -> None:
         """Raise `Retry` that says what failed, if anything did.
 
-        Or `ConnectionLost`: over another connection it is done at once.
+        Raises `ConnectionLost` when that was a connection: over others it may succeed at once.
         """
         for error in self.failures:
             if isinstance(error, ConnectionLost):

@@ -37,7 +37,7 @@ BEGIN
     PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
-            burnt := bluegreen.take_back({attempt}, 'preparing');
+            burnt := bluegreen.take_back({attempt}::text, 'preparing'::text);
             EXIT WHEN burnt OR NOT EXISTS (
                 SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
@@ -48,7 +48,7 @@ BEGIN
     END LOOP;
     IF burnt THEN
         COMMIT;
-        PERFORM bluegreen.end_born_under({attempt});
+        PERFORM bluegreen.end_born_under({attempt}::text);
     END IF;
 END $do$"""
 

@@ -7,28 +7,13 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import psycopg
-from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import contains_unknowns
 from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
-from bluegreen.errors import BlueGreenError
+from bluegreen.unexpected import one_line as one_line
 from dynamic_providers.host_errors import ProviderError, answer_in_lines
 
 Props = dict[str, Any]
-
-
-def one_line(error: BaseException) -> str:
-    """Return `error` as one line that holds no connection string."""
-    if isinstance(error, BlueGreenError):
-        return str(error)
-    if isinstance(error, psycopg.Error):
-        # The primary message only: DETAIL may quote rows.
-        text = error.diag.message_primary or str(error).partition("\n")[0]
-        return f"PostgreSQL: {text}" + (f" (SQLSTATE {error.sqlstate})" if error.sqlstate else "")
-    if isinstance(error, ClientError | BotoCoreError):
-        return f"AWS: {' '.join(str(error).split())}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _clean(method: Callable[..., Any]) -> Callable[..., Any]:

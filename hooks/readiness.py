@@ -11,6 +11,7 @@ import pulumi
 from bluegreen import readiness
 from bluegreen.errors import BlueGreenError
 from bluegreen.finding import Finding, Level
+from bluegreen.unexpected import FROM_OUTSIDE, one_line
 
 
 async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
@@ -32,6 +33,12 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
         findings = await asyncio.to_thread(_findings, new)
     except BlueGreenError as error:
         pulumi.log.warn(f"readiness: {error}")
+        return
+    except FROM_OUTSIDE as error:
+        line = f"readiness: {one_line(error)}"
+        if not pulumi.runtime.is_dry_run():
+            raise RuntimeError(line) from None
+        pulumi.log.warn(line)
         return
     for line in readiness.render(findings):
         pulumi.log.info(line)

@@ -10,7 +10,9 @@ from typing import Any
 import pulumi
 
 from bluegreen import dns, traffic
+from bluegreen.errors import BlueGreenError
 from bluegreen.traffic import Environment
+from bluegreen.unexpected import FROM_OUTSIDE, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,12 @@ class Guard:
         records = new.get("records")
         known = bool(records) and not pulumi.contains_unknowns(records)
         target = str(records[0]) if known and records else None
-        seen = [await side.look() for side in self.sides]
-        sides = [side for side in seen if side is not None]
-        reason = await asyncio.to_thread(self._refusal, str(new.get("name")), target, sides)
+        try:
+            seen = [await side.look() for side in self.sides]
+            sides = [side for side in seen if side is not None]
+            reason = await asyncio.to_thread(self._refusal, str(new.get("name")), target, sides)
+        except (BlueGreenError, *FROM_OUTSIDE) as error:
+            raise RuntimeError(f"record {new.get('name')}: {one_line(error)}") from None
         if reason:
             raise RuntimeError(f"record {new.get('name')}: {reason}")
 

@@ -57,7 +57,10 @@ def test_a_refusal_reaches_the_user_as_its_own_line() -> None:
 
 def test_errors_of_the_server_and_of_aws_are_one_line() -> None:
     detail = psycopg.errors.UniqueViolation("duplicate key\nDETAIL: Key (card)=(4711) exists")
-    assert one_line(detail) == "PostgreSQL: duplicate key (SQLSTATE 23505)"
+    assert one_line(detail) == (
+        "PostgreSQL: duplicate key (SQLSTATE 23505); see the server's log, and try again once the"
+        " cause is mended"
+    )
     error = ClientError({"Error": {"Code": "Throttling", "Message": "slow\ndown"}}, "DescribeX")
     assert "\n" not in one_line(error)
     assert "Throttling" in one_line(error)
