@@ -189,7 +189,7 @@ def _failure(conn: Connection, one: _Expression) -> str | None:
         " LEFT JOIN LATERAL (SELECT * FROM {table} LIMIT 1) row ON true"
     ).format(
         # As the catalogs spell it, and of the table's own owner: it runs at every write.
-        expression=sql.SQL(one.text),  # type: ignore[arg-type]
+        expression=sql.SQL(one.text),
         table=sql.Identifier(one.schema, one.table),
     )
     return _said(conn, query)

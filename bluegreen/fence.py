@@ -63,8 +63,8 @@ BEGIN
         RAISE EXCEPTION 'attempt % was aborted', {attempt}
             USING ERRCODE = 'transaction_rollback';
     END IF;
-    PERFORM bluegreen.close_databases({attempt});
-    PERFORM bluegreen.close_roles({attempt}, {roles});
+    PERFORM bluegreen.close_databases({attempt}::text);
+    PERFORM bluegreen.close_roles({attempt}::text, {roles});
     SELECT array_agg(name) INTO closed FROM bluegreen.closure
      WHERE kind = 'database' AND attempt = {attempt};
     -- Such as one that became a template since the beginning.
@@ -132,7 +132,7 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
 def close_all(conn: Connection) -> None:
     """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
     register.ensure_tables(conn)
-    conn.execute("SELECT bluegreen.close_databases(NULL)")
+    conn.execute("SELECT bluegreen.close_databases(NULL::text)")
 
 
 def rehearse(conn: Connection) -> None:
@@ -141,10 +141,20 @@ def rehearse(conn: Connection) -> None:
     It loads plans and catalogs into the session: first calls take three times as long.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.close_databases(''), bluegreen.close_roles('', '{}')")
-        conn.execute("SELECT bluegreen.still_starting(NULL), bluegreen.end_starting('{}')")
-        conn.execute("SELECT bluegreen.end_sessions('{}', '-infinity', '{}')")
-        conn.execute("SELECT bluegreen.decide_switch('', '{}', '{}', '0/0')")
+        conn.execute(
+            "SELECT bluegreen.close_databases(''::text),"
+            " bluegreen.close_roles(''::text, '{}'::text[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.still_starting(NULL::int[]), bluegreen.end_starting('{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.end_sessions('{}'::text[], '-infinity'::timestamptz, '{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.decide_switch("
+            "''::text, '{}'::bigint[], '{}'::bigint[], '0/0'::pg_lsn)"
+        )
 
 
 def put_up(
@@ -204,7 +214,7 @@ def end_sessions(
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
     row = conn.execute(
-        "SELECT bluegreen.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
+        "SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])",
         (list(databases), until, list(ours)),
     ).fetchone()
     return int(row[0]) if row else 0

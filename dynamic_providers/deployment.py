@@ -153,7 +153,8 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
             the running direction is healthy; `rollback: false` before the target is the writer; a
             source that can't be published, or lacks free slots, senders or workers; triggers, event
             triggers and functions of the source that would stop or falsify the replication; what
-            the clone's upgrade would refuse.
+            the clone's upgrade would refuse; a database or schema `bluegreen` there that somebody
+            else made (it carries no mark), or put things in.
         retry: AWS or a server out of reach.
     """
 
