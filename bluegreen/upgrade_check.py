@@ -6,6 +6,7 @@ Sources: the Aurora user guide's list of checks before a major version upgrade, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from bluegreen import fence, upgrade_sql, versions
 from bluegreen.errors import Refused
 from bluegreen.queries import column
 from bluegreen.server import Server
+
+log = logging.getLogger(__name__)
 
 _SERVER = """
 SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
@@ -57,6 +60,7 @@ class Obstacles:
     sessions: tuple[str, ...] = ()
     """Roles of others connected to the databases that are served."""
     unconnectable_databases: tuple[str, ...] = ()
+    open_template0: tuple[str, ...] = ()
     unstorable_columns: tuple[str, ...] = ()
     """Columns of any database whose type's stored form the upgrade can't keep."""
     looser_children: tuple[str, ...] = ()
@@ -71,11 +75,20 @@ def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstac
         with conn.cursor(row_factory=class_row(_Row)) as cursor:
             row = cursor.execute(_SERVER, ([me, "rdsadmin"], sorted(databases))).fetchone()
         assert row is not None  # a SELECT without FROM has one row
-        every = column(conn, upgrade_sql.EVERY_DATABASE)
+        every = conn.execute(upgrade_sql.EVERY_DATABASE).fetchall()
         unconnectable = column(conn, upgrade_sql.UNCONNECTABLE)
+        open_template0 = column(conn, upgrade_sql.OPEN_TEMPLATE0)
     unstorable: list[str] = []
     looser: list[str] = []
-    for database in every:
+    for database, may_connect in every:
+        if not may_connect and database not in databases:
+            log.warning(
+                "cluster %s: database %s is not looked into for what stops an upgrade: GRANT "
+                "CONNECT on it to the administrator",
+                server.cluster,
+                database,
+            )
+            continue
         with server.connect(database) as conn:
             unstorable += _in(database, column(conn, upgrade_sql.UNSTORABLE))
             if to_major >= _INHERITED_NOT_NULL > versions.major(conn):
@@ -89,6 +102,7 @@ def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstac
         subscriptions=tuple(row.subscriptions),
         sessions=tuple(row.sessions),
         unconnectable_databases=tuple(unconnectable),
+        open_template0=tuple(open_template0),
         unstorable_columns=tuple(unstorable),
         looser_children=tuple(looser),
     )
@@ -124,6 +138,11 @@ def reason(found: Obstacles) -> str | None:
             found.unconnectable_databases,
             "has databases that allow no connections",
             "ALTER DATABASE ... ALLOW_CONNECTIONS true, or drop them",
+        ),
+        (
+            found.open_template0,
+            "has a template that must allow no connections",
+            "ALTER DATABASE template0 ALLOW_CONNECTIONS false",
         ),
         (
             found.unstorable_columns,

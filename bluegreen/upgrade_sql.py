@@ -64,6 +64,11 @@ SELECT pg_catalog.format('%I.%I.%I', n.nspname, c.relname, child.attname)
  ORDER BY 1
 """
 
+# It is never dumped, so nothing may have been put into it.
+OPEN_TEMPLATE0 = """
+SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND datname = 'template0'
+"""
+
 # Every database but template0 is dumped and restored, so each has to let the upgrade in.
 UNCONNECTABLE = """
 SELECT datname::text FROM pg_catalog.pg_database
@@ -71,6 +76,7 @@ SELECT datname::text FROM pg_catalog.pg_database
 """
 
 EVERY_DATABASE = """
-SELECT datname::text FROM pg_catalog.pg_database
+SELECT datname::text AS name, pg_catalog.has_database_privilege(oid, 'CONNECT') AS may_connect
+  FROM pg_catalog.pg_database
  WHERE datallowconn AND datconnlimit <> -2 AND datname <> 'rdsadmin' ORDER BY 1
 """

@@ -98,6 +98,35 @@ def test_statistics_are_gathered_where_they_are_missing(server: Server, lab: Lab
         )
 
 
+def test_an_index_finds_its_functions_where_its_owner_would(lab: LabServer, server: Server) -> None:
+    with lab.connect("app") as conn:
+        conn.execute("CREATE SCHEMA app; CREATE ROLE keeper; GRANT ALL ON SCHEMA app TO keeper")
+        conn.execute(
+            """
+            CREATE FUNCTION app.fold(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+            CREATE FUNCTION app.bad(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+                AS 'BEGIN RETURN fold($1); END';
+            CREATE FUNCTION app.reads(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+                AS 'BEGIN RETURN (SELECT max(id) FROM gone WHERE id < 0); END';
+            CREATE TABLE app.words AS SELECT 'x' AS word, 1 AS id;
+            CREATE TABLE app.gone (id int); GRANT SELECT ON app.gone TO keeper;
+            SET search_path = app;
+            CREATE INDEX ON words (bad(word));
+            ALTER TABLE words OWNER TO keeper;
+            CREATE INDEX ON words (reads(id));
+            UPDATE pg_class SET reltuples = -1 WHERE relname = 'words';
+            """
+        )
+        with pytest.raises(Refused, match=r"app\.words: function fold.*in PL/pgSQL function .*bad"):
+            after_upgrade.finish(server, ["app"])
+        # The others are done all the same.
+        assert after_upgrade.without_statistics(conn) == [Table("app", "words")]
+        conn.execute("ALTER ROLE keeper IN DATABASE app SET search_path = app")
+        conn.execute("ALTER DATABASE app SET search_path = public")
+        after_upgrade.finish(server, ["app"])
+        assert after_upgrade.without_statistics(conn) == []
+
+
 def test_a_real_major_upgrade_is_finished(lab: LabServer, placed: PlacedClusters) -> None:
     upgraded = clone.upgrade(lab, 18, {"autovacuum": "off", "wal_level": "logical"})
     try:

@@ -23,6 +23,7 @@ def test_nothing_in_the_way() -> None:
         ("slots", "debezium", "pg_drop_replication_slot"),
         ("subscriptions", "bg_green_forward in app", "destroy this deployment"),
         ("unconnectable_databases", "hidden", "ALLOW_CONNECTIONS true"),
+        ("open_template0", "template0", "ALLOW_CONNECTIONS false"),
         ("unstorable_columns", "public.t.c (regproc) in app", "change their type"),
         ("looser_children", "public.child.c in app", "SET NOT NULL"),
     ],
