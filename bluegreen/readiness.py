@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from bluegreen import database_code, fence, leaks, names, sequences, side_findings
+from bluegreen import database_code, fence, leaks, names, sequences, session_timeouts, side_findings
 from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Finding, Level, enough, none
 from bluegreen.leaks import Leaks
@@ -135,8 +135,13 @@ def check(asked: Question) -> list[Finding]:
         databases = [_look_at_database(asked, n, old[n], new[n]) for n in asked.databases]
         tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
         differences = side_findings.check((asked.old, old), (asked.new, new), tolerance)
-        publication = names.publication(asked.deployment, _running(asked, first, old[first]))
-        code = database_code.check(old, new, publication)
+        running = _running(asked, first, old[first])
+        code = [
+            *database_code.check(old, new, names.publication(asked.deployment, running)),
+            *session_timeouts.check(
+                (asked.old, old), (asked.new, new), names.subscription(asked.deployment, running)
+            ),
+        ]
     return decide(cluster, databases, accept_stale=asked.accept_stale) + differences + code
 
 

@@ -23,6 +23,7 @@ from bluegreen import (
     failing_transaction,
     names,
     presence,
+    session_timeouts,
     slot,
     subscription,
     subscription_connection,
@@ -95,6 +96,13 @@ class SubscriptionProvider(Provider):
             server.connect(props["database"]) as subscriber,
             source.connect(props["database"]) as publisher,
         ):
+            session_timeouts.require_none(
+                server,
+                props["database"],
+                wanted.owner or subscriber.info.user,
+                "admin",
+                versions.major(subscriber),
+            )
             have = subscription.ensure(
                 subscriber,
                 publisher,
