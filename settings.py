@@ -18,6 +18,8 @@ from pydantic import (
 from pydantic import model_validator as check
 from pydantic_core import ErrorDetails
 
+from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
+
 NAMESPACE = "bluegreen"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
@@ -197,10 +199,14 @@ class Replication(_Model):
 class Switch(_Model):
     """How the writer is moved."""
 
-    fence: Literal["read-only", "no-login"] = "read-only"
-    """`no-login` also takes LOGIN from the application roles during the switch."""
-    old_side: Literal["closed", "readable"] = "closed"
-    """What the old writer is afterwards: `closed` takes LOGIN from the application roles."""
+    fence: FenceMode = DEFAULT_FENCE
+    """What the old writer's fence is: `no-login` takes LOGIN from the application roles for the
+    switch, `read-only` makes new transactions read-only and leaves LOGIN. Under `read-only` a
+    client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
+    transactions were on the old side only, and the switch came to no decision for 8 s."""
+    old_side: OldSide = DEFAULT_OLD_SIDE
+    """What the old writer is afterwards: `closed` takes LOGIN from the application roles, and
+    `readable` leaves it to them; what then says BEGIN READ WRITE there is written there only."""
     drain_seconds: Positive = 5.0
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: Positive = 10.0

@@ -22,35 +22,56 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import register
-from bluegreen.side import fenced_name
+from bluegreen.side import fenced_name, fuse_name
 
 Connection = psycopg.Connection[Any]
 
 _IS_CLOSED = """\
 SELECT count(*) > 0 AND bool_and(EXISTS (
-        SELECT FROM pg_db_role_setting s
+        SELECT FROM pg_db_role_setting s, unnest(s.setconfig) option
          WHERE s.setdatabase = d.oid AND s.setrole = 0
-           AND 'default_transaction_read_only=on' = ANY (s.setconfig)))
+           AND CASE WHEN option LIKE 'default_transaction_read_only=%%'
+                    THEN split_part(option, '=', 2)::boolean ELSE false END))
   FROM pg_database d WHERE d.datname = ANY (%s)"""
 
 _PUT_UP = """\
 DO $do$
 DECLARE
     closed text[];
+    left_out text;
     fenced_at timestamptz;
     suspects int[];
     ended bigint;
     clean int := 0;
     give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
+    armed_by timestamptz := least(give_up, clock_timestamp() + interval '1 second');
 BEGIN
+    -- Who closes without it would stay closed when the machine that closes is gone.
+    WHILE NOT EXISTS (SELECT FROM pg_stat_activity
+                       WHERE pid = {fuse} AND application_name = {armed}) LOOP
+        IF clock_timestamp() > armed_by THEN
+            RAISE EXCEPTION 'the server fuse (session %) is not there', {fuse}
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        PERFORM pg_stat_clear_snapshot();
+        PERFORM pg_sleep(0.005);
+    END LOOP;
     PERFORM FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing' FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'attempt % was aborted', {attempt}
             USING ERRCODE = 'transaction_rollback';
     END IF;
-    PERFORM bluegreen.close_databases();
-    PERFORM bluegreen.close_roles({roles});
-    SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
+    PERFORM bluegreen.close_databases({attempt});
+    PERFORM bluegreen.close_roles({attempt}, {roles});
+    SELECT array_agg(name) INTO closed FROM bluegreen.closure
+     WHERE kind = 'database' AND attempt = {attempt};
+    -- Such as one that became a template since the beginning.
+    SELECT string_agg(wanted, ', ') INTO left_out FROM unnest({databases}) wanted
+     WHERE wanted <> ALL (coalesce(closed, '{{}}'));
+    IF left_out IS NOT NULL THEN
+        RAISE EXCEPTION 'the fence leaves out: %', left_out
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     COMMIT;
     fenced_at := clock_timestamp();
     PERFORM bluegreen.end_sessions(closed, fenced_at, {ours});
@@ -99,7 +120,7 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
 def close_all(conn: Connection) -> None:
     """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
     register.ensure_tables(conn)
-    conn.execute("SELECT bluegreen.close_databases()")
+    conn.execute("SELECT bluegreen.close_databases(NULL)")
 
 
 def rehearse(conn: Connection) -> None:
@@ -108,7 +129,7 @@ def rehearse(conn: Connection) -> None:
     It loads plans and catalogs into the session: first calls take three times as long.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.close_databases(), bluegreen.close_roles('{}')")
+        conn.execute("SELECT bluegreen.close_databases(''), bluegreen.close_roles('', '{}')")
         conn.execute("SELECT bluegreen.still_starting(NULL)")
         conn.execute("SELECT bluegreen.end_sessions('{}', '-infinity', '{}')")
         conn.execute("SELECT bluegreen.decide_switch('', '{}', '{}', '0/0')")
@@ -118,19 +139,26 @@ def put_up(
     conn: Connection,
     attempt: str,
     *,
+    databases: Sequence[str],
     roles: Sequence[str],
+    fuse: int,
     ours: Sequence[int],
     seconds: float,
 ) -> None:
-    """Fence the environment, and end every session that could still write.
+    """Fence the environment, `databases` among all that are there; end every session that writes.
 
-    `roles` lose LOGIN as well (fence mode `no-login`); `ours` are the process ids to spare. Raises
-    `psycopg.errors.TransactionRollback` when the attempt was aborted meanwhile: nobody fences
-    after an abort; `psycopg.errors.QueryCanceled` when a session is left after `seconds`.
+    `roles` lose LOGIN as well (fence mode `no-login`); `fuse` is the server fuse's process id, and
+    `ours` are those to spare. Raises `psycopg.errors.TransactionRollback` when the attempt was
+    aborted meanwhile: nobody fences after an abort; `psycopg.errors.QueryCanceled` when a session
+    is left after `seconds`; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing closed,
+    when the fuse is dead or one of `databases` would be left out.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
+        databases=sql.SQL("{}::text[]").format(sql.Literal(list(databases))),
         roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
+        fuse=sql.Literal(fuse),
+        armed=sql.Literal(fuse_name(attempt)),
         ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))),
         left=sql.Literal(seconds),
         up=sql.Literal(fenced_name(attempt)),

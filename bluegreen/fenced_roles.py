@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.queries import Connection, column
 from bluegreen.server import Server, secret_login
 
@@ -57,11 +58,17 @@ SELECT 'REPLICATION'
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the settings say about roles; `taken` when anything takes LOGIN from them at all."""
+    """What the settings say about roles, and when LOGIN is taken from them."""
 
     roles: tuple[str, ...] | None = None
     spared: tuple[str, ...] = ()
-    taken: bool = True
+    fence: FenceMode = DEFAULT_FENCE
+    old_side: OldSide = DEFAULT_OLD_SIDE
+
+    @property
+    def taken(self) -> bool:
+        """Return whether anything takes LOGIN from roles at all."""
+        return self.fence == "no-login" or self.old_side == "closed"
 
     def problems(self, own: Mapping[str, str], unknown: list[str]) -> list[str]:
         """Return what no server could make sense of; `own` are the tool's roles, each with why."""

@@ -80,7 +80,7 @@ def open_new(
     watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
     stop()
-    return register.open_environment(new.tool, attempt, crossed.mark)
+    return register.open_environment(new.tool, attempt, crossed.mark, list(new.databases))
 
 
 def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
@@ -92,12 +92,15 @@ def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
         raise Refused(f"{plan.new}: another switch has just begun; wait for it")
 
 
-def give_earlier_up(old: Side, new: Side, attempt: str) -> None:
-    """Let no earlier attempt open the new side any more; none of them is live.
+def claim_opening(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+    """Let no attempt that was registered earlier open the new side any more.
 
     One that slept past its own abort (a paused machine) would wake up in its sequences, after this
-    attempt has opened. Its sessions hold the row, so they are ended first.
+    attempt has opened. Its sessions hold the row, so they are ended first. Whoever was registered
+    later may be live, and is left alone. Raises `Refused` when this attempt is an earlier one.
     """
+    if not register.claim_opening(new.tool, attempt, register.turn(old.tool, attempt)):
+        raise Refused(f"{plan.new}: another switch has begun since; wait for it")
     for earlier in register.left_closed(new.tool, attempt):
         for side in (new, old):
             end_others(side.tool, earlier, finishers=True)
@@ -144,7 +147,7 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
                 with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
                     crossed = crossing.walk(timeline, watchdog)
                 stop_early(plan, new)
-                opened = register.open_environment(new.tool, attempt, crossed.mark)
+                opened = register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")

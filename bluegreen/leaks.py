@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bluegreen import fenced_roles, names
+from bluegreen import fence_mode, fenced_roles, names
 from bluegreen.errors import Refused
 from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Finding, Level, none
@@ -49,6 +49,7 @@ class Leaks:
     """Sessions that only a superuser may end, when the administrator is none."""
     roles: dict[str, fenced_roles.Seen]
     """By cluster, the old writer's first."""
+    wish: Wish
 
 
 def _not_ours(conn: Connection) -> list[str]:
@@ -79,6 +80,7 @@ def look(
         not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
         superusers=column(first, _SUPERUSERS),
         roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
+        wish=wish,
     )
 
 
@@ -86,6 +88,7 @@ def judge(leaks: Leaks) -> list[Finding]:
     """Judge what was seen."""
     old = next(iter(leaks.roles.values()))
     found = [
+        *_chosen(leaks.wish),
         none(
             "prepared transactions",
             leaks.prepared,
@@ -134,4 +137,22 @@ def judge(leaks: Leaks) -> list[Finding]:
                 " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
             ),
         ]
+    return found
+
+
+def _chosen(wish: Wish) -> list[Finding]:
+    """Return what the settings leave open on purpose."""
+    found = []
+    if wish.fence == "read-only":
+        found.append(Finding(Level.WARN, "switch.fence", "is read-only", fence_mode.WARNING))
+    if wish.old_side == "readable":
+        found.append(
+            Finding(
+                Level.WARN,
+                "switch.old_side",
+                "is readable",
+                "who says BEGIN READ WRITE there afterwards writes rows that are nowhere else;"
+                " closed takes LOGIN",
+            )
+        )
     return found

@@ -27,7 +27,7 @@ from typing import IO, Self
 
 import psycopg
 
-from bluegreen import fence, finish, register, server
+from bluegreen import finish, register, server
 from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import State
@@ -169,7 +169,6 @@ def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> Non
 def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> bool:
     if register.abort(conn, attempt):
         end_others(conn, attempt, finishers=False)
-        fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         return True
     live = register.find_live(conn)
     if live is None or live.name != attempt or live.state is not State.DECIDED:

@@ -199,10 +199,8 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
         case Verdict.ABORT:
             if not register.abort(conn, attempt):
                 raise Retry(f"{plan.old}: attempt {attempt} has just moved on; look again")
-            fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
-            fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         case Verdict.FINISH:
             finish.finish(plan, attempt)
         case Verdict.NOTHING | Verdict.WAIT | Verdict.ASK:

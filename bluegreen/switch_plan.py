@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from bluegreen.dns import Records
+from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.fenced_roles import Wish
 from bluegreen.names import Direction
 from bluegreen.server import Server
-
-FenceMode = Literal["read-only", "no-login"]
-OldSide = Literal["closed", "readable"]
 
 SOURCE, TARGET = "source", "target"
 
@@ -27,8 +25,8 @@ class SwitchPlan:
     old: Server
     new: Server
     databases: tuple[str, ...]
-    fence: FenceMode = "read-only"
-    old_side: OldSide = "closed"
+    fence: FenceMode = DEFAULT_FENCE
+    old_side: OldSide = DEFAULT_OLD_SIDE
     lag_seconds: float = 10.0
     """How long the heartbeat may take that crosses before the fence."""
     drain_seconds: float = 5.0
@@ -47,8 +45,7 @@ class SwitchPlan:
     @property
     def role_wish(self) -> Wish:
         """Return which roles are to lose LOGIN, on the old side or for the switch."""
-        taken = self.fence == "no-login" or self.old_side == "closed"
-        return Wish(self.roles, self.spare_roles, taken)
+        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
 
     def to_line(self) -> str:
         """Return the plan as one line of JSON: references to credentials, never the credentials."""

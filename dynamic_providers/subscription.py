@@ -132,7 +132,7 @@ class SubscriptionProvider(Provider):
         left = presence.while_it_exists(
             Server.from_props(props["server"]),
             props["database"],
-            lambda conn: subscription.drop(
+            lambda conn: subscription.drop_own(
                 conn, props["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,

@@ -324,7 +324,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
 
     with monkeypatch.context() as patched:
         patched.setattr(finish, "stop_early", stop_and_slip_in)
-        done = switch(world.cutover())
+        done = switch(world.cutover(fence="read-only"))
     assert done.slipped == 1
     world.run_reverse(str(done.mark))
     pair.publish_again_after_drop(pair.source)
