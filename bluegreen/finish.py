@@ -8,7 +8,9 @@ a later fence.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,12 +21,14 @@ from functools import partial
 import psycopg
 
 from bluegreen import aftermath, fence, fenced_roles, register, traffic
+from bluegreen.connection import ConnectionLost
 from bluegreen.crossing import Crossed, Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.polling import looks
 from bluegreen.register import Opening
-from bluegreen.side import Side, application_name, end_others, unless_committed
+from bluegreen.side import Connection, Side, application_name, end_others, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
@@ -34,8 +38,9 @@ log = logging.getLogger(__name__)
 
 AGAIN = "run pulumi up again, or bluegreen recover"
 
-# How long one finisher waits for another, which may have to insist on drain and names.
-_COLLEAGUE_SECONDS = 90.0
+# What a finisher may need besides the drain and the end of the old direction, which it insists on
+# for `finish_seconds` each: connecting, ending sessions, moving names.
+_BESIDES_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +127,20 @@ def _decide(old: Side, attempt: str, crossed: Crossed, watchdog: Watchdog) -> bo
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
     """Carry out a decided attempt, on connections of its own, after anybody who does so already.
 
-    Raises `Retry` when something passing stands in the way, `StayFenced` when the new writer was
-    given up.
+    When one of them dies it begins anew on others. Raises `Retry` when something passing stands in
+    the way, `StayFenced` when the new writer was given up.
     """
+    found = ""
+    for _ in looks(time.monotonic() + plan.finish_seconds, first=0.01):
+        try:
+            return _finish(plan, attempt)
+        except ConnectionLost as error:
+            found = str(error)
+            log.warning("attempt %s: %s; going on over others", attempt, found)
+    raise Retry(f"attempt {attempt}: {found}; {AGAIN}")
+
+
+def _finish(plan: SwitchPlan, attempt: str) -> Switched:
     timeline, opened = Timeline(), None
     with ExitStack() as stack:
         stack.enter_context(_alone(plan, attempt))
@@ -132,12 +148,18 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
         new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
         for side in (old, new):
             # A finisher whose machine is paused must not hold up all others for ever.
-            side.tool.execute("SET idle_in_transaction_session_timeout = '60s'")
+            _set_seconds(
+                side.tool,
+                "idle_in_transaction_session_timeout",
+                _BESIDES_SECONDS + plan.finish_seconds,
+            )
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
         with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
+                if register.is_done(old.tool, attempt):
+                    return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
             # One finisher at a time comes by here; what a dead one has sent must not go on.
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
@@ -189,18 +211,27 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
     """
     name = application_name(attempt, finishing=True)
     with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
-        conn.execute("SET idle_session_timeout = '180s'")
-        conn.execute(
-            "SELECT set_config('lock_timeout', %s, false)", (f"{1000 * _COLLEAGUE_SECONDS:.0f}ms",)
-        )
+        longest = 2 * (_BESIDES_SECONDS + plan.finish_seconds)
+        _set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
+        _set_seconds(conn, "lock_timeout", longest)
         try:
             conn.execute("SELECT pg_advisory_lock(4782, 2)")
         except psycopg.errors.LockNotAvailable:
             raise Retry(
                 f"{plan.old}: another process has been carrying out attempt {attempt} for"
-                f" {_COLLEAGUE_SECONDS:g} s; look again"
+                f" {longest:g} s; look again"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            # By a statement, since the end of a dead connection would let go of nothing: the wait
+            # for this answer finds out, and ends the session there.
+            with contextlib.suppress(psycopg.Error):
+                conn.execute("SELECT pg_advisory_unlock(4782, 2)")
+
+
+def _set_seconds(conn: Connection, setting: str, seconds: float) -> None:
+    conn.execute("SELECT set_config(%s, %s, false)", (setting, f"{1000 * seconds:.0f}ms"))
 
 
 def after(
@@ -271,7 +302,13 @@ class Parts:
         return True
 
     def require_all(self, plan: SwitchPlan, attempt: str) -> None:
-        """Raise `Retry` that says what failed, if anything did."""
+        """Raise `Retry` that says what failed, if anything did.
+
+        Raises `ConnectionLost` when that was a connection: over others it may succeed at once.
+        """
+        for error in self.failures:
+            if isinstance(error, ConnectionLost):
+                raise error
         said = dict.fromkeys(" ".join(str(error).split()) for error in self.failures)
         if said:
             raise Retry(

@@ -121,7 +121,7 @@ def begin(
     among it, and no other attempt is live: looked at in the same transaction.
     """
     row = conn.execute(
-        "SELECT bluegreen.begin_switch(%s, %s, %s, %s)",
+        "SELECT bluegreen.begin_switch(%s::text, %s::text, %s::float8, %s::text[])",
         (attempt, new_writer, seconds, list(databases)),
     ).fetchone()
     if row and row[0]:
@@ -142,7 +142,9 @@ def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
 
     Once it is claimed, no attempt that was registered earlier can be.
     """
-    row = conn.execute("SELECT bluegreen.claim_opening(%s, %s)", (attempt, turn)).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", (attempt, turn)
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -166,7 +168,8 @@ def expect_opening(
     `databases` are closed.
     """
     row = conn.execute(
-        "SELECT bluegreen.expect_opening(%s, %s, %s)", (attempt, old_writer, list(databases))
+        "SELECT bluegreen.expect_opening(%s::text, %s::text, %s::text[])",
+        (attempt, old_writer, list(databases)),
     ).fetchone()
     if row and row[0]:
         raise Refused(row[0])
@@ -182,7 +185,9 @@ def abort(conn: Connection, attempt: str) -> bool:
 
 
 def _open_again(conn: Connection, attempt: str, state: State) -> bool:
-    row = conn.execute("CALL bluegreen.open_again(%s, %s, NULL)", (attempt, state)).fetchone()
+    row = conn.execute(
+        "CALL bluegreen.open_again(%s::text, %s::text, NULL)", (attempt, state)
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -196,7 +201,7 @@ def decide(
     since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT bluegreen.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)",
         (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
@@ -263,9 +268,9 @@ def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:
     """
     try:
         with conn.transaction(force_rollback=True):
-            conn.execute("SELECT bluegreen.open_environment('', '0/0', '{}')")
-            conn.execute("SELECT bluegreen.reopen(NULL)")
-            conn.execute("SELECT bluegreen.require_open(%s)", (list(databases),))
+            conn.execute("SELECT bluegreen.open_environment(''::text, '0/0'::pg_lsn, '{}'::text[])")
+            conn.execute("SELECT bluegreen.reopen(NULL::text)")
+            conn.execute("SELECT bluegreen.require_open(%s::text[])", (list(databases),))
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise Refused(f"{_stays_closed(error)}; nothing was touched") from None
 
@@ -291,7 +296,8 @@ def open_environment(
     nothing opened, when `databases` would not all be open.
     """
     statement = sql.SQL(
-        "SELECT bluegreen.open_environment({}, {}, {}::text[]); COMMIT; SELECT clock_timestamp()"
+        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]);"
+        " COMMIT; SELECT clock_timestamp()"
     ).format(sql.Literal(attempt), sql.Literal(str(mark)), sql.Literal(list(databases)))
     try:
         said = conn.execute(statement, prepare=False)
@@ -312,13 +318,15 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute("SELECT bluegreen.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.close_old(%s::text, %s::text[])", (attempt, list(roles))
+    ).fetchone()
     return bool(row and row[0])
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
-    conn.execute("SELECT bluegreen.let_roles_in(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:

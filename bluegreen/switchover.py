@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from bluegreen import dns, fence, finish, leaks, recover, register
+from bluegreen.connection import ConnectionLost, said
 from bluegreen.crossing import Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
@@ -50,9 +51,8 @@ def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
         return _switch(plan, report)
     except psycopg.Error as error:
         # Such as a finisher that ended the other's sessions: both may be at work after a loss.
-        said = error.diag.message_primary or type(error).__name__
         raise Retry(
-            f"{plan.old} to {plan.new}: the switch was broken off: {said}; {AGAIN}"
+            f"{plan.old} to {plan.new}: the switch was broken off: {said(error)}; {AGAIN}"
         ) from None
 
 
@@ -77,7 +77,11 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         outcome = _attempt(plan, old, new, crossing, attempt, timeline)
         if isinstance(outcome, Switched):
             return outcome
-        return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        try:
+            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        except ConnectionLost as error:
+            log.warning("attempt %s: %s; going on over others", attempt, error)
+            return finish.finish(plan, attempt)
 
 
 def _attempt_name(plan: SwitchPlan) -> str:
@@ -206,9 +210,9 @@ def _attempt(
         if carried_out is not None:
             return carried_out
         if isinstance(error, psycopg.Error):
-            said = _told(error, plan)
+            told = _told(error, plan)
             raise Retry(
-                f"{plan.old} to {plan.new}: the switch was aborted: {said}; writers are back on"
+                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
                 f" {plan.old}"
             ) from None
         raise
@@ -284,7 +288,7 @@ def _give_up(
 def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it did not come to its decision within {plan.drain_seconds:g} s"
-    return error.diag.message_primary or type(error).__name__
+    return said(error)
 
 
 def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:

@@ -143,8 +143,9 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
 
     Errors:
         refused: another database or name (at preview); a slot of that name that is physical,
-            temporary, of another database or plugin, or read by somebody else; no free slot or WAL
-            sender; `wal_level` below logical; a missing privilege (with its GRANT).
+            temporary, of another database or plugin, or made or read by somebody else; a deletion
+            of one that was made anew by somebody else; no free slot or WAL sender;
+            `wal_level` below logical; a missing privilege (with its GRANT).
         retry: write transactions that stay open for longer than `wait_seconds` (named); a server
             out of reach, for deletions after a minute; a reader that comes back while the slot is
             dropped.
