@@ -18,8 +18,6 @@ from pydantic import (
 from pydantic import model_validator as check
 from pydantic_core import ErrorDetails
 
-from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
-
 NAMESPACE = "bluegreen"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
@@ -199,12 +197,12 @@ class Replication(_Model):
 class Switch(_Model):
     """How the writer is moved."""
 
-    fence: FenceMode = DEFAULT_FENCE
+    fence: Literal["read-only", "no-login"] = "no-login"
     """What the old writer's fence is: `no-login` takes LOGIN from the application roles for the
     switch, `read-only` makes new transactions read-only and leaves LOGIN. Under `read-only` a
     client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
     transactions were on the old side only, and the switch came to no decision for 8 s."""
-    old_side: OldSide = DEFAULT_OLD_SIDE
+    old_side: Literal["closed", "readable"] = "closed"
     """What the old writer is afterwards: `closed` takes LOGIN from the application roles, and
     `readable` leaves it to them; what then says BEGIN READ WRITE there is written there only."""
     drain_seconds: Positive = 5.0
@@ -217,6 +215,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    accept_differences: list[str] = []
+    """Differences between the two sides that may stay, as readiness names them:
+    `app: index public.orders_at`."""
 
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:

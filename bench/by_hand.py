@@ -57,7 +57,7 @@ class ByHand:
         old, new, direction = self._ways(cutover)
         self._make_slots(new, _opposite(direction))
         with new.connect(TOOL_DATABASE) as conn:
-            conn.execute("SELECT bluegreen.reopen()")  # the procedure's copy is open all along
+            conn.execute("SELECT bluegreen.reopen(NULL)")  # the procedure's copy is open all along
         started = time.perf_counter()
         phases: dict[str, float] = {}
 
@@ -154,7 +154,7 @@ class ByHand:
     def _stop(self, old: Server) -> None:
         """Close the databases and end the sessions, so that applications stop writing."""
         with old.connect(TOOL_DATABASE) as conn:
-            conn.execute("SELECT bluegreen.close_databases()")
+            conn.execute("SELECT bluegreen.close_databases(NULL)")
             conn.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'workload%%' AND pid <> pg_backend_pid()"

@@ -11,13 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from bluegreen import fence, leaks, names, sequences
+from bluegreen import fence, leaks, names, sequences, side_findings
 from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Finding, Level, enough, none
 from bluegreen.leaks import Leaks
 from bluegreen.names import Direction
 from bluegreen.queries import Connection, column
 from bluegreen.server import Server
+from bluegreen.side_findings import Tolerance
 from bluegreen.switch_plan import from_props
 
 _LONG_SECONDS = 60
@@ -34,6 +35,7 @@ class Question:
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
     role_wish: Wish = field(default_factory=Wish)
+    accept_differences: tuple[str, ...] = ()
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
@@ -46,6 +48,7 @@ class Question:
             databases=plan.databases,
             accept_stale=tuple(props.get("accept_stale") or ()),
             role_wish=plan.role_wish,
+            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
         )
 
 
@@ -130,7 +133,9 @@ def check(asked: Question) -> list[Finding]:
             return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
         cluster = _look_at_clusters(asked, old, new)
         databases = [_look_at_database(asked, n, old[n], new[n]) for n in asked.databases]
-    return decide(cluster, databases, accept_stale=asked.accept_stale)
+        tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
+        differences = side_findings.check((asked.old, old), (asked.new, new), tolerance)
+    return decide(cluster, databases, accept_stale=asked.accept_stale) + differences
 
 
 def _look_at_clusters(

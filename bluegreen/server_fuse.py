@@ -18,6 +18,7 @@ from psycopg import sql
 
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
+from bluegreen.side import fuse_name
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +28,17 @@ log = logging.getLogger(__name__)
 _FUSE = """\
 DO $do$
 DECLARE
-    closed text[];
     burnt boolean := false;
     left_seconds float8;
 BEGIN
     -- The row's deadline, not a time of its own: whoever reads that it is past may rely on it.
     SELECT extract(epoch FROM deadline - clock_timestamp()) INTO left_seconds
       FROM bluegreen.register WHERE attempt = {attempt};
+    PERFORM set_config('application_name', {armed}, false);
     PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
-            SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
-            burnt := bluegreen.abort_switch({attempt}::text);
+            burnt := bluegreen.take_back({attempt}::text, 'preparing'::text);
             EXIT WHEN burnt OR NOT EXISTS (
                 SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
@@ -49,11 +49,7 @@ BEGIN
     END LOOP;
     IF burnt THEN
         COMMIT;
-        PERFORM pg_terminate_backend(a.pid)
-           FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
-          WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
-            AND a.datname = ANY (closed) AND a.usename <> 'rdsadmin'
-            AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on');
+        PERFORM bluegreen.end_born_under({attempt});
     END IF;
 END $do$"""
 
@@ -66,7 +62,10 @@ class ServerFuse:
             TOOL_DATABASE, application_name="bluegreen fuse"
         )
         self.pid = self._conn.info.backend_pid
-        statement = sql.SQL(_FUSE).format(attempt=sql.Literal(attempt))
+        self._server, self._disarmed = server, False
+        statement = sql.SQL(_FUSE).format(
+            attempt=sql.Literal(attempt), armed=sql.Literal(fuse_name(attempt))
+        )
         self._thread = threading.Thread(target=self._burn, args=(statement,), daemon=True)
         self._thread.start()
 
@@ -74,10 +73,15 @@ class ServerFuse:
         try:
             self._conn.execute(statement)
         except psycopg.Error as error:
-            log.debug("server fuse ended: %s", error.sqlstate)
+            if not self._disarmed:
+                said = error.diag.message_primary or type(error).__name__
+                log.warning(
+                    "%s: the server fuse has ended before its switch: %s", self._server, said
+                )
 
     def disarm(self) -> None:
         """End the session; harmless when it is too late or has burnt."""
+        self._disarmed = True
         with contextlib.suppress(psycopg.Error):
             self._conn.cancel_safe(timeout=5)
         self._thread.join(10)

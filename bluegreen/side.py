@@ -38,6 +38,11 @@ def fenced_name(attempt: str) -> str:
     return f"bluegreen fenced {attempt}"[:63]
 
 
+def fuse_name(attempt: str) -> str:
+    """Return the name that the server fuse's session takes once it watches."""
+    return f"bluegreen fuse {attempt}"[:63]
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """Connections to the tool's database and to every database that moves."""

@@ -147,10 +147,10 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
             " else; bring them over, then set register.slipped to 0 in its database bluegreen"
         )
     if plan.records is not None:
-        dns.warm(plan.records, plan.old.region)
+        dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)
     fence.rehearse(old.tool)
-    register.rehearse_opening(new.tool)
+    _rehearse_opening(plan, new)
     return count
 
 
@@ -163,12 +163,12 @@ def _attempt(
     or what a finisher has made of it.
     """
     roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
-    finish.give_earlier_up(old, new, attempt)
-    register.expect_opening(new.tool, attempt)
+    _expect_opening(plan, new, attempt)
     fuse: ServerFuse | None = None
     try:
-        _begin(plan, old, attempt)
-        fuse = ServerFuse(plan.old, attempt)
+        _begin(plan, old, new, attempt)
+        finish.claim_opening(plan, old, new, attempt)
+        armed = fuse = ServerFuse(plan.old, attempt)
         for side in (old, new):
             side.limit(plan.drain_seconds)
         ours = [*old.pids(), fuse.pid]
@@ -178,12 +178,27 @@ def _attempt(
             with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
 
                 def put_up() -> None:
-                    fence.put_up(old.tool, attempt, roles=roles, ours=ours, seconds=watchdog.left())
+                    fence.put_up(
+                        old.tool,
+                        attempt,
+                        databases=plan.databases,
+                        roles=roles,
+                        fuse=armed.pid,
+                        ours=ours,
+                        seconds=watchdog.left(),
+                    )
                     timeline.passed(Step.FENCE)
 
                 is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
                 opened = finish.open_new(
-                    old, new, crossing, attempt, timeline, watchdog, Fence(put_up, is_up)
+                    old,
+                    new,
+                    crossing,
+                    attempt,
+                    timeline,
+                    watchdog,
+                    Fence(put_up, is_up),
+                    lambda: finish.stop_early(plan, new),
                 )
         timeline.passed(Step.OPEN)
     except BaseException as error:
@@ -203,11 +218,37 @@ def _attempt(
     return opened
 
 
-def _begin(plan: SwitchPlan, old: Side, attempt: str) -> None:
+def _rehearse_opening(plan: SwitchPlan, new: Side) -> None:
     try:
-        register.begin(old.tool, attempt, plan.new.cluster, seconds=plan.fuse_seconds)
-    except psycopg.errors.UniqueViolation:
-        raise Refused(f"{plan.old}: another switch has just begun; wait for it") from None
+        register.rehearse_opening(new.tool, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _expect_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Note the attempt on the new side: before the old, so that a decided one is known there."""
+    try:
+        register.expect_opening(new.tool, attempt, plan.old.cluster, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _begin(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+    """Register the attempt; raises `Refused`, with nothing left of it, when another was faster.
+
+    Much may have happened since the first look: a heartbeat has crossed, a process was started.
+    """
+    try:
+        register.begin(
+            old.tool,
+            attempt,
+            plan.new.cluster,
+            seconds=plan.fuse_seconds,
+            databases=plan.databases,
+        )
+    except Refused as error:
+        register.give_up_opening(new.tool, attempt)
+        raise Refused(f"{plan.old}: {error}") from None
 
 
 def _give_up(
@@ -250,6 +291,4 @@ def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:
     if not register.abort(conn, attempt):
         return False
     log.warning("%s: switch aborted, writers are back there", plan.old)
-    # Those that began under the fence would stay read-only; the switch's own end by themselves.
-    fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
     return True
