@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from bluegreen import (
     coverage,
+    database_code,
     fence,
     leaks,
     left_behind,
@@ -177,6 +178,10 @@ def _differences(asked: Question, sides: BothSides) -> list[Finding]:
     return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
 
 
+def _code(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(database_code.check(sides.olds, sides.news, sides.publication()))
+
+
 CHECKS: tuple[Check, ...] = (
     _leaks,
     _clusters,
@@ -187,6 +192,7 @@ CHECKS: tuple[Check, ...] = (
     _slot_limits,
     _other_consumers,
     _differences,
+    _code,
 )
 """The report, in its order; whoever has something to add adds a function here."""
 
