@@ -88,8 +88,11 @@ def first_after(position: Lsn, messages: Iterable[bytes]) -> FailingTransaction 
             if finish >= position:
                 found = (xid, Lsn(finish))
         elif message[:1] == b"R":
-            schema, table = message[5:].split(b"\0")[:2]
-            names[message[1:5]] = f"{schema.decode() or 'pg_catalog'}.{table.decode()}"
+            # In the session's encoding, UTF-8; only SQL_ASCII sends whatever bytes it was given.
+            schema, table = (
+                part.decode(errors="backslashreplace") for part in message[5:].split(b"\0")[:2]
+            )
+            names[message[1:5]] = f"{schema or 'pg_catalog'}.{table}"
         elif found is not None:
             written[names[message[1:5]]] = None
     return None if found is None else FailingTransaction(found[0], found[1], tuple(written))
