@@ -12,6 +12,7 @@ before, and again before a switch for what was made since.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,13 @@ from bluegreen.names import TOOL_SCHEMA
 from bluegreen.publication import Publication
 from bluegreen.queries import Connection, column
 
+log = logging.getLogger(__name__)
+
 Sent = Mapping[str, Sequence[str]]
 """What is replicated: each table, quoted with its schema, and its columns."""
 
+_CRON_LOG = "cron.job_run_details"
+_MOST_NAMED = 5
 _SECONDS = 5  # for one row of one expression
 _LIMITS = """
 SELECT pg_catalog.set_config('statement_timeout', %s, true),
@@ -87,6 +92,8 @@ class Code:
     """Columns that an apply worker would fill, by a default that writes."""
     expressions: list[str]
     event_triggers: list[str]
+    written_by_both: list[str]
+    """Sent tables that a background worker writes on either side by itself."""
 
 
 def planned(conn: Connection, publication: Publication) -> Sent:
@@ -129,7 +136,17 @@ def look(conn: Connection, replicated: Sent) -> Code:
         defaults=_writing_defaults(conn, args),
         expressions=_failing_expressions(conn, args, functions, names),
         event_triggers=_writing_event_triggers(conn, names),
+        written_by_both=[
+            _CRON_LOG
+            for there in column(conn, queries.CRON_LOG)
+            if there and _CRON_LOG in replicated
+        ],
     )
+
+
+def _written_by_both(conn: Connection, replicated: Sent) -> list[str]:
+    launcher_logs = column(conn, queries.CRON_LOG)[0]
+    return [_CRON_LOG] if launcher_logs and _CRON_LOG in replicated else []
 
 
 def _written(query: str) -> sql.Composed:
@@ -283,6 +300,12 @@ _FOUND = (
         "they fire when this tool makes its objects or logs in on the standby, where a row of"
         " their own stops the replication; ALTER EVENT TRIGGER ... DISABLE for the deployment",
     ),
+    (
+        "written_by_both",
+        "tables that pg_cron's launcher writes on both sides",
+        "the same numbers there stop the replication; set cron.log_run to off, or leave the table"
+        " out of replication.tables",
+    ),
 )
 
 
@@ -307,10 +330,30 @@ def findings(code: Code, where: str) -> list[Finding]:
 
 def require_replicable(conn: Connection, publication: Publication, cluster: str) -> None:
     """Raise `Refused` for the first thing in a database that replication would stumble over."""
+    if publication.all_tables or publication.schemas:
+        _warn_of_makers(conn, cluster)
     code = look(conn, planned(conn, publication))
     for found in findings(code, f"database {conn.info.dbname!r} on {cluster}"):
         if found.level is Level.BLOCK:
             raise Refused(found.line())
+
+
+def _warn_of_makers(conn: Connection, cluster: str) -> None:
+    """Name what makes tables: they are published at once, and UPDATE fails on one without a key."""
+    makers = [
+        name
+        for name, body in conn.execute(queries.MAKERS).fetchall()
+        if function_text.makes_tables(body)
+    ]
+    if makers:
+        log.warning(
+            "database %s on %s: %s make(s) tables, which are published from then on: UPDATE and "
+            "DELETE fail on one without a primary key; give it one, make it UNLOGGED or TEMPORARY, "
+            "or choose replication.tables",
+            conn.info.dbname,
+            cluster,
+            ", ".join(makers[:_MOST_NAMED]),
+        )
 
 
 def check(

@@ -164,3 +164,22 @@ SELECT n.nspname::text AS schema, c.relname::text AS table, e.what, e.text,
  WHERE c.oid IN (SELECT id FROM written)
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3
 """
+
+# Jobs of pg_cron's are text of their own; without the extension there is no such table.
+MAKERS = """
+SELECT f.oid::regprocedure::text AS name, f.prosrc AS body
+  FROM pg_catalog.pg_proc f
+  JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = f.prolang AND l.lanname IN ('sql', 'plpgsql')
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+   AND f.prorettype NOT IN ('pg_catalog.event_trigger'::regtype, 'pg_catalog.trigger'::regtype)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e')
+ ORDER BY 1
+"""
+
+# Its launcher on either side writes this table, with the same numbers, whatever the fence says.
+CRON_LOG = """
+SELECT pg_catalog.to_regclass('cron.job_run_details') IS NOT NULL
+   AND pg_catalog.current_setting('cron.log_run', true) = 'on'
+"""

@@ -20,6 +20,7 @@ _WRITES = re.compile(
     r"|setval|create\s|alter\s|drop\s|refresh\s|lo_\w+\s*\()",
     re.IGNORECASE,
 )
+_MAKES_TABLE = re.compile(r"\bcreate\s+table\b", re.IGNORECASE)
 # What runs text or code that can't be seen from here.
 _OPAQUE = re.compile(r"\b(?:execute|call|dblink\w*)\b", re.IGNORECASE)
 
@@ -49,6 +50,11 @@ def unqualified_relations(body: str) -> set[str]:
 def writes(body: str) -> bool:
     """Tell whether the function itself says that it writes, or makes objects."""
     return _WRITES.search(_bare(body)) is not None
+
+
+def makes_tables(body: str) -> bool:
+    """Tell whether it makes tables that last; in quoted text too, which it would execute."""
+    return _MAKES_TABLE.search(re.sub(r"--[^\n]*", " ", body)) is not None
 
 
 def may_write(body: str, functions: Collection[str]) -> bool:

@@ -86,7 +86,7 @@ def run(conn: Connection, statements: str) -> None:
 
 
 def test_what_is_in_nobodys_way_is_not_named(conn: Connection) -> None:
-    assert found(conn) == Code(True, [], [], [], [])
+    assert found(conn) == Code(True, [], [], [], [], [])
     database_code.require_replicable(conn, ALL, "orders-1")
 
 
@@ -230,3 +230,33 @@ def test_a_missing_plpgsql_is_named(lab: LabServer) -> None:
             database_code.require_replicable(conn, ALL, "orders-1")
         conn.execute("CREATE EXTENSION plpgsql")
         database_code.require_replicable(conn, ALL, "orders-1")
+
+
+def test_what_a_scheduler_writes_on_both_sides_is_named(conn: Connection) -> None:
+    run(conn, "CREATE SCHEMA cron; CREATE TABLE cron.job_run_details (runid bigint PRIMARY KEY)")
+    assert found(conn).written_by_both == []  # nothing of it runs here
+    conn.execute("SET cron.log_run = on")
+    with pytest.raises(Refused, match=r"cron\.job_run_details.*cron\.log_run to off"):
+        database_code.require_replicable(conn, ALL, "orders-1")
+    app = Publication("p", all_tables=False, schemas=frozenset({"app"}))
+    assert found(conn, app).written_by_both == []
+    conn.execute("SET cron.log_run = off")
+    assert found(conn).written_by_both == []
+
+
+def test_jobs_that_make_tables_are_warned_of(
+    conn: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(
+        conn,
+        """
+        CREATE FUNCTION report() RETURNS void LANGUAGE plpgsql AS
+            'BEGIN EXECUTE ''CREATE TABLE report AS SELECT 1 AS a''; UPDATE report SET a = 2; END';
+        CREATE FUNCTION staging() RETURNS void LANGUAGE plpgsql AS
+            'BEGIN CREATE TEMPORARY TABLE s (a int); CREATE UNLOGGED TABLE u (a int); END';
+        """,
+    )
+    database_code.require_replicable(conn, ALL, "orders-1")
+    (said,) = [one.getMessage() for one in caplog.records if "make(s) tables" in one.getMessage()]
+    assert "app.report()" in said
+    assert "staging" not in said
