@@ -20,6 +20,7 @@ from bluegreen import (
     names,
     other_consumers,
     sequences,
+    session_timeouts,
     side_findings,
     slot_limits,
     way_back,
@@ -182,6 +183,12 @@ def _code(_asked: Question, sides: BothSides) -> list[Finding]:
     return list(database_code.check(sides.olds, sides.news, sides.publication()))
 
 
+def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
+    return session_timeouts.check(
+        (sides.old, sides.olds), (sides.new, sides.news), sides.subscription()
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     _leaks,
     _clusters,
@@ -193,6 +200,7 @@ CHECKS: tuple[Check, ...] = (
     _other_consumers,
     _differences,
     _code,
+    _timeouts,
 )
 """The report, in its order; whoever has something to add adds a function here."""
 

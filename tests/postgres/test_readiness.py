@@ -154,3 +154,13 @@ def test_code_that_was_made_since_and_that_an_apply_worker_would_run_is_named(
             conn.execute("ALTER TABLE ledger ENABLE ALWAYS TRIGGER stamp")
         found = [line for line in blockers() if "stamp on public.ledger (ALWAYS)" in line]
         assert any(f"{DATABASE} on {where}: triggers" in line for line in found)
+
+
+def test_a_transaction_timeout_of_the_standby_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    with switchable.pair.target_lab.connect() as conn:
+        conn.execute(f"ALTER DATABASE {DATABASE} SET transaction_timeout = '2s'")
+        (line,) = [line for line in blockers() if "transaction_timeout is 2s" in line]
+        conn.execute(line.partition("; ")[2].partition(";")[0].encode())
+    assert not any("transaction_timeout" in line for line in blockers())
