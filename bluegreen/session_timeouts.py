@@ -53,7 +53,10 @@ def effective(server: Server, database: str, name: str, role: str, login: Role) 
     """
     try:
         with psycopg.connect(
-            server.conninfo(database, login), autocommit=True, connect_timeout=10
+            server.conninfo(database, login),
+            autocommit=True,
+            connect_timeout=10,
+            client_encoding="UTF8",
         ) as conn:
             row = conn.execute(_EFFECTIVE, {"name": name, "role": role}).fetchone()
     except psycopg.OperationalError as error:
