@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,18 @@ Parameter = Annotated[str, BeforeValidator(_parameter)]
 # schema.table as the catalog has them; a part with a dot or a double quote stands in double quotes.
 _PART = r'("([^"]|"")+"|[^".]+)'
 TableName = Annotated[str, StringConstraints(pattern=rf"^{_PART}\.{_PART}$")]
+
+
+def _table(name: str) -> str:
+    if re.fullmatch(rf"{_PART}\.{_PART}", name, re.DOTALL) is None:
+        raise ValueError(
+            f"got {name!r}, expected schema.table as the catalog has it, with double quotes around"
+            " a part that has a dot or a double quote"
+        )
+    return name
+
+
+StaleTable = Annotated[str, AfterValidator(_table)]
 ReplicaIdentity = Annotated[str, StringConstraints(pattern=r"^(full|index .+)$")]
 Operation = Literal["insert", "update", "delete", "truncate"]
 
@@ -190,8 +203,9 @@ class Replication(_Model):
     """How long an update waits for it."""
     slot_wait_seconds: Positive = 120.0
     """How long a new slot waits for open write transactions."""
-    accept_stale: list[str] = []
-    """Tables that may be left behind by row filters, column lists or lists of tables."""
+    accept_stale: list[StaleTable] = []
+    """Tables that may be left behind by row filters, column lists or lists of tables, each as
+    `schema.table`; `pg_catalog.pg_largeobject` stands for the large objects."""
 
 
 class Switch(_Model):

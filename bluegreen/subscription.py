@@ -117,7 +117,8 @@ def ensure(
     _alter(subscriber, source, have, wanted, text)
     if _switch(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
         _seal(publisher)
-    refresh(subscriber, _get(subscriber, wanted.name), side, wanted)
+    enabled = _get(subscriber, wanted.name).enabled
+    refresh(subscriber, publisher, source, wanted, enabled=enabled)
     return _get(subscriber, wanted.name)
 
 

@@ -41,6 +41,8 @@ class SwitchPlan:
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
     records: Records | None = None
+    rollback: bool = True
+    """Whether there is to be a way back: then it is looked at before the way there."""
 
     @property
     def role_wish(self) -> Wish:
@@ -91,6 +93,7 @@ def from_props(props: Mapping[str, Any]) -> SwitchPlan:
         roles=tuple(roles) if roles is not None else None,
         spare_roles=tuple(settings.get("spare_roles") or ()),
         records=_records(props, old, new),
+        rollback=bool(props.get("rollback", True)),
     )
 
 

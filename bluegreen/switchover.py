@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from bluegreen import dns, fence, finish, leaks, recover, register
+from bluegreen import coverage, dns, fence, finish, leaks, recover, register, way_back
+from bluegreen.both_sides import BothSides
 from bluegreen.connection import ConnectionLost, said
 from bluegreen.crossing import Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
@@ -144,6 +145,12 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     """Check what must not be found out behind the fence, and warm everything up."""
     leaks.refuse(old, new, plan.role_wish)
+    sides = BothSides(
+        plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
+    )
+    coverage.refuse(sides)
+    if plan.rollback:
+        way_back.refuse(sides)
     slipped = register.slipped(new.tool)
     if slipped:
         raise Refused(

@@ -7,13 +7,27 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import psycopg
+from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import contains_unknowns
 from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
-from bluegreen.unexpected import one_line as one_line
+from bluegreen.errors import BlueGreenError
+from bluegreen.queries import failure
 from dynamic_providers.host_errors import ProviderError, answer_in_lines
 
 Props = dict[str, Any]
+
+
+def one_line(error: BaseException) -> str:
+    """Return `error` as one line that holds no connection string."""
+    if isinstance(error, BlueGreenError):
+        return str(error)
+    if isinstance(error, psycopg.Error):
+        return failure(error)
+    if isinstance(error, ClientError | BotoCoreError):
+        return f"AWS: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _clean(method: Callable[..., Any]) -> Callable[..., Any]:

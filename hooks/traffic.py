@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pulumi
 
 from bluegreen import dns, traffic
-from bluegreen.errors import BlueGreenError
+from bluegreen.queries import failure
 from bluegreen.traffic import Environment
-from bluegreen.unexpected import FROM_OUTSIDE, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,20 @@ class Guard:
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Raise when the name is not this stack's to move, or not to where it would lead.
 
-        At preview too, where the cluster to lead to may not be there yet.
+        A preview asks only whose the name is: the cluster to lead to may not be there yet, or may
+        become the writer by a switch in the same update.
         """
         new = args.new_inputs or {}
         records = new.get("records")
-        known = bool(records) and not pulumi.contains_unknowns(records)
-        target = str(records[0]) if known and records else None
+        target = None
+        if records and not pulumi.contains_unknowns(records) and not pulumi.runtime.is_dry_run():
+            target = str(records[0])
         try:
             seen = [await side.look() for side in self.sides]
             sides = [side for side in seen if side is not None]
             reason = await asyncio.to_thread(self._refusal, str(new.get("name")), target, sides)
-        except (BlueGreenError, *FROM_OUTSIDE) as error:
-            raise RuntimeError(f"record {new.get('name')}: {one_line(error)}") from None
+        except psycopg.Error as error:
+            raise RuntimeError(f"record {new.get('name')}: {failure(error)}") from None
         if reason:
             raise RuntimeError(f"record {new.get('name')}: {reason}")
 

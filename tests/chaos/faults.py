@@ -35,6 +35,14 @@ class Fault(StrEnum):
     OLD_HOLE = "black hole to the old writer"
     NEW_HOLE = "black hole to the new writer"
     PEER_HOLE = "black hole between the servers"
+    OLD_DEAD = "connections to the old writer die silently"
+    NEW_DEAD = "connections to the new writer die silently"
+    BOTH_DEAD = "connections to both writers die silently"
+    PEER_DEAD = "connections between the servers die silently"
+    OLD_DEAF = "nothing more comes to the old writer on its connections"
+    NEW_DEAF = "nothing more comes to the new writer on its connections"
+    OLD_MUTE = "nothing more comes from the old writer on its connections"
+    NEW_MUTE = "nothing more comes from the new writer on its connections"
     APPLY = "apply workers killed"
     STORM = "all clients thrown out"
     DNS_THROTTLED = "Route 53 throttled"
@@ -57,6 +65,7 @@ MAY_STAY_CLOSED = {
     Fault.OLD_HOLE,
     Fault.NEW_HOLE,
     Fault.PEER_HOLE,
+    Fault.PEER_DEAD,
 }
 
 
@@ -91,6 +100,7 @@ def heal(world: Deployment) -> None:
         for proxy in (part.to_orchestrator, part.to_peer):
             if proxy.dark:
                 proxy.heal()
+            proxy.thaw()
         if part.lab.pid() is None:
             part.lab.start()
 
@@ -166,6 +176,13 @@ def _hole(proxy: Proxy, stage: Stage) -> None:
     proxy.heal()
 
 
+def _die(stage: Stage, *proxies: Proxy, to_target: bool = True, to_client: bool = True) -> None:
+    """Freeze the connections that are there; new ones work."""
+    for proxy in proxies:
+        proxy.freeze(to_target=to_target, to_client=to_client)
+    stage.orchestrator.go()
+
+
 def _apply(stage: Stage) -> None:
     with stage.world.new.connect(DATABASES[0]) as conn:
         conn.execute(
@@ -211,6 +228,14 @@ _ACTS: dict[Fault, Callable[[Stage], None]] = {
     Fault.OLD_HOLE: lambda s: _hole(s.world.old.to_orchestrator, s),
     Fault.NEW_HOLE: lambda s: _hole(s.world.new.to_orchestrator, s),
     Fault.PEER_HOLE: lambda s: _hole(s.world.old.to_peer, s),
+    Fault.OLD_DEAD: lambda s: _die(s, s.world.old.to_orchestrator),
+    Fault.NEW_DEAD: lambda s: _die(s, s.world.new.to_orchestrator),
+    Fault.BOTH_DEAD: lambda s: _die(s, s.world.old.to_orchestrator, s.world.new.to_orchestrator),
+    Fault.PEER_DEAD: lambda s: _die(s, s.world.old.to_peer),
+    Fault.OLD_DEAF: lambda s: _die(s, s.world.old.to_orchestrator, to_client=False),
+    Fault.NEW_DEAF: lambda s: _die(s, s.world.new.to_orchestrator, to_client=False),
+    Fault.OLD_MUTE: lambda s: _die(s, s.world.old.to_orchestrator, to_target=False),
+    Fault.NEW_MUTE: lambda s: _die(s, s.world.new.to_orchestrator, to_target=False),
     Fault.APPLY: _apply,
     Fault.STORM: _storm,
     Fault.DNS_THROTTLED: _dns(Fault.DNS_THROTTLED),

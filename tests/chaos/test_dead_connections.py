@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,19 @@ import psycopg
 import pytest
 
 from bluegreen import server
-from bluegreen.errors import Retry
+from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.finish import Switched
 from bluegreen.step import OUTAGE, Step
 from bluegreen.switchover import switch
 from bluegreen.timeline import Timeline
 from lab.proxy import Proxy
 from tests.chaos.servers import APP, PASSWORD, Deployment, Part
+from tests.fixtures.switchable import wait_until
 
 # The goal is 2 s; this only separates "at once" from "not at all" on a busy machine.
 _SOON_SECONDS = 30.0
+
+_DARK_SECONDS = 75.0  # longer than the switch itself insists
 
 _DIRECTIONS = {
     "both": {},
@@ -60,7 +64,10 @@ def _at(step: Step, act: str, monkeypatch: pytest.MonkeyPatch, *proxies: Proxy) 
         if now is step and not met:
             met.append(time.monotonic())
             for proxy in proxies:
-                proxy.freeze(**_DIRECTIONS[act])
+                if act == "dark":
+                    proxy.black_hole()
+                else:
+                    proxy.freeze(**_DIRECTIONS[act])
 
     with monkeypatch.context() as patched:
         patched.setattr(Timeline, "passed", pass_and_freeze)
@@ -143,3 +150,30 @@ def test_at_every_step(
     if step not in (*OUTAGE, *_BEFORE, Step.READY) or step is Step.OPEN:
         assert ended == "switched"
     assert took < _SOON_SECONDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("step", "which"),
+    [
+        (Step.FENCE, "old"),
+        pytest.param(Step.MARK, "old", marks=pytest.mark.long),
+        (Step.DECIDE, "new"),
+        pytest.param(Step.OPEN, "all", marks=pytest.mark.long),
+    ],
+)
+def test_after_a_minute_and_more_without_any_network_one_side_is_open_soon(
+    world: Deployment, monkeypatch: pytest.MonkeyPatch, step: Step, which: str
+) -> None:
+    """New connections fail too; whoever is left goes on as soon as the network is back."""
+    proxies = _frozen(world, which)
+    with _at(step, "dark", monkeypatch, *proxies):
+        for proxy in proxies:
+            threading.Timer(_DARK_SECONDS, proxy.heal).start()
+        with contextlib.suppress(BlueGreenError):
+            switch(world.plan(fuse_seconds=20.0, drain_seconds=10.0))
+    wait_until(lambda: not any(proxy.dark for proxy in proxies), "light", seconds=2 * _DARK_SECONDS)
+    wait_until(lambda: _writable(world.old) != _writable(world.new), "one writer")
+    done = switch(world.plan(fuse_seconds=90.0, drain_seconds=60.0))
+    assert (_writable(world.old), _writable(world.new)) == (False, True)
+    world.turn(done.mark)
