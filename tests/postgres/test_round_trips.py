@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
-from bluegreen import heartbeat, names
+from bluegreen import fence, heartbeat, names
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from bluegreen.step import OUTAGE, Step
@@ -60,6 +60,10 @@ def add_database(pair: Pair, name: str) -> None:
         conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(publication))
         conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
     with pair.target_lab.connect(name) as conn:
+        reverse = sql.Identifier(names.publication(DEPLOYMENT, Direction.REVERSE))
+        conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(reverse))
+        back = names.slot(DEPLOYMENT, Direction.REVERSE, name)
+        conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (back,))
         conn.execute(
             sql.SQL(
                 "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} "
@@ -71,19 +75,18 @@ def add_database(pair: Pair, name: str) -> None:
                 sql.Identifier(slot),
             )
         )
-    with pair.target_lab.connect() as conn:
-        conn.execute(
-            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(made)
-        )
+    with pair.target.connect(names.TOOL_DATABASE) as conn:
+        fence.close_all(conn)
 
 
 @pytest.mark.parametrize("databases", [1, 5])
 def test_as_many_for_several_databases_as_for_one(switchable: Switchable, databases: int) -> None:
     pair = switchable.pair
     more = [f"more_{number}" for number in range(1, databases)]
-    with pair.target_lab.connect() as conn:
-        conn.execute("ALTER SYSTEM SET max_logical_replication_workers = 8")  # from 4
-    pair.target_lab.restart()
+    for lab in (pair.target_lab, pair.source_lab):  # the way back needs them too
+        with lab.connect() as conn:
+            conn.execute("ALTER SYSTEM SET max_logical_replication_workers = 8")  # from 4
+        lab.restart()
     for name in more:
         add_database(pair, name)
     with ExitStack() as stack:
