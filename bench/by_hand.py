@@ -15,6 +15,7 @@ from psycopg import sql
 from bench.switch_lab import SOURCE, TARGET, SwitchLab
 from bluegreen import dns, names
 from bluegreen.dns import Records
+from bluegreen.fence_mode import DEFAULT_FENCE, FenceMode
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
 from bluegreen.step import OUTAGE
@@ -31,6 +32,7 @@ class ByHand:
     """The pair of a lab, switched from this process."""
 
     lab: SwitchLab
+    fence: FenceMode = DEFAULT_FENCE
 
     def library(self, cutover: bool) -> dict[str, float]:
         """Switch by the library's one function."""
@@ -42,6 +44,7 @@ class ByHand:
             old,
             new,
             self.lab.databases,
+            fence=self.fence,
             records=self._records(new),
         )
         done = switch(plan)
@@ -54,7 +57,7 @@ class ByHand:
         old, new, direction = self._ways(cutover)
         self._make_slots(new, _opposite(direction))
         with new.connect(TOOL_DATABASE) as conn:
-            conn.execute("SELECT bluegreen.reopen()")  # the procedure's copy is open all along
+            conn.execute("SELECT bluegreen.reopen(NULL)")  # the procedure's copy is open all along
         started = time.perf_counter()
         phases: dict[str, float] = {}
 
@@ -151,7 +154,7 @@ class ByHand:
     def _stop(self, old: Server) -> None:
         """Close the databases and end the sessions, so that applications stop writing."""
         with old.connect(TOOL_DATABASE) as conn:
-            conn.execute("SELECT bluegreen.close_databases()")
+            conn.execute("SELECT bluegreen.close_databases(NULL)")
             conn.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'workload%%' AND pid <> pg_backend_pid()"

@@ -22,6 +22,7 @@ from bluegreen import (
     grants,
     heartbeat,
     names,
+    owned,
     register,
     slot,
     subscription,
@@ -310,6 +311,7 @@ def _clean(
         with clone.connect(database) as own:
             for name in publications:
                 own.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
+            owned.forget_slots(own)
     register.clear(clone)
 
 

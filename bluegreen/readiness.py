@@ -17,9 +17,9 @@ from bluegreen import (
     leaks,
     left_behind,
     names,
-    other_consumers,
     register,
     sequences,
+    side_findings,
     slot_limits,
     way_back,
 )
@@ -30,6 +30,7 @@ from bluegreen.finding import Finding, Level, none
 from bluegreen.names import Direction
 from bluegreen.queries import Connection, column
 from bluegreen.server import Server
+from bluegreen.side_findings import Tolerance
 from bluegreen.subscription_state import Subscription
 from bluegreen.switch_plan import from_props
 
@@ -51,6 +52,7 @@ class Question:
     """Of the replication that runs now; None asks the writer which slots it has."""
     rollback: bool = True
     """Whether there is to be a way back."""
+    accept_differences: tuple[str, ...] = ()
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
@@ -65,6 +67,7 @@ class Question:
             role_wish=plan.role_wish,
             direction=plan.direction,
             rollback=plan.rollback,
+            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
         )
 
 
@@ -178,8 +181,9 @@ def _slot_limits(_asked: Question, sides: BothSides) -> list[Finding]:
     return list(slot_limits.findings(sides))
 
 
-def _other_consumers(_asked: Question, sides: BothSides) -> list[Finding]:
-    return list(other_consumers.findings(sides))
+def _differences(asked: Question, sides: BothSides) -> list[Finding]:
+    tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
+    return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -191,7 +195,7 @@ CHECKS: tuple[Check, ...] = (
     _left_behind,
     _way_back,
     _slot_limits,
-    _other_consumers,
+    _differences,
 )
 """The report, in its order; whoever has something to add adds a function here."""
 

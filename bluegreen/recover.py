@@ -199,10 +199,8 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
         case Verdict.ABORT:
             if not register.abort(conn, attempt):
                 raise Retry(f"{plan.old}: attempt {attempt} has just moved on; look again")
-            fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
-            fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
         case Verdict.FINISH:
             finish.finish(plan, attempt)
         case Verdict.NOTHING | Verdict.WAIT | Verdict.ASK:
@@ -263,14 +261,14 @@ def _at_rest(plan: SwitchPlan) -> Decision:
 
 
 def turned(plan: SwitchPlan) -> SwitchPlan:
-    """Return the same deployment's switch in the other direction, without records."""
+    """Return the same deployment's switch in the other direction, which has records of its own."""
     reverse = plan.direction is Direction.REVERSE
     return dataclasses.replace(
         plan,
         direction=Direction.FORWARD if reverse else Direction.REVERSE,
         old=plan.new,
         new=plan.old,
-        records=None,
+        records=None if plan.records is None else plan.records.turned(),
     )
 
 

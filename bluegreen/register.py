@@ -19,6 +19,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from bluegreen import tool_database
+from bluegreen.errors import Refused, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register_schema import SCHEMA
@@ -56,15 +58,14 @@ class Attempt:
 
 
 def ensure_database(server: Server) -> None:
-    """Make the tool's database on an environment, and bring its tables to this version."""
-    with server.connect("postgres") as conn:
-        have = conn.execute(
-            "SELECT FROM pg_database WHERE datname = %s", (TOOL_DATABASE,)
-        ).fetchone()
-        if have is None:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TOOL_DATABASE)))
+    """Make the tool's database on an environment, and bring its tables to this version.
+
+    Raises `Refused` where somebody else has one of that name, or something in ours.
+    """
+    tool_database.ensure(server)
     with server.connect(TOOL_DATABASE) as conn:
         ensure_tables(conn)
+        tool_database.close_schemas(conn)
 
 
 def ensure_tables(conn: Connection) -> None:
@@ -76,11 +77,8 @@ def ensure_tables(conn: Connection) -> None:
 
 
 def drop_database(server: Server) -> None:
-    """Drop the tool's database; one that is gone already is fine."""
-    with server.connect("postgres") as conn:
-        conn.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(TOOL_DATABASE))
-        )
+    """Drop the tool's database; one that is gone, or somebody else's, is left as it is."""
+    tool_database.drop(server)
 
 
 def clear(server: Server) -> None:
@@ -109,38 +107,87 @@ def find_live(conn: Connection) -> Attempt | None:
     return Attempt(row[0], State(row[1]), row[2], row[3]) if row else None
 
 
-def begin(conn: Connection, attempt: str, new_writer: str, *, seconds: float) -> None:
+def begin(
+    conn: Connection,
+    attempt: str,
+    new_writer: str,
+    *,
+    seconds: float,
+    databases: Sequence[str] = (),
+) -> None:
     """Register an attempt that its server fuse will abort after `seconds`.
 
-    Raises `psycopg.errors.UniqueViolation` when another one is live.
+    Raises `Refused`, and changes nothing, unless this environment is open, each of `databases`
+    among it, and no other attempt is live: looked at in the same transaction.
     """
-    conn.execute(
-        "INSERT INTO bluegreen.register (attempt, state, new_writer, deadline) VALUES"
-        " (%s, 'preparing', %s, clock_timestamp() + make_interval(secs => %s))",
-        (attempt, new_writer, seconds),
-    )
+    row = conn.execute(
+        "SELECT bluegreen.begin_switch(%s::text, %s::text, %s::float8, %s::text[])",
+        (attempt, new_writer, seconds, list(databases)),
+    ).fetchone()
+    if row and row[0]:
+        raise Refused(row[0])
+
+
+def turn(conn: Connection, attempt: str) -> int:
+    """Return the attempt's place in the order in which attempts were registered."""
+    row = conn.execute(
+        "SELECT turn FROM bluegreen.register WHERE attempt = %s", (attempt,)
+    ).fetchone()
+    assert row is not None, "it was registered"
+    return int(row[0])
+
+
+def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
+    """Claim the opening for the attempt that was registered by `turn`; False when given up.
+
+    Once it is claimed, no attempt that was registered earlier can be.
+    """
+    row = conn.execute(
+        "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", (attempt, turn)
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def left_closed(conn: Connection, attempt: str) -> list[str]:
-    """Return the other attempts that this environment is still closed for."""
+    """Return the attempts registered before this one that this environment is closed for."""
     rows = conn.execute(
-        "SELECT attempt FROM bluegreen.opening WHERE state = 'closed' AND attempt <> %s", (attempt,)
+        "SELECT earlier.attempt FROM bluegreen.opening mine JOIN bluegreen.opening earlier"
+        " ON earlier.leaves = mine.leaves AND earlier.claimed < mine.claimed"
+        " WHERE mine.attempt = %s AND earlier.state = 'closed'",
+        (attempt,),
     ).fetchall()
     return [name for (name,) in rows]
 
 
-def expect_opening(conn: Connection, attempt: str) -> None:
-    """Note on the environment to be opened that it is closed for this attempt."""
-    conn.execute(
-        "INSERT INTO bluegreen.opening (attempt, state) VALUES (%s, 'closed')"
-        " ON CONFLICT DO NOTHING",
-        (attempt,),
-    )
+def expect_opening(
+    conn: Connection, attempt: str, old_writer: str = "", databases: Sequence[str] = ()
+) -> None:
+    """Note on the environment to be opened that it is closed for this attempt.
+
+    Raises `Refused`, and notes nothing, while an attempt away from here is live, or unless all of
+    `databases` are closed.
+    """
+    row = conn.execute(
+        "SELECT bluegreen.expect_opening(%s::text, %s::text, %s::text[])",
+        (attempt, old_writer, list(databases)),
+    ).fetchone()
+    if row and row[0]:
+        raise Refused(row[0])
 
 
 def abort(conn: Connection, attempt: str) -> bool:
-    """Abort an attempt and take its fence off, in one transaction; False when it is too late."""
-    row = conn.execute("SELECT bluegreen.abort_switch(%s)", (attempt,)).fetchone()
+    """Abort an attempt and take its fence off, in one transaction; False when it is too late.
+
+    Ends what was born under the fence behind that, in every database that it had closed; `conn`
+    is in no transaction.
+    """
+    return _open_again(conn, attempt, State.PREPARING)
+
+
+def _open_again(conn: Connection, attempt: str, state: State) -> bool:
+    row = conn.execute(
+        "CALL bluegreen.open_again(%s::text, %s::text, NULL)", (attempt, state)
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -154,7 +201,7 @@ def decide(
     since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT bluegreen.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)",
         (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
@@ -208,27 +255,54 @@ def give_up_opening(conn: Connection, attempt: str) -> bool:
 def go_back(conn: Connection, attempt: str) -> None:
     """Abort a decided attempt whose new writer never opened and never will; its fence comes off.
 
-    Only with that proved: it is the one way back from a decision. Does nothing when it has ended.
+    Only with that proved: it is the one way back from a decision. Does nothing when it has ended,
+    and else what `abort` does.
     """
-    conn.execute("SELECT bluegreen.go_back(%s)", (attempt,))
+    _open_again(conn, attempt, State.DECIDED)
 
 
-def rehearse_opening(conn: Connection) -> None:
-    """Do what `open_environment` will do, in a transaction that is rolled back."""
-    with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.open_environment('', '0/0'), bluegreen.reopen()")
+def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:
+    """Do what `open_environment` will do, in a transaction that is rolled back.
+
+    Raises `Refused` when `databases` would not all be open then.
+    """
+    try:
+        with conn.transaction(force_rollback=True):
+            conn.execute("SELECT bluegreen.open_environment(''::text, '0/0'::pg_lsn, '{}'::text[])")
+            conn.execute("SELECT bluegreen.reopen(NULL::text)")
+            conn.execute("SELECT bluegreen.require_open(%s::text[])", (list(databases),))
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise Refused(f"{_stays_closed(error)}; nothing was touched") from None
 
 
-def open_environment(conn: Connection, attempt: str, mark: Lsn) -> datetime:
+def _stays_closed(error: psycopg.Error) -> str:
+    """Say which databases opening leaves closed, and what makes the register know them."""
+    names = error.diag.message_primary or ""
+    return (
+        f"opening leaves read-only: {names}; its register does not know what they were before"
+        " (lost, or made again?). Add each to bluegreen.closure in its database"
+        f" {TOOL_DATABASE}, as ('database', name) with previous NULL, and likewise as"
+        " ('role', name) whoever has lost LOGIN; see docs/runbook.md"
+    )
+
+
+def open_environment(
+    conn: Connection, attempt: str, mark: Lsn, databases: Sequence[str]
+) -> datetime:
     """Open an environment for writers, and commit: one message, since clients are waiting.
 
     `conn` is in the transaction in which `lock_opening` has said that it is closed. Returns the
-    server's time behind the commit: sessions that began later may write.
+    server's time behind the commit: sessions that began later may write. Raises `StayFenced`, with
+    nothing opened, when `databases` would not all be open.
     """
     statement = sql.SQL(
-        "SELECT bluegreen.open_environment({}, {}); COMMIT; SELECT clock_timestamp()"
-    ).format(sql.Literal(attempt), sql.Literal(str(mark)))
-    said = conn.execute(statement, prepare=False)
+        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]);"
+        " COMMIT; SELECT clock_timestamp()"
+    ).format(sql.Literal(attempt), sql.Literal(str(mark)), sql.Literal(list(databases)))
+    try:
+        said = conn.execute(statement, prepare=False)
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise StayFenced(f"attempt {attempt}: {_stays_closed(error)}") from None
     assert said.fetchone() == (True,), "the row was locked"
     while said.nextset():
         pass
@@ -244,13 +318,15 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute("SELECT bluegreen.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.close_old(%s::text, %s::text[])", (attempt, list(roles))
+    ).fetchone()
     return bool(row and row[0])
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
-    conn.execute("SELECT bluegreen.let_roles_in(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:
@@ -271,12 +347,29 @@ def finish(conn: Connection, attempt: str, slipped: int) -> None:
 
 
 def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
-    """Return the attempt that opened this environment last, and its mark; None without one."""
+    """Return the attempt that opened this environment last, and its mark; None without one.
+
+    By its turn: clocks go back, such as by a failover to a host that is behind.
+    """
     row = conn.execute(
         "SELECT attempt, mark::text FROM bluegreen.opening WHERE state = 'opened'"
-        " ORDER BY changed_at DESC LIMIT 1"
+        " ORDER BY turn DESC NULLS LAST, changed_at DESC LIMIT 1"
     ).fetchone()
     return (row[0], Lsn.parse(row[1])) if row else None
+
+
+def opened_at(conn: Connection, attempt: str) -> datetime | None:
+    """Return the server's time behind the opening's commit, or a little later; None before it.
+
+    The row has the time from before the commit, which waits for the disk: sessions that began in
+    between are read-only for ever.
+    """
+    row = conn.execute(
+        "SELECT changed_at + interval '1 second' FROM bluegreen.opening"
+        " WHERE attempt = %s AND state = 'opened'",
+        (attempt,),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def barrier(conn: Connection, attempt: str) -> Lsn | None:

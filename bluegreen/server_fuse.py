@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
+from bluegreen.side import fuse_name
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +27,17 @@ log = logging.getLogger(__name__)
 _FUSE = """\
 DO $do$
 DECLARE
-    closed text[];
     burnt boolean := false;
     left_seconds float8;
 BEGIN
     -- The row's deadline, not a time of its own: whoever reads that it is past may rely on it.
     SELECT extract(epoch FROM deadline - clock_timestamp()) INTO left_seconds
       FROM bluegreen.register WHERE attempt = {attempt};
+    PERFORM set_config('application_name', {armed}, false);
     PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
-            SELECT array_agg(name) INTO closed FROM bluegreen.closure WHERE kind = 'database';
-            burnt := bluegreen.abort_switch({attempt});
+            burnt := bluegreen.take_back({attempt}::text, 'preparing'::text);
             EXIT WHEN burnt OR NOT EXISTS (
                 SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
@@ -49,11 +48,7 @@ BEGIN
     END LOOP;
     IF burnt THEN
         COMMIT;
-        PERFORM pg_terminate_backend(a.pid)
-           FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
-          WHERE a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
-            AND a.datname = ANY (closed) AND a.usename <> 'rdsadmin'
-            AND (NOT r.rolsuper OR current_setting('is_superuser') = 'on');
+        PERFORM bluegreen.end_born_under({attempt}::text);
     END IF;
 END $do$"""
 
@@ -62,11 +57,12 @@ class ServerFuse:
     """Armed by its making; `disarm` once the attempt is decided or aborted."""
 
     def __init__(self, server: Server, attempt: str) -> None:
-        self._conn: psycopg.Connection[Any] = server.connect(
-            TOOL_DATABASE, application_name="bluegreen fuse"
-        )
+        self._conn = server.connect(TOOL_DATABASE, application_name="bluegreen fuse")
         self.pid = self._conn.info.backend_pid
-        statement = sql.SQL(_FUSE).format(attempt=sql.Literal(attempt))
+        self._server, self._disarmed = server, False
+        statement = sql.SQL(_FUSE).format(
+            attempt=sql.Literal(attempt), armed=sql.Literal(fuse_name(attempt))
+        )
         self._thread = threading.Thread(target=self._burn, args=(statement,), daemon=True)
         self._thread.start()
 
@@ -74,11 +70,17 @@ class ServerFuse:
         try:
             self._conn.execute(statement)
         except psycopg.Error as error:
-            log.debug("server fuse ended: %s", error.sqlstate)
+            if not self._disarmed:
+                said = error.diag.message_primary or type(error).__name__
+                log.warning(
+                    "%s: the server fuse has ended before its switch: %s", self._server, said
+                )
 
     def disarm(self) -> None:
         """End the session; harmless when it is too late or has burnt."""
+        self._disarmed = True
         with contextlib.suppress(psycopg.Error):
-            self._conn.cancel_safe(timeout=5)
+            self._conn.cancel_safe(timeout=2)
+        self._conn.abandon(after=1)  # on a dead connection no answer comes
         self._thread.join(10)
         self._conn.close()

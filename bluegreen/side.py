@@ -11,12 +11,11 @@ from typing import Any, Self
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from bluegreen.connection import Connection as Connection
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.polling import looks
 from bluegreen.server import Server
-
-Connection = psycopg.Connection[Any]
 
 _LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OTHERS = """\
@@ -36,6 +35,11 @@ def application_name(attempt: str, *, finishing: bool = False) -> str:
 def fenced_name(attempt: str) -> str:
     """Return the name that the session takes that has put the fence up, once it holds."""
     return f"bluegreen fenced {attempt}"[:63]
+
+
+def fuse_name(attempt: str) -> str:
+    """Return the name that the server fuse's session takes once it watches."""
+    return f"bluegreen fuse {attempt}"[:63]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def unless_committed(conn: Connection) -> Iterator[None]:
 
 
 def end_others(
-    conn: Connection, attempt: str, *, finishers: bool, spare: Sequence[int] = ()
+    conn: psycopg.Connection[Any], attempt: str, *, finishers: bool, spare: Sequence[int] = ()
 ) -> None:
     """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
 
@@ -124,4 +128,6 @@ def end_others(
         row = conn.execute(_END_OTHERS, (names, mine)).fetchone()
         if row == (0,):
             return
+        # Within a transaction it would look at the same sessions again and again.
+        conn.execute("SELECT pg_stat_clear_snapshot()")
     raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")

@@ -14,7 +14,7 @@ from psycopg import conninfo, errors, sql
 
 from bluegreen import grants
 from bluegreen.errors import Refused, Retry
-from bluegreen.server import Server
+from bluegreen.server import TCP, Server
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,11 @@ def text(publisher: Server, database: str, name: str) -> str:
 def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
     """Tell whether the subscription's connection says what `wanted` says.
 
-    None when this role may not read it, as without superuser rights.
+    None when this role may not read it, as without superuser rights. How soon a dead connection is
+    noticed is no difference where nothing is said of it: earlier releases did not.
     """
-    have = _read(conn, name)
-    return None if have is None else have == conninfo.conninfo_to_dict(wanted)
+    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    return None if have is None else {key: want[key] for key in TCP if key in want} | have == want
 
 
 def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str | None:

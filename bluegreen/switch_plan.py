@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from bluegreen.dns import Records
+from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.fenced_roles import Wish
 from bluegreen.names import Direction
 from bluegreen.server import Server
-
-FenceMode = Literal["read-only", "no-login"]
-OldSide = Literal["closed", "readable"]
 
 SOURCE, TARGET = "source", "target"
 
@@ -27,8 +25,8 @@ class SwitchPlan:
     old: Server
     new: Server
     databases: tuple[str, ...]
-    fence: FenceMode = "read-only"
-    old_side: OldSide = "closed"
+    fence: FenceMode = DEFAULT_FENCE
+    old_side: OldSide = DEFAULT_OLD_SIDE
     lag_seconds: float = 10.0
     """How long the heartbeat may take that crosses before the fence."""
     drain_seconds: float = 5.0
@@ -49,8 +47,7 @@ class SwitchPlan:
     @property
     def role_wish(self) -> Wish:
         """Return which roles are to lose LOGIN, on the old side or for the switch."""
-        taken = self.fence == "no-login" or self.old_side == "closed"
-        return Wish(self.roles, self.spare_roles, taken)
+        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
 
     def to_line(self) -> str:
         """Return the plan as one line of JSON: references to credentials, never the credentials."""
@@ -95,16 +92,20 @@ def from_props(props: Mapping[str, Any]) -> SwitchPlan:
         finish_seconds=float(settings.get("finish_seconds") or 30.0),
         roles=tuple(roles) if roles is not None else None,
         spare_roles=tuple(settings.get("spare_roles") or ()),
-        records=_records(props, new),
+        records=_records(props, old, new),
         rollback=bool(props.get("rollback", True)),
     )
 
 
-def _records(props: Mapping[str, Any], new: str) -> Records | None:
+def _records(props: Mapping[str, Any], old: str, new: str) -> Records | None:
     wanted = props.get("dns")
     if not wanted:
         return None
-    targets = {wanted["writer"]: props[new]["host"]}
-    if wanted.get("reader"):
-        targets[wanted["reader"]] = props[f"{new}_reader"]
-    return Records(wanted["zone_id"], int(wanted["ttl"]), targets)
+
+    def leading_to(side: str) -> dict[str, str]:
+        targets = {wanted["writer"]: props[side]["host"]}
+        if wanted.get("reader"):
+            targets[wanted["reader"]] = props[f"{side}_reader"]
+        return targets
+
+    return Records(wanted["zone_id"], int(wanted["ttl"]), leading_to(new), leading_to(old))

@@ -20,6 +20,7 @@ import psycopg
 
 from bluegreen import coverage, dns, fence, finish, leaks, recover, register, way_back
 from bluegreen.both_sides import BothSides
+from bluegreen.connection import ConnectionLost, said
 from bluegreen.crossing import Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
@@ -51,9 +52,8 @@ def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
         return _switch(plan, report)
     except psycopg.Error as error:
         # Such as a finisher that ended the other's sessions: both may be at work after a loss.
-        said = error.diag.message_primary or type(error).__name__
         raise Retry(
-            f"{plan.old} to {plan.new}: the switch was broken off: {said}; {AGAIN}"
+            f"{plan.old} to {plan.new}: the switch was broken off: {said(error)}; {AGAIN}"
         ) from None
 
 
@@ -78,7 +78,11 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         outcome = _attempt(plan, old, new, crossing, attempt, timeline)
         if isinstance(outcome, Switched):
             return outcome
-        return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        try:
+            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        except ConnectionLost as error:
+            log.warning("attempt %s: %s; going on over others", attempt, error)
+            return finish.finish(plan, attempt)
 
 
 def _attempt_name(plan: SwitchPlan) -> str:
@@ -154,10 +158,10 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
             " else; bring them over, then set register.slipped to 0 in its database bluegreen"
         )
     if plan.records is not None:
-        dns.warm(plan.records, plan.old.region)
+        dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)
     fence.rehearse(old.tool)
-    register.rehearse_opening(new.tool)
+    _rehearse_opening(plan, new)
     return count
 
 
@@ -170,12 +174,12 @@ def _attempt(
     or what a finisher has made of it.
     """
     roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
-    finish.give_earlier_up(old, new, attempt)
-    register.expect_opening(new.tool, attempt)
+    _expect_opening(plan, new, attempt)
     fuse: ServerFuse | None = None
     try:
-        _begin(plan, old, attempt)
-        fuse = ServerFuse(plan.old, attempt)
+        _begin(plan, old, new, attempt)
+        finish.claim_opening(plan, old, new, attempt)
+        armed = fuse = ServerFuse(plan.old, attempt)
         for side in (old, new):
             side.limit(plan.drain_seconds)
         ours = [*old.pids(), fuse.pid]
@@ -185,12 +189,27 @@ def _attempt(
             with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
 
                 def put_up() -> None:
-                    fence.put_up(old.tool, attempt, roles=roles, ours=ours, seconds=watchdog.left())
+                    fence.put_up(
+                        old.tool,
+                        attempt,
+                        databases=plan.databases,
+                        roles=roles,
+                        fuse=armed.pid,
+                        ours=ours,
+                        seconds=watchdog.left(),
+                    )
                     timeline.passed(Step.FENCE)
 
                 is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
                 opened = finish.open_new(
-                    old, new, crossing, attempt, timeline, watchdog, Fence(put_up, is_up)
+                    old,
+                    new,
+                    crossing,
+                    attempt,
+                    timeline,
+                    watchdog,
+                    Fence(put_up, is_up),
+                    lambda: finish.stop_early(plan, new),
                 )
         timeline.passed(Step.OPEN)
     except BaseException as error:
@@ -198,9 +217,9 @@ def _attempt(
         if carried_out is not None:
             return carried_out
         if isinstance(error, psycopg.Error):
-            said = _told(error, plan)
+            told = _told(error, plan)
             raise Retry(
-                f"{plan.old} to {plan.new}: the switch was aborted: {said}; writers are back on"
+                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
                 f" {plan.old}"
             ) from None
         raise
@@ -210,11 +229,37 @@ def _attempt(
     return opened
 
 
-def _begin(plan: SwitchPlan, old: Side, attempt: str) -> None:
+def _rehearse_opening(plan: SwitchPlan, new: Side) -> None:
     try:
-        register.begin(old.tool, attempt, plan.new.cluster, seconds=plan.fuse_seconds)
-    except psycopg.errors.UniqueViolation:
-        raise Refused(f"{plan.old}: another switch has just begun; wait for it") from None
+        register.rehearse_opening(new.tool, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _expect_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Note the attempt on the new side: before the old, so that a decided one is known there."""
+    try:
+        register.expect_opening(new.tool, attempt, plan.old.cluster, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _begin(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+    """Register the attempt; raises `Refused`, with nothing left of it, when another was faster.
+
+    Much may have happened since the first look: a heartbeat has crossed, a process was started.
+    """
+    try:
+        register.begin(
+            old.tool,
+            attempt,
+            plan.new.cluster,
+            seconds=plan.fuse_seconds,
+            databases=plan.databases,
+        )
+    except Refused as error:
+        register.give_up_opening(new.tool, attempt)
+        raise Refused(f"{plan.old}: {error}") from None
 
 
 def _give_up(
@@ -250,13 +295,11 @@ def _give_up(
 def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it did not come to its decision within {plan.drain_seconds:g} s"
-    return error.diag.message_primary or type(error).__name__
+    return said(error)
 
 
 def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:
     if not register.abort(conn, attempt):
         return False
     log.warning("%s: switch aborted, writers are back there", plan.old)
-    # Those that began under the fence would stay read-only; the switch's own end by themselves.
-    fence.end_sessions(conn, plan.databases, ours=[conn.info.backend_pid])
     return True

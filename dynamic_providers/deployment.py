@@ -148,7 +148,8 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
     Errors:
         refused: a transition that is not allowed (at preview); a switch before both sides stand and
             the running direction is healthy; `rollback: false` before the target is the writer; a
-            source that can't be published, or lacks free slots, senders or workers.
+            source that can't be published, or lacks free slots, senders or workers; a database or
+            schema `bluegreen` there that somebody else made (it carries no mark), or put things in.
         retry: AWS or a server out of reach.
     """
 

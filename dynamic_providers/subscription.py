@@ -135,7 +135,7 @@ class SubscriptionProvider(Provider):
         left = presence.while_it_exists(
             Server.from_props(props["server"]),
             props["database"],
-            lambda conn: subscription.drop(
+            lambda conn: subscription.drop_own(
                 conn, props["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,
@@ -348,7 +348,8 @@ class Subscription(Resource, module="postgres", name="Subscription"):
     Errors:
         refused: another database, name, slot or cluster (at preview); options that no server has
             (at preview) or this one lacks; a publisher in recovery or without the publication; a
-            slot that somebody else reads; a subscription that differs in what can't be altered; a
+            slot that somebody else reads; a subscription of that name that somebody else made (it
+            carries no mark), or that differs in what can't be altered; a
             published table that is missing here, or was published later and has rows here; a
             missing privilege (with its GRANT); no free worker, sender or origin.
         retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out

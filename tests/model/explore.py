@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.model import faults, parties
 from tests.model.rules import ALL, Rule
 from tests.model.settled import settled
-from tests.model.world import DONE, LIVE, START, World, writable
+from tests.model.world import DONE, LIVE, READY, SLEPT, START, World, writable
 
 Rules = frozenset[Rule]
 
@@ -98,15 +98,15 @@ def explore(
     """
     rules = ALL - dropped
     found = Explored()
-    start = START._replace(bound=crashes)
-    came: Ways = {start: (None, "")}
+    starts = [start._replace(bound=crashes) for start in (START, *(SLEPT if attempts > 1 else ()))]
+    came: Ways = dict.fromkeys(starts, (None, ""))
     repaired_from: dict[World, list[World]] = {}
-    queue = deque([start])
+    queue = deque(starts)
     with _no_collector():
         while queue:
             world = queue.popleft()
             for said, after, repair in _following(world, rules, leaks=leaks):
-                if attempts == 1 and after.attempts[1].register:
+                if attempts == 1 and after.attempts[1].orchestrator != READY:
                     continue
                 if repair:
                     repaired_from.setdefault(after, []).append(world)

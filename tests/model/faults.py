@@ -28,6 +28,7 @@ from tests.model.world import (
     PREPARING,
     READY,
     RECOVER,
+    REGISTER,
     SENT,
     SEQUENCES,
     WATCHING,
@@ -41,7 +42,7 @@ from tests.model.world import (
     with_server,
 )
 
-_ON_OLD = (FENCE, ABORT, DECIDE, CLOSE)
+_ON_OLD = (REGISTER, FENCE, ABORT, DECIDE, CLOSE)
 _ON_NEW = (SEQUENCES, OPEN)
 
 
@@ -168,7 +169,7 @@ def deaths(world: World, k: int, rules: Rules) -> Steps:
 
 
 def _commands(party: str, step: str) -> Iterator[str]:
-    if step in (FENCE, DECIDE, SEQUENCES, OPEN, CLOSE):
+    if step in (REGISTER, FENCE, DECIDE, SEQUENCES, OPEN, CLOSE):
         yield step
     if (party == ORCHESTRATOR and step in BEFORE_DECISION) or step == LOOK:
         yield ABORT
@@ -188,6 +189,8 @@ def late(world: World, k: int, rules: Rules) -> Steps:
 
 def _execute(world: World, k: int, command: str, rules: Rules) -> World:
     register = world.attempts[k].register
+    if command == REGISTER:
+        return commands.begin(world, k, rules) or world
     if command == FENCE:
         asked = register == PREPARING or Rule.FENCE_ASKS not in rules
         return commands.fence(world, k) if asked else world

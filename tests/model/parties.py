@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from tests.model import commands
 from tests.model.rules import Rule
 from tests.model.world import (
+    ABORT,
     ARM,
     BARRIER,
     BEFORE_DECISION,
+    CLAIM,
     CLOSE,
     CLOSED,
     COUNT,
@@ -25,7 +27,9 @@ from tests.model.world import (
     DRAIN,
     END_SESSIONS,
     ENDED,
+    EXPECT,
     FENCE,
+    GIVE_UP,
     GIVEN_UP,
     IDLE,
     LIVE,
@@ -38,15 +42,14 @@ from tests.model.world import (
     PREPARING,
     READY,
     RECOVER,
+    REGISTER,
     SEQUENCES,
-    UNREGISTERED,
     WATCHING,
     WRITER_ONLY,
     World,
     at,
     where,
     with_attempt,
-    with_server,
 )
 
 Rules = frozenset[Rule]
@@ -62,7 +65,16 @@ def orchestrator(world: World, k: int, rules: Rules) -> Steps:
         aborted = commands.abort(world, k, rules)
         yield "gives up: aborts", _end(aborted, k, ORCHESTRATOR)
     if step == READY:
-        yield from _begin(world, k, rules)
+        yield from _look_around(world, k, rules)
+    elif step == EXPECT:
+        yield from _expect(world, k, rules)
+    elif step == REGISTER:
+        yield from _register(world, k, rules)
+    elif step == CLAIM:
+        yield from _claim(world, k, rules)
+    elif step == GIVE_UP:
+        for after in _given_up(world, k, rules):
+            yield "gives earlier attempts up", at(after, k, ORCHESTRATOR, ARM)
     elif step == ARM:
         armed = with_attempt(world, k, server_fuse=WATCHING)
         yield "arms the server fuse", at(armed, k, ORCHESTRATOR, FENCE)
@@ -80,39 +92,88 @@ def orchestrator(world: World, k: int, rules: Rules) -> Steps:
         yield from finishing(world, k, ORCHESTRATOR, rules)
 
 
-def _begin(world: World, k: int, rules: Rules) -> Steps:
-    """Register the attempt, away from whichever server is the writer."""
-    if k and world.attempts[0].register == UNREGISTERED:
+def _look_around(world: World, k: int, rules: Rules) -> Steps:
+    """Look which side is the writer, and whether an attempt is live: nothing is locked yet.
+
+    From there it waits, for a heartbeat and for the local fuse, as long as it may be.
+    """
+    if k and world.attempts[0].orchestrator == READY:
         return  # the other order of the same two
     for old in (0, 1):
         old_side, new_side = world.servers[old], world.servers[1 - old]
         if old_side.closed or old_side.barred or not new_side.closed:
             continue
-        others = [other for other in world.attempts if other.register != UNREGISTERED]
-        if any(o.old == old and o.register in LIVE for o in others) and Rule.ONE_LIVE in rules:
+        if any(other.register in LIVE for other in world.attempts):
             continue
-        opposite = [other for other in others if other.old != old]
-        if any(o.register in LIVE for o in opposite) and Rule.BOTH_REGISTERS in rules:
-            continue
+        opposite = [other for other in world.attempts if other.register and other.old != old]
         if any(o.slipped for o in opposite) and Rule.SLIPPED_BLOCKS in rules:
             continue
-        cleared = world
-        if Rule.EARLIER_GIVEN_UP in rules:
-            earlier = [
-                index
-                for index, other in enumerate(world.attempts)
-                if other.old == old and other.opening == CLOSED
-            ]
-            if any(world.attempts[index].holding for index in earlier):
-                continue  # waits for the row, and refuses in the end
-            for index in earlier:
-                cleared = with_attempt(cleared, index, opening=GIVEN_UP)
-        begun = with_attempt(
-            cleared, k, old=old, register=PREPARING, opening=CLOSED, local_fuse=WATCHING
-        )
-        for which in (0, 1):  # each attempt may see as many crashes as the first
-            begun = with_server(begun, which, crashes=world.bound)
-        yield "registers", at(begun, k, ORCHESTRATOR, ARM)
+        yield "has looked", at(with_attempt(world, k, old=old), k, ORCHESTRATOR, EXPECT)
+
+
+def _expect(world: World, k: int, rules: Rules) -> Steps:
+    """`expect_opening`: the row on the new side."""
+    if Rule.REGISTERED_FIRST not in rules:
+        given_up = [*_given_up(world, k, rules)]
+        if not given_up:
+            return
+        (world,) = given_up
+    attempt = world.attempts[k]
+    leaves = any(o.old == attempt.new and o.register in LIVE for o in world.attempts)
+    if (leaves or not world.servers[attempt.new].closed) and Rule.EXPECTING_ASKS in rules:
+        yield "is refused", _end(world, k, ORCHESTRATOR)
+    else:
+        expected = with_attempt(world, k, opening=CLOSED)
+        yield "expects the opening", at(expected, k, ORCHESTRATOR, REGISTER)
+
+
+def _register(world: World, k: int, rules: Rules) -> Steps:
+    """`begin_switch`: the row on the old side, or its refusal."""
+    begun = commands.begin(world, k, rules)
+    if begun is not None:
+        begun = with_attempt(begun, k, local_fuse=WATCHING)
+        yield "registers", at(begun, k, ORCHESTRATOR, CLAIM)
+        return
+    refused = with_attempt(world, k, opening=GIVEN_UP)
+    yield "is refused", _end(refused, k, ORCHESTRATOR)
+
+
+def _claim(world: World, k: int, rules: Rules) -> Steps:
+    """`claim_opening`: refused to one that was registered earlier than another that has."""
+    attempt = world.attempts[k]
+    later = any(
+        o.old == attempt.old and o.claimed and o.turn > attempt.turn for o in world.attempts
+    )
+    if attempt.opening != CLOSED:
+        return  # given up: it aborts
+    if later and Rule.IN_TURN in rules:
+        refused = with_attempt(world, k, opening=GIVEN_UP)
+        yield "is too late", refused
+    else:
+        claimed = with_attempt(world, k, claimed=True)
+        yield "claims the opening", at(claimed, k, ORCHESTRATOR, GIVE_UP)
+
+
+def _given_up(world: World, k: int, rules: Rules) -> Iterator[World]:
+    """Yield the world without what earlier attempts have left closed on the new side."""
+    if Rule.EARLIER_GIVEN_UP not in rules:
+        yield world
+        return
+    mine = world.attempts[k]
+    in_turn = Rule.IN_TURN in rules and Rule.REGISTERED_FIRST in rules
+    earlier = [
+        index
+        for index, other in enumerate(world.attempts)
+        if index != k
+        and other.old == mine.old
+        and other.opening == CLOSED
+        and (not in_turn or (other.claimed and other.turn < mine.turn))
+    ]
+    for index in earlier:
+        # Its sessions are ended first, but for those of the fuses: what they hold and sent is gone.
+        sent = tuple(command for command in world.attempts[index].sent if command == ABORT)
+        world = commands.give_up(with_attempt(world, index, holding=(), sent=sent), index)
+    yield world
 
 
 def _decide(world: World, k: int, rules: Rules) -> Steps:

@@ -25,13 +25,15 @@ NAMES = ("source", "target")
 # Where a party is: what it does next, named as the code's steps where it has one. A finisher begins
 # with LOOK, and leaves out what leads to the decision.
 READY, ARM, FENCE = Step.READY.value, Step.ARM.value, Step.FENCE.value
+EXPECT, REGISTER = "expect", Step.REGISTER.value
+CLAIM, GIVE_UP = "claim", "give earlier up"
 BARRIER, DRAIN, END_SESSIONS = "barrier", Step.DRAIN.value, "end sessions"
 SEQUENCES, MARK, DECIDE = Step.SEQUENCES.value, Step.MARK.value, Step.DECIDE.value
 OPEN, CLOSE, COUNT = Step.OPEN.value, Step.CLOSE.value, "count"
 WATCHING, LOOK, ABORT = "watching", "look", "abort"
 IDLE, ENDED, DEAD = "idle", "ended", "dead"
-BEFORE_DECISION = (ARM, FENCE, BARRIER, DRAIN, END_SESSIONS, SEQUENCES, MARK, DECIDE)
 CROSSING = (DRAIN, END_SESSIONS, SEQUENCES, MARK, DECIDE, OPEN)
+BEFORE_DECISION = (CLAIM, GIVE_UP, ARM, FENCE, BARRIER, *CROSSING[:-1])
 
 ORCHESTRATOR, LOCAL_FUSE, RECOVER, SENT = "orchestrator", "local fuse", "recover", "a dead sender"
 """Parties; whoever is dead may have left a command behind that executes later."""
@@ -80,6 +82,9 @@ class Attempt(NamedTuple):
     old: int = SOURCE
     register: str = UNREGISTERED
     opening: str = UNKNOWN
+    turn: int = 0
+    """Its place among those registered on the same server; in `opening` once it is claimed."""
+    claimed: bool = False
     holding: tuple[str, ...] = ()
     """Whose sessions on the new writer hold the opening's row; one at a time."""
     server_fuse: str = IDLE
@@ -117,6 +122,15 @@ START = World(
     servers=(Server(closed=False, ended=False, fresh=True), Server(closed=True, ended=True)),
     flows=(Flow(after=WRITER_ONLY, wrote=True), Flow()),
     attempts=(Attempt(), Attempt()),
+)
+
+# Orchestrators that have slept (a laptop, a paused machine) since the target was the writer; other
+# switches, and their ends, have passed between.
+SLEPT = tuple(
+    START._replace(
+        attempts=(Attempt(old=TARGET, opening=opening, orchestrator=step), Attempt()),
+    )
+    for opening, step in ((UNKNOWN, EXPECT), (CLOSED, REGISTER))
 )
 
 

@@ -13,8 +13,8 @@ from bluegreen.errors import Refused
 from bluegreen.polling import looks
 from bluegreen.publication import Publication
 from bluegreen.versions import Feature
-from lab.postgres.binaries import MAJORS
 from tests.fixtures.databases import Connection, Database, soon
+from tests.fixtures.postgres import EVERY_MAJOR
 from tests.fixtures.zoo import (
     DECLARED,
     IDENTITIES,
@@ -27,7 +27,7 @@ from tests.fixtures.zoo import (
 ALL = Publication("bg_zoo", all_tables=True)
 
 
-@pytest.fixture(params=MAJORS)
+@pytest.fixture(params=EVERY_MAJOR)
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return an empty database on each server that there is."""
     return make_database(request.param)

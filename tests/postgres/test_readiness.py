@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from bluegreen import readiness
-from bluegreen.finding import Level
+from bluegreen.finding import Finding, Level
 from bluegreen.readiness import Question
 from bluegreen.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
-from tests.fixtures.switchable import APP, Switchable
+from tests.fixtures.switchable import APP, Switchable, wait_until
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
 
@@ -89,6 +89,43 @@ def test_what_an_ordinary_master_may_not_do_is_named(
             said = "\n".join(blockers())
         assert f"databases of others: {DATABASE} of other" in said
         assert f"sessions of superusers: boss in {DATABASE}" in said
+
+
+def test_what_differs_between_the_sides_is_named_whatever_the_tool_has_closed(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    pair = switchable.pair
+    switchable.connect(pair.source).close()
+    with pair.connect(pair.source) as conn:
+        conn.execute("ALTER TABLE probe ADD COLUMN late text")
+        assert blockers() == [
+            f"{DATABASE}: column public.probe.late: only on orders-1; "
+            "on orders-2: ALTER TABLE public.probe ADD COLUMN late text"
+        ]
+        conn.execute("ALTER TABLE probe DROP COLUMN late")
+    there = switch(switchable.cutover())
+    switchable.run_reverse(str(there.mark))
+    back = Question(DEPLOYMENT, pair.target, pair.source, (DATABASE,), ())
+    wait_until(lambda: not _blockers(back), "the way back is ready")
+    with pair.connect(pair.target) as conn:
+        conn.execute(f"REVOKE INSERT ON ledger FROM {APP}; ALTER ROLE {APP} NOLOGIN")
+    found = {one.subject: one for one in _blockers(back)}
+    assert set(found) == {
+        f"cluster: login {APP}",
+        f"{DATABASE}: privilege {APP} on TABLE public.ledger",
+    }
+    for one in found.values():
+        statement = one.remedy.rpartition(": ")[2]
+        database = DATABASE if "REVOKE" in statement else "bluegreen"
+        with pair.source_lab.connect(
+            database, options="-c default_transaction_read_only=off"
+        ) as conn:
+            conn.execute(statement.encode())
+    assert not _blockers(back)
+
+
+def _blockers(asked: Question) -> list[Finding]:
+    return [one for one in readiness.check(asked) if one.level is Level.BLOCK]
 
 
 def test_a_switch_that_others_have_carried_out_is_no_blocker(

@@ -24,7 +24,7 @@ def _left_behind(world: Switchable, *, decided: bool, seconds: float = -1) -> No
     with plan.new.connect(TOOL_DATABASE) as new, plan.old.connect(TOOL_DATABASE) as old:
         register.expect_opening(new, ATTEMPT)
         register.begin(old, ATTEMPT, plan.new.cluster, seconds=seconds)
-        old.execute("SELECT bluegreen.close_databases()")
+        old.execute("SELECT bluegreen.close_databases(%s)", (ATTEMPT,))
         if decided:
             old.execute("UPDATE bluegreen.register SET state = 'decided'")
 
@@ -113,7 +113,7 @@ def test_a_new_writer_that_opened_is_never_given_up(switchable: Switchable) -> N
     _left_behind(switchable, decided=True)
     found = recover.find(switchable.cutover(), vouched=True)
     with switchable.pair.target.connect(TOOL_DATABASE) as conn:
-        conn.execute("SELECT bluegreen.open_environment(%s, '0/1')", (ATTEMPT,))
+        conn.execute("SELECT bluegreen.open_environment(%s, '0/1', '{}')", (ATTEMPT,))
     wrong = Recovery(
         found.plan, found.attempt, recover.Decision(Verdict.GO_BACK, "out of reach", "vouched")
     )

@@ -11,13 +11,13 @@ import pytest
 from bluegreen import publishing, replica_identity
 from bluegreen.errors import Refused, Retry
 from bluegreen.publication import Publication
-from lab.postgres.binaries import MAJORS
 from tests.fixtures.databases import Connection, Database, soon
+from tests.fixtures.postgres import EVERY_MAJOR
 
 ALL = Publication("bg_identities", all_tables=True)
 
 
-@pytest.fixture(params=MAJORS)
+@pytest.fixture(params=EVERY_MAJOR)
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return an empty database."""
     return make_database(request.param)

