@@ -185,8 +185,8 @@ def stop_early(plan: SwitchPlan, new: Side) -> None:
 
     Committed apart from the opening, which is another database's. Whoever dies in between leaves a
     subscription that is disabled on a side that is closed: a finisher enables it again, sees the
-    drain himself, and comes by here. Whoever of the dead one's sessions might disable it then has
-    been ended before.
+    drain itself, and comes by here. It has ended the dead one's sessions before that, so none of
+    them can disable the subscription amid the drain.
     """
     if plan.fence == "read-only":
         stop(plan, new)

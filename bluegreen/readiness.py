@@ -13,12 +13,13 @@ from typing import Any, Self
 
 from bluegreen import (
     coverage,
+    database_code,
     fence,
     leaks,
     left_behind,
     names,
-    register,
     sequences,
+    session_timeouts,
     side_findings,
     slot_limits,
     way_back,
@@ -48,11 +49,11 @@ class Question:
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
     role_wish: Wish = field(default_factory=Wish)
+    accept_differences: tuple[str, ...] = ()
     direction: Direction | None = None
     """Of the replication that runs now; None asks the writer which slots it has."""
     rollback: bool = True
     """Whether there is to be a way back."""
-    accept_differences: tuple[str, ...] = ()
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
@@ -65,9 +66,9 @@ class Question:
             databases=plan.databases,
             accept_stale=tuple(props.get("accept_stale") or ()),
             role_wish=plan.role_wish,
+            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
             direction=plan.direction,
             rollback=plan.rollback,
-            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
         )
 
 
@@ -145,19 +146,6 @@ def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
     ]
 
 
-def _slipped(asked: Question, _sides: BothSides) -> list[Finding]:
-    with asked.new.connect(names.TOOL_DATABASE) as conn:
-        count = register.slipped(conn)
-    return [
-        none(
-            "writes that came to the new writer after it had been left",
-            [str(count)] if count else [],
-            "they are nowhere else: bring them over, then set register.slipped to 0 in its"
-            " database bluegreen",
-        )
-    ]
-
-
 def _databases(_asked: Question, sides: BothSides) -> list[Finding]:
     seen = [_look_at_database(sides, name) for name in sides.databases]
     return [finding for one in seen for finding in _judge(one)]
@@ -186,16 +174,27 @@ def _differences(asked: Question, sides: BothSides) -> list[Finding]:
     return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
 
 
+def _code(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(database_code.check(sides.olds, sides.news, sides.publication()))
+
+
+def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
+    return session_timeouts.check(
+        (sides.old, sides.olds), (sides.new, sides.news), sides.subscription()
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     _leaks,
     _clusters,
-    _slipped,
     _databases,
     _coverage,
     _left_behind,
     _way_back,
     _slot_limits,
     _differences,
+    _code,
+    _timeouts,
 )
 """The report, in its order; whoever has something to add adds a function here."""
 

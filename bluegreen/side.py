@@ -20,7 +20,7 @@ from bluegreen.server import Server
 _LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OTHERS = """\
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
- WHERE a.application_name = ANY (%s) AND a.usename = current_user AND a.pid <> ALL (%s)"""
+ WHERE a.application_name = ANY (%s) AND a.usename = session_user AND a.pid <> ALL (%s)"""
 _END_SECONDS = 10.0
 
 

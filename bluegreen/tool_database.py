@@ -48,17 +48,19 @@ SELECT pg_catalog.pg_get_userbyid(d.datdba)::text AS owner, {trusted} AS trusted
   FROM pg_catalog.pg_database d WHERE d.datname = %(name)s
 """
 
-# Everything that applications make belongs to a schema. What an extension brings is left out.
+# Everything that applications make belongs to a schema. What an extension brings is left out, and
+# a sequence that a table owns.
 _CONTENT = """
 SELECT n.nspname::text AS schema, c.relname::text AS name, {trusted} AS trusted,
-       CASE WHEN c.relkind IN ('r', 'p') THEN 'table' ELSE 'relation' END AS kind
+       CASE WHEN c.relkind IN ('r', 'p') THEN 'table' WHEN c.relkind = 'S' THEN 'sequence'
+            ELSE 'relation' END AS kind
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
    AND NOT starts_with(n.nspname::text, 'pg_temp_')
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                      AND d.deptype = 'e')
+                      AND (d.deptype = 'e' OR c.relkind = 'S' AND d.deptype IN ('a', 'i')))
  UNION ALL
 SELECT n.nspname::text, p.proname::text, {trusted_function}, 'function'
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -95,8 +97,16 @@ _FIND_CONTENT = _CONTENT.format(
     trusted_schema=owned.TRUSTED.format(owner="n.nspowner"),
 )
 
-_TABLES = frozenset(re.findall(r"CREATE TABLE IF NOT EXISTS bluegreen\.(\w+)", SCHEMA))
-_CLONE_ORIGIN = "clone_origin"
+# What `clone_origin` keeps there, and what the register's statements make.
+_RELATIONS = frozenset(
+    {("table", "clone_origin")}
+    | {
+        (kind.lower(), name)
+        for kind, name in re.findall(
+            r"CREATE (TABLE|SEQUENCE) IF NOT EXISTS bluegreen\.(\w+)", SCHEMA
+        )
+    }
+)
 # Of the version before marks, whose databases are known by exactly these.
 _FIRST_TABLES = frozenset({"register", "opening", "closure"})
 
@@ -127,8 +137,7 @@ class _Object:
         if self.schema != TOOL_SCHEMA or not self.trusted:
             return False
         # Functions of an earlier version may have names that this one doesn't know.
-        known = self.kind == "table" and self.name in _TABLES | {_CLONE_ORIGIN}
-        return known or self.kind in ("function", "schema")
+        return self.kind in ("function", "schema") or (self.kind, self.name) in _RELATIONS
 
     def __str__(self) -> str:
         return f"{self.kind} {self.schema}" + (f".{self.name}" if self.name else "")

@@ -111,7 +111,9 @@ class ReplicationSlotProvider(Provider):
 
 
 def _drop(conn: Connection, props: Props, server: Server, deadline: float) -> None:
-    if slot.made_anew(conn, props["name"], props.get("stamp")):
+    # A lost one has no statistics to be told by, and nobody can read it any more.
+    readable = slot.status(slot.find(conn, props["name"])).readable
+    if readable and slot.made_anew(conn, props["name"], props.get("stamp")):
         raise Refused(
             f"slot {props['name']} on {server}: dropped and made anew by somebody else; drop it by "
             "hand if it is unused, then try again"

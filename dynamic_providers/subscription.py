@@ -24,6 +24,7 @@ from bluegreen import (
     failing_transaction,
     names,
     presence,
+    session_timeouts,
     slot,
     subscription,
     subscription_connection,
@@ -98,6 +99,13 @@ class SubscriptionProvider(Provider):
             server.connect(props["database"]) as subscriber,
             source.connect(props["database"]) as publisher,
         ):
+            session_timeouts.require_none(
+                server,
+                props["database"],
+                wanted.owner or subscriber.info.user,
+                "admin",
+                versions.major(subscriber),
+            )
             have = subscription.ensure(
                 subscriber,
                 publisher,

@@ -47,12 +47,14 @@ class Guard:
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Raise when the name is not this stack's to move, or not to where it would lead.
 
-        At preview too, where the cluster to lead to may not be there yet.
+        A preview asks only whose the name is: the cluster to lead to may not be there yet, or may
+        become the writer by a switch in the same update.
         """
         new = args.new_inputs or {}
         records = new.get("records")
-        known = bool(records) and not pulumi.contains_unknowns(records)
-        target = str(records[0]) if known and records else None
+        target = None
+        if records and not pulumi.contains_unknowns(records) and not pulumi.runtime.is_dry_run():
+            target = str(records[0])
         seen = [await side.look() for side in self.sides]
         sides = [side for side in seen if side is not None]
         reason = await asyncio.to_thread(self._refusal, str(new.get("name")), target, sides)

@@ -25,7 +25,7 @@ from lab.proxy import Proxy
 from tests.chaos.servers import APP, PASSWORD, Deployment, Part
 
 # The goal is 2 s; this only separates "at once" from "not at all" on a busy machine.
-_SOON_SECONDS = 8.0
+_SOON_SECONDS = 30.0
 
 _DIRECTIONS = {
     "both": {},
@@ -88,7 +88,7 @@ def _switch_and_settle(world: Deployment) -> tuple[str, float]:
     began = time.monotonic()
     done: Switched | None = None
     with contextlib.suppress(Retry):  # it was aborted
-        done = switch(world.plan(fuse_seconds=20.0, drain_seconds=10.0))
+        done = switch(world.plan(fuse_seconds=90.0, drain_seconds=60.0))
     took = time.monotonic() - began
     assert (_writable(world.old), _writable(world.new)) == (done is None, done is not None)
     if done is None:

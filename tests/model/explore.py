@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 
 from tests.model import faults, parties
 from tests.model.rules import ALL, Rule
 from tests.model.settled import settled
-from tests.model.world import DONE, LIVE, READY, SLEPT, START, World, writable
+from tests.model.world import DONE, LIVE, READY, SLEPT, START, UNREGISTERED, World, writable
 
 Rules = frozenset[Rule]
 
@@ -19,6 +20,14 @@ Ways = dict[World, tuple[World | None, str]]
 """For each world the one it came from, and by what."""
 
 STUCK = "no way back to one writer"
+
+
+class Overlap(Enum):
+    """How two attempts may meet before they are registered; behind that they always may."""
+
+    NONE = "the second one looks once the first is registered"
+    SLEPT = "the first one has slept since the target was the writer"
+    ALL = "as they like, and either way"
 
 
 @dataclass(slots=True)
@@ -87,18 +96,23 @@ def explore(
     crashes: int = 1,
     attempts: int = 2,
     leaks: bool = True,
+    overlap: Overlap = Overlap.NONE,
     stop_at: str | None = None,
     limit: int = 1_000_000,
 ) -> Explored:
     """Explore all that can happen without the rules `dropped`.
 
     `crashes` is how often each server may crash during an attempt; without `leaks` nothing passes
-    the fence. Ends at the first violation called `stop_at`; `STUCK` is looked for last. Raises
+    the fence; `overlap` says how the attempts may meet. Ends at the first violation called
+    `stop_at`; `STUCK` is looked for last. Raises
     `RuntimeError` beyond `limit` states.
     """
     rules = ALL - dropped
     found = Explored()
-    starts = [start._replace(bound=crashes) for start in (START, *(SLEPT if attempts > 1 else ()))]
+    starts = [START, *SLEPT] if overlap is Overlap.ALL else [START]
+    if overlap is Overlap.SLEPT:
+        starts = [*SLEPT]
+    starts = [start._replace(bound=crashes) for start in starts]
     came: Ways = dict.fromkeys(starts, (None, ""))
     repaired_from: dict[World, list[World]] = {}
     queue = deque(starts)
@@ -106,7 +120,10 @@ def explore(
         while queue:
             world = queue.popleft()
             for said, after, repair in _following(world, rules, leaks=leaks):
-                if attempts == 1 and after.attempts[1].orchestrator != READY:
+                first, second = after.attempts
+                if second.orchestrator != READY and (
+                    attempts == 1 or (overlap is Overlap.NONE and first.register == UNREGISTERED)
+                ):
                     continue
                 if repair:
                     repaired_from.setdefault(after, []).append(world)

@@ -65,7 +65,11 @@ def test_a_table_made_on_both_sides_is_named_until_it_is_taken_in(switchable: Sw
     """One that is made on the writer only is named as well, and needs its twin first."""
     world = switchable
     odd = 'CREATE TABLE "In.voices" (id int PRIMARY KEY)'
-    _on(world, "both", f'{odd}; GRANT ALL ON "In.voices" TO {APP}, {REPLICATOR}')
+    _on(
+        world,
+        "both",
+        f'{odd}; GRANT ALL ON "In.voices" TO {APP}; GRANT SELECT ON "In.voices" TO {REPLICATOR}',
+    )
     _on(world, "writer", 'INSERT INTO "In.voices" SELECT generate_series(1, 1000)')
     _refused_everywhere(world, 'tables published and not subscribed: public."In.voices"')
     with pytest.raises(Refused, match=r"not subscribed.*pulumi up"):
@@ -86,7 +90,9 @@ def test_a_table_made_on_both_sides_is_named_until_it_is_taken_in(switchable: Sw
 
 def test_a_copy_that_is_under_way_is_named_and_waited_for(switchable: Switchable) -> None:
     world = switchable
-    _on(world, "both", f"CREATE TABLE big (id int PRIMARY KEY); GRANT ALL ON big TO {REPLICATOR}")
+    _on(
+        world, "both", f"CREATE TABLE big (id int PRIMARY KEY); GRANT SELECT ON big TO {REPLICATOR}"
+    )
     _on(world, "writer", "INSERT INTO big SELECT generate_series(1, 1000)")
     with world.pair.connect(world.pair.target) as holder:
         # The copy waits for this lock, which the refresh passes.

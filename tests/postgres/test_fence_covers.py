@@ -41,7 +41,7 @@ def test_an_abort_ends_what_was_born_under_the_fence_in_every_database(
     put_up = fence.put_up
     monkeypatch.setattr(fence, "put_up", fence_and_fail)
     with pytest.raises(Failed):
-        switch(world.cutover(), _quiet)
+        switch(world.cutover(fence="read-only"), _quiet)
     (born_read_only,) = under
     with pytest.raises(psycopg.OperationalError, match="terminating"):
         born_read_only.execute("SELECT 1")

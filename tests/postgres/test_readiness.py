@@ -134,3 +134,33 @@ def test_a_switch_that_others_have_carried_out_is_no_blocker(
     """The host died behind the decision, its local fuse went on: replication is stopped by now."""
     switch(switchable.cutover())
     assert blockers() == []
+
+
+def test_code_that_was_made_since_and_that_an_apply_worker_would_run_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    for lab, where in (
+        (switchable.pair.target_lab, "the standby"),
+        (switchable.pair.source_lab, "the writer"),
+    ):
+        with lab.connect(DATABASE) as conn:
+            conn.execute(
+                "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql"
+                " AS 'BEGIN RETURN NEW; END'"
+            )
+            conn.execute(
+                "CREATE TRIGGER stamp BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION stamp()"
+            )
+            conn.execute("ALTER TABLE ledger ENABLE ALWAYS TRIGGER stamp")
+        found = [line for line in blockers() if "stamp on public.ledger (ALWAYS)" in line]
+        assert any(f"{DATABASE} on {where}: triggers" in line for line in found)
+
+
+def test_a_transaction_timeout_of_the_standby_is_named(
+    switchable: Switchable, blockers: Callable[..., list[str]]
+) -> None:
+    with switchable.pair.target_lab.connect() as conn:
+        conn.execute(f"ALTER DATABASE {DATABASE} SET transaction_timeout = '2s'")
+        (line,) = [line for line in blockers() if "transaction_timeout is 2s" in line]
+        conn.execute(line.partition("; ")[2].partition(";")[0].encode())
+    assert not any("transaction_timeout" in line for line in blockers())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import SimpleNamespace
 
+import pulumi
 import pytest
 
 from bluegreen import dns, traffic
 from bluegreen.dns import Found
 from bluegreen.traffic import Environment
+from hooks.traffic import Guard
 
 WRITER = "orders-1.cluster-abc123.eu-west-1.rds.amazonaws.com"
 READER = "orders-1.cluster-ro-abc123.eu-west-1.rds.amazonaws.com"
@@ -114,3 +118,28 @@ def test_each_side_is_opened_by_its_own_credentials(monkeypatch: pytest.MonkeyPa
     ]
     assert traffic.refusal([cname(WRITER)], OTHER, sides) is None
     assert [one["admin_secret_arn"] for one in asked] == ["green's", "blue's"]
+
+
+def _looked(side: Environment) -> Callable[[], Awaitable[Environment]]:
+    async def look() -> Environment:
+        return side
+
+    return look
+
+
+@pytest.mark.parametrize("dry_run", [True, False], ids=["preview", "up"])
+def test_a_preview_of_a_switch_is_not_refused_for_the_side_that_is_still_closed(
+    monkeypatch: pytest.MonkeyPatch, closed: dict[str, bool | None], dry_run: bool
+) -> None:
+    closed |= {"orders-1": False, "orders-2": True}
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: dry_run)
+    monkeypatch.setattr(dns, "domain", lambda *_: "shop.example")
+    monkeypatch.setattr(dns, "find", lambda *_: [cname(WRITER)])
+    sides = [SimpleNamespace(look=_looked(side)) for side in (GREEN, BLUE)]
+    guard = Guard("Z", "eu-west-1", tuple(sides))  # type: ignore[arg-type]
+    args = SimpleNamespace(new_inputs={"name": "writer.shop.example.", "records": [OTHER]})
+    if dry_run:
+        asyncio.run(guard.before(args))  # type: ignore[arg-type]
+        return
+    with pytest.raises(RuntimeError, match=r"record writer.shop.example\.: would lead to orders-2"):
+        asyncio.run(guard.before(args))  # type: ignore[arg-type]
