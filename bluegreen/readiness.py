@@ -18,7 +18,6 @@ from bluegreen import (
     leaks,
     left_behind,
     names,
-    other_consumers,
     sequences,
     session_timeouts,
     side_findings,
@@ -170,10 +169,6 @@ def _slot_limits(_asked: Question, sides: BothSides) -> list[Finding]:
     return list(slot_limits.findings(sides))
 
 
-def _other_consumers(_asked: Question, sides: BothSides) -> list[Finding]:
-    return list(other_consumers.findings(sides))
-
-
 def _differences(asked: Question, sides: BothSides) -> list[Finding]:
     tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
     return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
@@ -197,7 +192,6 @@ CHECKS: tuple[Check, ...] = (
     _left_behind,
     _way_back,
     _slot_limits,
-    _other_consumers,
     _differences,
     _code,
     _timeouts,

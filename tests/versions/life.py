@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import moto.rds.models as rds_models
 import psycopg
+import pulumi
 from psycopg import sql
 
 from bluegreen import fence, names, register, versions
@@ -23,6 +25,7 @@ from dynamic_providers.replication_slot import ReplicationSlotProvider
 from dynamic_providers.sequence_values import SequenceValuesProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from dynamic_providers.switchover import SwitchoverProvider
+from hooks.readiness import check_readiness
 from lab.postgres.server import SUPERUSER, LabServer
 from lab.workload import contents
 from settings import Switch
@@ -64,6 +67,10 @@ def make_database(server: LabServer) -> None:
             )
         )
     with server.connect(DATABASE) as conn:
+        # As 14 has it: a target that is filled by hand must not differ from its source.
+        conn.execute(
+            "ALTER SCHEMA public OWNER TO CURRENT_USER; GRANT ALL ON SCHEMA public TO PUBLIC"
+        )
         conn.execute(SCHEMA)
 
 
@@ -142,10 +149,11 @@ class Life:
         for server in (subscriber, publisher):  # a row may only come once its table is there
             with server.connect(DATABASE) as conn:
                 conn.execute("CREATE TABLE later (id int PRIMARY KEY)")
+                # Unlike changes, first copies are read by the role that the subscription has.
+                grant = sql.SQL("GRANT SELECT ON later TO {}")
+                conn.execute(grant.format(sql.Identifier(REPLICATOR)))
         with publisher.connect(DATABASE) as conn:
             conn.execute("INSERT INTO later SELECT generate_series(1, 100)")
-            # Unlike changes, first copies are read by the role that the subscription connects as.
-            conn.execute(sql.SQL("GRANT SELECT ON later TO {}").format(sql.Identifier(REPLICATOR)))
         return self.host.of(SubscriptionProvider()).update(subscription, subscription.inputs)
 
     def unsubscribe(self, subscription: Made) -> None:
@@ -195,7 +203,16 @@ class Life:
         return self.host.of(SwitchoverProvider()).create(props)
 
     def switch(self, switchover: Made, writer: str) -> Made:
-        """Move the writer to `source` or `target`."""
+        """Move the writer to `source` or `target`, after the hook's report as an update has it."""
+        args = pulumi.ResourceHookArgs(
+            urn="urn:pulumi:green::bluegreen::bluegreen:Switchover::switchover",
+            id=switchover.id,
+            name="switchover",
+            type="bluegreen:Switchover",
+            new_inputs=switchover.inputs | {"writer": writer},
+            old_inputs=switchover.inputs,
+        )
+        asyncio.run(check_readiness(args))
         provider = self.host.of(SwitchoverProvider())
         return provider.update(switchover, switchover.inputs | {"writer": writer})
 

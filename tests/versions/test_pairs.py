@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen import heartbeat, names, register
+from bluegreen import heartbeat, names, owned, register
 from bluegreen.names import Direction
 from lab.postgres import clone as copies
 from lab.postgres.binaries import available, binaries
@@ -115,6 +115,8 @@ def test_a_target_filled_by_a_first_copy_is_switched_to_and_back_without_loss(
         name = names.slot(DEPLOYMENT, Direction.FORWARD, DATABASE)
         with steps.snapshot_of_new_slot(source_lab, name) as snapshot:
             steps.first_copy(source_lab, target_lab, snapshot)
+        with source_lab.connect(DATABASE) as conn:
+            owned.note_slot(conn, name)
         slot = life.slot(life.source, Direction.FORWARD)  # which is taken over
         steps.close(target)
         writers.wait_for(100, life.source.cluster)
@@ -132,6 +134,7 @@ def there_and_back(life: Life, pair: Pair, slot: Made, start: str, before: Write
     life.catch_up(pair.source, pair.target, Direction.FORWARD)
     life.copy_sequences(pair.source, pair.target)
     forward = life.take_in(forward, pair.source_lab, pair.target_lab)
+    life.catch_up(pair.source, pair.target, Direction.FORWARD)
     assert steps.differences(pair.source_lab, pair.target_lab) == []
     assert world.open_sides() == [pair.source.cluster]
 
