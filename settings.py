@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,6 @@ from pydantic import (
 )
 from pydantic import model_validator as check
 from pydantic_core import ErrorDetails
-
-from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 
 NAMESPACE = "bluegreen"
 
@@ -44,6 +43,18 @@ Parameter = Annotated[str, BeforeValidator(_parameter)]
 # schema.table as the catalog has them; a part with a dot or a double quote stands in double quotes.
 _PART = r'("([^"]|"")+"|[^".]+)'
 TableName = Annotated[str, StringConstraints(pattern=rf"^{_PART}\.{_PART}$")]
+
+
+def _table(name: str) -> str:
+    if re.fullmatch(rf"{_PART}\.{_PART}", name, re.DOTALL) is None:
+        raise ValueError(
+            f"got {name!r}, expected schema.table as the catalog has it, with double quotes around"
+            " a part that has a dot or a double quote"
+        )
+    return name
+
+
+StaleTable = Annotated[str, AfterValidator(_table)]
 ReplicaIdentity = Annotated[str, StringConstraints(pattern=r"^(full|index .+)$")]
 Operation = Literal["insert", "update", "delete", "truncate"]
 
@@ -192,19 +203,20 @@ class Replication(_Model):
     """How long an update waits for it."""
     slot_wait_seconds: Positive = 120.0
     """How long a new slot waits for open write transactions."""
-    accept_stale: list[str] = []
-    """Tables that may be left behind by row filters, column lists or lists of tables."""
+    accept_stale: list[StaleTable] = []
+    """Tables that may be left behind by row filters, column lists or lists of tables, each as
+    `schema.table`; `pg_catalog.pg_largeobject` stands for the large objects."""
 
 
 class Switch(_Model):
     """How the writer is moved."""
 
-    fence: FenceMode = DEFAULT_FENCE
+    fence: Literal["read-only", "no-login"] = "no-login"
     """What the old writer's fence is: `no-login` takes LOGIN from the application roles for the
     switch, `read-only` makes new transactions read-only and leaves LOGIN. Under `read-only` a
     client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
     transactions were on the old side only, and the switch came to no decision for 8 s."""
-    old_side: OldSide = DEFAULT_OLD_SIDE
+    old_side: Literal["closed", "readable"] = "closed"
     """What the old writer is afterwards: `closed` takes LOGIN from the application roles, and
     `readable` leaves it to them; what then says BEGIN READ WRITE there is written there only."""
     drain_seconds: Positive = 5.0
@@ -217,6 +229,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    accept_differences: list[str] = []
+    """Differences between the two sides that may stay, as readiness names them:
+    `app: index public.orders_at`."""
 
     @check(mode="after")
     def _fuse_burns_last(self) -> Switch:

@@ -42,9 +42,25 @@ SELECT n.nspname::text AS schema, c.relname::text AS name
  ORDER BY pg_catalog.pg_table_size(c.oid) DESC, 1, 2
 """
 
+# What a session of the table's owner would have: the narrowest setting holds. The server's own
+# can't be read from a session that has another, so its default stands for it.
+_OWNERS_PATH = """
+SELECT pg_catalog.set_config('search_path', coalesce((
+    SELECT pg_catalog.substr(o, 13)
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_db_role_setting s ON s.setrole IN (0, c.relowner)
+       AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database
+                                  WHERE datname = pg_catalog.current_database()))
+     CROSS JOIN pg_catalog.unnest(s.setconfig) o
+     WHERE c.oid = pg_catalog.to_regclass(%s) AND o LIKE 'search_path=%%'
+     ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), '"$user", public'), false)
+"""
+
 # Statistics are sampled, so a big table costs little more than a small one: two sessions read
 # while the server's own cleaning after the upgrade goes on beside them.
 _SESSIONS = 2
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +107,45 @@ def without_statistics(conn: psycopg.Connection[Row]) -> list[Table]:
         return cursor.execute(_WITHOUT_STATISTICS).fetchall()
 
 
-def analyze(server: Server, database: str, tables: Collection[Table]) -> None:
-    """Gather statistics of `tables`; a table that is dropped meanwhile is left out."""
+def analyze(server: Server, database: str, tables: Collection[Table]) -> list[str]:
+    """Gather statistics of `tables`; return those that failed, each with the server's reason.
 
-    def run(share: list[Table]) -> None:
+    A table that is dropped meanwhile is left out. Functions in its indexes run with the search_path
+    that its owner's own sessions have; from 17 on the server gives them an empty one.
+    """
+
+    def run(share: list[Table]) -> list[str]:
+        failed = []
         with server.connect(database) as conn:
             for table in share:
+                name = sql.Identifier(table.schema, table.name)
+                conn.execute(_OWNERS_PATH, (name.as_string(),))
                 try:
-                    conn.execute(
-                        sql.SQL("ANALYZE {}").format(sql.Identifier(table.schema, table.name))
-                    )
-                except psycopg.errors.UndefinedTable:
-                    log.debug("%s.%s: gone", table.schema, table.name)
+                    conn.execute(sql.SQL("ANALYZE {}").format(name))
+                except psycopg.Error as error:
+                    if conn.broken:
+                        raise
+                    if _exists(conn, name):
+                        failed.append(f"{table.schema}.{table.name}: {_said(error)}")
+        return failed
 
     ordered = list(tables)
     shares = [ordered[n::_SESSIONS] for n in range(_SESSIONS)]
     with ThreadPoolExecutor(_SESSIONS) as pool:
-        for done in [pool.submit(run, share) for share in shares if share]:
-            done.result()
+        running = [pool.submit(run, share) for share in shares if share]
+        return [failure for one in running for failure in one.result()]
+
+
+def _exists(conn: psycopg.Connection[Row], name: sql.Identifier) -> bool:
+    row = conn.execute("SELECT pg_catalog.to_regclass(%s)", (name.as_string(),)).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return the server's words, and the function that it was in."""
+    said = error.diag.message_primary or type(error).__name__
+    where = [line for line in (error.diag.context or "").splitlines() if "function" in line]
+    return f"{said}, in {where[-1]}" if where else said
 
 
 def finish(server: Server, databases: Collection[str]) -> None:
@@ -126,11 +163,17 @@ def finish(server: Server, databases: Collection[str]) -> None:
             tables = without_statistics(conn)
             if not tables:
                 continue
-            analyze(server, database, tables)
+            failed = analyze(server, database, tables)
             left = without_statistics(conn)
+        if failed:
+            raise Refused(
+                f"database {database} on {server.cluster}: {len(failed)} table(s) can't be "
+                f"analyzed: {'; '.join(failed[:_MOST_NAMED])}; mend them there (a function that "
+                "finds nothing: ALTER FUNCTION ... SET search_path = its schemas), and try again"
+            )
         if left:
             # ANALYZE of a table that one doesn't own is a warning, not an error.
-            named = ", ".join(f"{table.schema}.{table.name}" for table in left[:5])
+            named = ", ".join(f"{table.schema}.{table.name}" for table in left[:_MOST_NAMED])
             raise Refused(
                 f"database {database} on {server.cluster}: {len(left)} table(s) without statistics "
                 f"({named}); give the administrator their owner's privileges, or ANALYZE them"

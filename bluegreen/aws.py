@@ -10,9 +10,14 @@ from botocore.config import Config
 
 # Throttling is common while a stack update runs; boto3's own retries wait and try again.
 _CONFIG = Config(retries={"mode": "standard", "max_attempts": 6}, connect_timeout=5)
+_ONCE = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=5, read_timeout=5)
 
 
 @lru_cache(maxsize=32)
-def client(service: str, region: str) -> Any:
-    """Return the client of `service` in `region`; clients are thread-safe, so they are shared."""
-    return boto3.session.Session().client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+def client(service: str, region: str, *, once: bool = False) -> Any:
+    """Return the client of `service` in `region`; clients are thread-safe, so they are shared.
+
+    One that sends `once` leaves it to the caller whether to send again.
+    """
+    config = _ONCE if once else _CONFIG
+    return boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ _PASSING = frozenset(
         "InternalFailure",
         "InvalidDBClusterStateFault",
         "InvalidDBInstanceState",
+        "PriorRequestNotComplete",
         "RequestLimitExceeded",
         "ServiceUnavailable",
         "Throttling",

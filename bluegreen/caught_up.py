@@ -17,10 +17,20 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from bluegreen import failing_transaction, heartbeat, names, presence, slot, subscription
+from bluegreen import (
+    coverage,
+    failing_transaction,
+    heartbeat,
+    names,
+    presence,
+    slot,
+    subscription,
+)
 from bluegreen import subscription_state as state
 from bluegreen.backlog import Backlog, Look, Pace
+from bluegreen.coverage import Coverage
 from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry, Unreachable
+from bluegreen.finding import Level
 from bluegreen.heartbeat import Beat
 from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
@@ -155,6 +165,7 @@ class _Database:
     ) -> None:
         self.name = name
         self._publisher, self._writer, self._standby = publisher, writer, standby
+        self._deployment, self._direction = deployment, direction
         self._subscription_name = names.subscription(deployment, direction)
         self._slot_name = names.slot(deployment, direction, name)
         self._errors_before: int | None = None
@@ -167,6 +178,8 @@ class _Database:
         self.on_its_way_ms = 0.0
         self._backlog = Backlog()
         self.pace: Pace | None = None
+        self.copying: list[str] = []
+        """Tables whose first copy was not over when it was looked last."""
 
     def check(self) -> None:
         """Raise what makes waiting vain."""
@@ -200,6 +213,13 @@ class _Database:
         if idle_seconds > _LOGIN_DOUBT_SECONDS and not self._login_tried:
             self._login_tried = True
             self._publisher.try_replication(self.name)
+
+    def coverage(self) -> Coverage:
+        """Return which of the published tables are subscribed and ready."""
+        publication = names.publication(self._deployment, self._direction)
+        found = coverage.look(self._writer, self._standby, [publication], self._subscription_name)
+        self.copying = coverage.names_of(tuple(found.unready))
+        return found
 
     def _seal(self, *, failed: bool) -> None:
         """Leave what `refuse_skipped` needs: people may move the slot where replication stops."""
@@ -255,6 +275,7 @@ class _Wait:
         """Return the lag once it is stable; raises `Retry` when the time is over."""
         stability = Stability(self.limits)
         reported_at, looked_at = time.monotonic(), 0.0
+        covered: bool | None = None
         with ExitStack() as stack:
             pairs = [self._open(stack, database) for database in self.databases]
             while True:
@@ -262,11 +283,14 @@ class _Wait:
                 if now - looked_at >= _LOOK_SECONDS:
                     for pair in pairs:
                         pair.check()
-                    looked_at = now
+                    looked_at, covered = now, None
                 lags = {pair.name: pair.lag_ms() for pair in pairs}
                 known = [lag for lag in lags.values() if lag is not None]
                 worst = max(known) if len(known) == len(lags) else None
                 if stability.note(time.monotonic(), worst) and worst is not None:
+                    # Last, and once a look: with many tables it isn't cheap.
+                    covered = self._covered(pairs) if covered is None else covered
+                if covered and worst is not None:
                     log.info(
                         "%s: caught up with %s, lag %.0f ms", self.subscriber, self.publisher, worst
                     )
@@ -282,6 +306,19 @@ class _Wait:
                         _words(pairs, lags),
                     )
                 time.sleep(_POLL_SECONDS)
+
+    def _covered(self, pairs: Sequence[_Database]) -> bool:
+        """Tell whether all published tables are subscribed and ready.
+
+        False while first copies are under way; raises `Refused` for what only an update takes in.
+        """
+        found = {pair.name: pair.coverage() for pair in pairs}
+        for database, one in found.items():
+            if one.unsubscribed or one.missing:
+                for finding in coverage.judge(database, one):
+                    if finding.level is Level.BLOCK:
+                        raise Refused(f"{self.subscriber}: {finding.line()}")
+        return all(one.complete for one in found.values())
 
     def _open(self, stack: ExitStack, database: str) -> _Database:
         return _Database(
@@ -341,5 +378,7 @@ def _words(pairs: Sequence[_Database], lags: dict[str, float | None]) -> str:
     for pair in pairs:
         lag = lags[pair.name]
         shown = f"over {pair.on_its_way_ms:.0f} ms" if lag is None else f"{lag:.0f} ms"
-        parts.append(f"{pair.name} {shown}" + ("" if pair.pace is None else f", {pair.pace}"))
+        copying = f", first copy of {', '.join(pair.copying[:5])} under way" if pair.copying else ""
+        pace = "" if pair.pace is None else f", {pair.pace}"
+        parts.append(f"{pair.name} {shown}{copying}{pace}")
     return "; ".join(parts)

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
 from bluegreen import __version__, cluster, fence, readiness, switch_in_progress
 from bluegreen import recover as recovery
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Level
-from bluegreen.names import deployment_name
+from bluegreen.queries import failure
 from bluegreen.recover import Verdict
 from bluegreen.server import Server
-from bluegreen.switch_plan import SwitchPlan, from_props
+from bluegreen.switch_plan import SOURCE, TARGET, SwitchPlan, from_props
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -73,26 +74,15 @@ def status(stack: Stack, as_json: Json = False) -> None:
 @app.command()
 def preflight(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployment's stack.")],
-    source: Annotated[str, typer.Option(help="The stack that it is to replace.")],
     as_json: Json = False,
 ) -> None:
-    """Say whether the writer could be moved now; exits with 1 when something blocks it."""
+    """Say whether the writer could be moved now; exits with 1 when something blocks it.
+
+    The same report as the preview of a flip has: both ask what the deployment's state declares.
+    """
     with _errors():
-        ends = _server(_outputs(source)), _server(_outputs(stack))
-        databases = tuple(_outputs(stack)["databases"])
-        with ends[0].connect("postgres") as conn:
-            closed = fence.is_closed(conn, databases)
-        old, new = reversed(ends) if closed else ends
-        findings = readiness.check(
-            readiness.Question(
-                deployment_name(stack),
-                old,
-                new,
-                databases,
-                accept_stale=(),
-                role_wish=_plan(stack).role_wish,
-            )
-        )
+        asked = readiness.Question.from_props(_flipped(_switchover(stack)))
+        findings = readiness.check(asked)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -151,6 +141,9 @@ class _errors:  # reads as a statement
         if isinstance(error, BlueGreenError):
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from None
+        if isinstance(error, psycopg.Error):
+            typer.echo(failure(error), err=True)
+            raise typer.Exit(2) from None
 
 
 def _outputs(stack: str) -> Mapping[str, Any]:
@@ -163,11 +156,33 @@ def _outputs(stack: str) -> Mapping[str, Any]:
 
 def _plan(stack: str) -> SwitchPlan:
     """Return the switch that a deployment's stack describes, as its state has it."""
+    return from_props(_switchover(stack))
+
+
+def _switchover(stack: str) -> Mapping[str, Any]:
+    """Return what a deployment's state has of its switch."""
     exported = _pulumi(stack, "stack", "export")
     for resource in (exported.get("deployment") or {}).get("resources") or []:
         if str(resource.get("type", "")).endswith("/bluegreen:Switchover"):
-            return from_props(resource["outputs"])
-    raise Refused(f"stack {stack}: has no switch, so nothing is to be recovered; is it a source?")
+            found: Mapping[str, Any] = resource["outputs"]
+            return found
+    raise Refused(
+        f"stack {stack}: has no switch; expected the stack of a deployment, which has a source"
+    )
+
+
+def _flipped(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the same switch with the writer moved to the side that is closed now."""
+    if not props.get("rollback", True):
+        raise Refused(
+            f"deployment {props['deployment']}: rollback is false, so nothing is moved any more"
+        )
+    wish = from_props(props)
+    with wish.new.connect("postgres") as conn:
+        closed = fence.is_closed(conn, wish.databases)
+    if closed:
+        return props
+    return {**props, "writer": SOURCE if props["writer"] == TARGET else TARGET}
 
 
 def _pulumi(stack: str, *arguments: str) -> Any:

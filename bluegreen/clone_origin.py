@@ -22,6 +22,7 @@ from bluegreen import (
     grants,
     heartbeat,
     names,
+    owned,
     register,
     slot,
     subscription,
@@ -310,6 +311,7 @@ def _clean(
         with clone.connect(database) as own:
             for name in publications:
                 own.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
+            owned.forget_slots(own)
     register.clear(clone)
 
 
@@ -349,7 +351,9 @@ def _name_jobs(conn: psycopg.Connection[Any], clone: Server) -> None:
     """
     found = conn.execute(
         "SELECT datname::text FROM pg_catalog.pg_database"
-        " WHERE datallowconn AND NOT datistemplate AND datname <> 'rdsadmin' ORDER BY 1"
+        " WHERE datallowconn AND datconnlimit <> -2 AND NOT datistemplate"
+        "   AND datname <> 'rdsadmin' AND pg_catalog.has_database_privilege(oid, 'CONNECT')"
+        " ORDER BY 1"
     ).fetchall()
     for (database,) in found:
         with clone.connect(database) as own:

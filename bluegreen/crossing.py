@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import heartbeat, sequences
-from bluegreen.errors import Retry
+from bluegreen.errors import Refused, Retry
 from bluegreen.heartbeat import Barrier
 from bluegreen.lsn import Lsn
 from bluegreen.sequences import Reader, Value
@@ -32,6 +32,36 @@ _APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::
 _PROOF = """\
 SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
        pg_current_wal_insert_lsn()::text"""
+
+
+# What waits in the servers is written in it.
+_LANGUAGE = """\
+SELECT has_language_privilege(current_user, oid, 'USAGE') FROM pg_language
+ WHERE lanname = 'plpgsql'"""
+
+
+class _NotCrossed(Retry):
+    """The barrier was not across in time."""
+
+
+class _FirstFailure:
+    """The first error of several legs, which ends the others: nobody waits for what is in vain.
+
+    What ran into the deadline, or was cancelled, is no failure of its own.
+    """
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+        self.error: BaseException | None = None
+
+    def note(self, leg: Future[Any]) -> None:
+        """Look at a leg that has ended."""
+        error = None if leg.cancelled() else leg.exception()
+        if error is None or isinstance(error, _NotCrossed | psycopg.errors.QueryCanceled):
+            return
+        if self.error is None:
+            self.error = error
+            self._watchdog.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +106,8 @@ class Crossing:
 
         def one(name: str) -> None:
             old, new = self._old.databases[name], self._new.databases[name]
+            for side in (self._old, self._new):
+                _require_language(side, name)
             sequences.require_alike(old, new)
             reader = Reader(old)
             values = reader.read()
@@ -99,23 +131,30 @@ class Crossing:
 
         All that comes behind `fence` waits for it in the servers, so that nothing has to be sent
         when it is up. The sequences are read only then: a session that is not ended yet may call
-        one without any trace in the WAL. Raises `Retry` when the drain is not over at the
-        watchdog's deadline, `psycopg.errors.QueryCanceled` for the rest.
+        one without any trace in the WAL. A leg that fails ends the others at once, and its error
+        is raised. Raises `Retry` when the drain is not over at the watchdog's deadline,
+        `psycopg.errors.QueryCanceled` for the rest.
         """
         number = time.time_ns()
         is_up = None if fence is None else fence.is_up
         waits = self._start(lambda name: self._wait(name, number, watchdog))
         reads = self._start(lambda name: self._set_barrier(name, number, is_up))
-        if fence is not None:
-            try:
+        first = _FirstFailure(watchdog)
+        legs: list[Future[Any]] = [*waits.values(), *reads.values()]
+        for leg in legs:
+            leg.add_done_callback(first.note)
+        try:
+            if fence is not None:
                 fence.put_up()
-            except BaseException:
-                watchdog.cancel()  # what waits for a fence that never comes
-                raise
-        for wait in waits.values():
-            wait.result()
-        timeline.passed(Step.DRAIN)
-        read = {name: future.result() for name, future in reads.items()}
+            for crossed in waits.values():
+                crossed.result()
+            timeline.passed(Step.DRAIN)
+            read = {name: future.result() for name, future in reads.items()}
+        except BaseException:
+            watchdog.cancel()  # what waits for a fence or a heartbeat that never comes
+            if first.error is not None:
+                raise first.error from None
+            raise
         barriers = [barrier for barrier, _ in read.values()]
         mark = self._each(lambda name: self._bring_sequences(name, read[name][1]))[self._marking]
         timeline.passed(Step.SEQUENCES)
@@ -173,7 +212,7 @@ class Crossing:
         try:
             heartbeat.wait_until_crossed(self._new.databases[name], number, seconds=watchdog.left())
         except psycopg.errors.QueryCanceled:
-            raise Retry(
+            raise _NotCrossed(
                 f"database {name!r}: {self._new.server} has not caught up with"
                 f" {self._old.server} within {watchdog.seconds:g} s"
             ) from None
@@ -186,4 +225,18 @@ class Crossing:
         if len(self._old.databases) == 1:
             return {name: work(name) for name in self._old.databases}
         futures: Mapping[str, Future[Any]] = self._start(work)
+        for ended in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
+            ended.result()  # raises what has failed, whatever the others still do
         return {name: future.result() for name, future in futures.items()}
+
+
+def _require_language(side: Side, name: str) -> None:
+    """Raise `Refused` where the switch could not wait in the server, while nothing is fenced."""
+    row = side.databases[name].execute(_LANGUAGE).fetchone()
+    if row == (True,):
+        return
+    remedy = "CREATE EXTENSION plpgsql" if row is None else "GRANT USAGE ON LANGUAGE plpgsql"
+    raise Refused(
+        f"database {name!r} on {side.server}: the administrator can't use the language plpgsql,"
+        f" which the switch waits in; {remedy} there"
+    )

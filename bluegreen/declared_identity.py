@@ -6,18 +6,16 @@ survives an interrupted update, and a clone inherits it together with the identi
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 
-from bluegreen import blockers
+from bluegreen import blockers, owned
 from bluegreen.errors import Refused, Retry
-from bluegreen.names import TOOL_SCHEMA
 from bluegreen.replica_identity import (
     Identity,
     TableIdentity,
@@ -48,25 +46,16 @@ def live(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str
 
 def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
     """Return what the tables had before `declare` changed them."""
-    row = conn.execute(
-        "SELECT pg_catalog.obj_description(n.oid, 'pg_namespace')"
-        " FROM pg_catalog.pg_namespace n WHERE n.nspname = %s",
-        (TOOL_SCHEMA,),
-    ).fetchone()
+    entries = owned.remembered(conn).get("replica_identity", {})
     try:
-        content = json.loads(row[0]) if row and row[0] else {}
-        entries = content["replica_identity"] if isinstance(content, dict) and content else {}
         return {table_name(key): Identity.parse(text) for key, text in entries.items()}
-    except (ValueError, KeyError):
+    except (ValueError, AttributeError):
         return {}  # a comment of somebody else's: nothing of ours to remember
 
 
 def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity]) -> None:
     entries = {shown(table): str(identity) for table, identity in sorted(before.items())}
-    text = json.dumps({"replica_identity": entries}) if entries else None
-    conn.execute(
-        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(TOOL_SCHEMA), sql.Literal(text))
-    )
+    owned.remember(conn, replica_identity=entries)
 
 
 def declare(

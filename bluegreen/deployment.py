@@ -11,8 +11,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bluegreen import cluster, publishing, register, source_check
+from bluegreen import (
+    cluster,
+    database_code,
+    publishing,
+    register,
+    source_check,
+    upgrade_check,
+    versions,
+)
 from bluegreen.cluster import AVAILABLE, Cluster
+from bluegreen.engine_version import EngineVersion
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
 from bluegreen.publication import Publication
@@ -51,6 +60,8 @@ class Deployment:
     """None in a plain stack, and where the source's stack no longer has outputs."""
     publishes: Mapping[str, Published] = field(default_factory=dict)
     """By database; looked at before the first `up` makes anything."""
+    engine_version: str | None = None
+    """The version that the clone is brought to."""
 
 
 def prepare(want: Deployment) -> State:
@@ -67,6 +78,7 @@ def prepare(want: Deployment) -> State:
     source = _living_source(want)
     found = source_check.look(source, want.wishes.databases)
     source_check.require_clonable(found, want.wishes.databases)
+    _require_upgradable(source, want)
     if state is State.REHEARSAL:  # nothing replicates, so the source is left as it is
         return state
     name = deployment_name(want.wishes.stack)
@@ -74,6 +86,17 @@ def prepare(want: Deployment) -> State:
     _require_publishable(source, want)
     register.ensure_database(source)
     return state
+
+
+def _require_upgradable(source: Server, want: Deployment) -> None:
+    """Raise `Refused` for what the clone's major upgrade would stumble over."""
+    if want.engine_version is None:
+        return
+    to = EngineVersion.parse(want.engine_version).major
+    with source.connect("postgres") as conn:
+        have = versions.major(conn)
+    if to > have:
+        upgrade_check.require_clone_upgradable(source, want.wishes.databases, to_major=to)
 
 
 def _require_publishable(source: Server, want: Deployment) -> None:
@@ -84,6 +107,7 @@ def _require_publishable(source: Server, want: Deployment) -> None:
     deadline = time.monotonic() + _LOCK_SECONDS
     for database, published in sorted(want.publishes.items()):
         with source.connect(database) as conn:
+            database_code.require_replicable(conn, published.publication, source.cluster)
             publishing.require_publishable(
                 conn, published.publication, published.identities, deadline=deadline
             )

@@ -113,7 +113,7 @@ def _require_possible(found: Cluster, have: EngineVersion, wanted: Upgrade, todo
             f"cluster {found.identifier}: is a member of global database {found.global_cluster}, "
             "which AWS upgrades only as a whole; stand a deployment up with this stack as source"
         )
-    upgrade_check.require_none(wanted.server, wanted.databases)
+    upgrade_check.require_none(wanted.server, wanted.databases, to_major=wanted.version.major)
 
 
 def _modify(server: Server, arguments: Mapping[str, Any]) -> None:

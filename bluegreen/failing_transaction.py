@@ -29,6 +29,11 @@ SELECT CASE WHEN pg_catalog.substr(c.data, 1, 1) IN ('B', 'R') THEN c.data
     %s, NULL, %s, 'proto_version', '1', 'publication_names', %s) c
  WHERE pg_catalog.substr(c.data, 1, 1) IN ('B', 'R', 'I', 'U', 'D')
 """
+# Names of any bytes may stand there, which the server could not turn into UTF-8.
+_AS_IT_IS = """
+SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', true)
+ WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
+"""
 _MOST_CHANGES = 10_000
 
 
@@ -59,6 +64,7 @@ def find(
             publisher.execute(
                 "SELECT pg_catalog.set_config('statement_timeout', %s, true)", (str(_LIMIT_MS),)
             )
+            publisher.execute(_AS_IT_IS)
             rows = publisher.execute(_PEEK, (slot, _MOST_CHANGES, names)).fetchall()
     except (
         errors.ObjectInUse,
@@ -88,8 +94,11 @@ def first_after(position: Lsn, messages: Iterable[bytes]) -> FailingTransaction 
             if finish >= position:
                 found = (xid, Lsn(finish))
         elif message[:1] == b"R":
-            schema, table = message[5:].split(b"\0")[:2]
-            names[message[1:5]] = f"{schema.decode() or 'pg_catalog'}.{table.decode()}"
+            # In the session's encoding, UTF-8; only SQL_ASCII sends whatever bytes it was given.
+            schema, table = (
+                part.decode(errors="backslashreplace") for part in message[5:].split(b"\0")[:2]
+            )
+            names[message[1:5]] = f"{schema or 'pg_catalog'}.{table}"
         elif found is not None:
             written[names[message[1:5]]] = None
     return None if found is None else FailingTransaction(found[0], found[1], tuple(written))

@@ -4,7 +4,8 @@
 there are ended, in a loop: a session that was starting while the fence was put up has read the old
 value and is not in `pg_stat_activity` yet (not at all up to 17, without a user in 18). It holds a
 lock on its virtual transaction id, though, so the loop goes on until two passes in a row find
-neither (24 of 24 such races closed; a single pass let them write).
+neither (24 of 24 such races closed; a single pass let them write). A client that stops in the
+middle of its login holds one too, so a login that takes longer is ended where that is allowed.
 
 All of it is one statement, and what comes next is on its way already: the sessions that set the
 barrier and read the sequences wait in the server (`until_up`) for the name that the fence's session
@@ -43,7 +44,8 @@ DECLARE
     suspects int[];
     ended bigint;
     clean int := 0;
-    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
+    -- Before the watchdog, whose cancel could not say what is in the way.
+    give_up timestamptz := clock_timestamp() + 0.9 * {left} * interval '1 second';
     armed_by timestamptz := least(give_up, clock_timestamp() + interval '1 second');
 BEGIN
     -- Who closes without it would stay closed when the machine that closes is gone.
@@ -61,8 +63,8 @@ BEGIN
         RAISE EXCEPTION 'attempt % was aborted', {attempt}
             USING ERRCODE = 'transaction_rollback';
     END IF;
-    PERFORM bluegreen.close_databases({attempt});
-    PERFORM bluegreen.close_roles({attempt}, {roles});
+    PERFORM bluegreen.close_databases({attempt}::text);
+    PERFORM bluegreen.close_roles({attempt}::text, {roles});
     SELECT array_agg(name) INTO closed FROM bluegreen.closure
      WHERE kind = 'database' AND attempt = {attempt};
     -- Such as one that became a template since the beginning.
@@ -77,6 +79,9 @@ BEGIN
     PERFORM bluegreen.end_sessions(closed, fenced_at, {ours});
     LOOP
         suspects := bluegreen.still_starting(suspects);
+        IF cardinality(suspects) > 0 AND clock_timestamp() > fenced_at + interval '0.02 s' THEN
+            PERFORM bluegreen.end_starting(suspects);
+        END IF;
         ended := bluegreen.end_sessions(closed, fenced_at, {ours});
         IF ended = 0 AND cardinality(suspects) = 0 THEN
             clean := clean + 1;
@@ -84,6 +89,13 @@ BEGIN
         ELSE
             clean := 0;
             IF clock_timestamp() > give_up THEN
+                IF cardinality(suspects) > 0 THEN
+                    RAISE EXCEPTION 'pid % has been logging in for more than % s, and may not be'
+                        ' ended: end its client, or lower authentication_timeout',
+                        array_to_string(suspects, ', '),
+                        extract(epoch FROM clock_timestamp() - fenced_at)::numeric(9, 1)
+                        USING ERRCODE = 'lock_not_available';
+                END IF;
                 RAISE EXCEPTION 'sessions that could write do not end'
                     USING ERRCODE = 'query_canceled';
             END IF;
@@ -120,7 +132,7 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
 def close_all(conn: Connection) -> None:
     """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
     register.ensure_tables(conn)
-    conn.execute("SELECT bluegreen.close_databases(NULL)")
+    conn.execute("SELECT bluegreen.close_databases(NULL::text)")
 
 
 def rehearse(conn: Connection) -> None:
@@ -129,10 +141,20 @@ def rehearse(conn: Connection) -> None:
     It loads plans and catalogs into the session: first calls take three times as long.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute("SELECT bluegreen.close_databases(''), bluegreen.close_roles('', '{}')")
-        conn.execute("SELECT bluegreen.still_starting(NULL)")
-        conn.execute("SELECT bluegreen.end_sessions('{}', '-infinity', '{}')")
-        conn.execute("SELECT bluegreen.decide_switch('', '{}', '{}', '0/0')")
+        conn.execute(
+            "SELECT bluegreen.close_databases(''::text),"
+            " bluegreen.close_roles(''::text, '{}'::text[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.still_starting(NULL::int[]), bluegreen.end_starting('{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.end_sessions('{}'::text[], '-infinity'::timestamptz, '{}'::int[])"
+        )
+        conn.execute(
+            "SELECT bluegreen.decide_switch("
+            "''::text, '{}'::bigint[], '{}'::bigint[], '0/0'::pg_lsn)"
+        )
 
 
 def put_up(
@@ -150,8 +172,9 @@ def put_up(
     `roles` lose LOGIN as well (fence mode `no-login`); `fuse` is the server fuse's process id, and
     `ours` are those to spare. Raises `psycopg.errors.TransactionRollback` when the attempt was
     aborted meanwhile: nobody fences after an abort; `psycopg.errors.QueryCanceled` when a session
-    is left after `seconds`; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing closed,
-    when the fuse is dead or one of `databases` would be left out.
+    is left after `seconds`, and `psycopg.errors.LockNotAvailable`, naming it, when that is one that
+    has not logged in yet; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing closed, when
+    the fuse is dead or one of `databases` would be left out.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
@@ -191,7 +214,7 @@ def end_sessions(
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
     row = conn.execute(
-        "SELECT bluegreen.end_sessions(%s, coalesce(%s, clock_timestamp()), %s)",
+        "SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])",
         (list(databases), until, list(ours)),
     ).fetchone()
     return int(row[0]) if row else 0

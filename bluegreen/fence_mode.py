@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-FenceMode = Literal["no-login", "read-only"]
+FenceMode = Literal["read-only", "no-login"]
 OldSide = Literal["closed", "readable"]
 
 DEFAULT_FENCE: FenceMode = "no-login"

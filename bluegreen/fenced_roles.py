@@ -2,7 +2,8 @@
 
 Without `switch.roles` all that applications can log in as; `switch.spare_roles` keep it. A role
 that keeps LOGIN and may write would be a second writer on the old side, by `BEGIN READ WRITE`, so
-it is found beforehand, and so is what the administrator lacks: behind the opening it is too late.
+it is found beforehand (`keepers`), and so is what the administrator lacks: behind the opening it is
+too late.
 """
 
 from __future__ import annotations
@@ -10,32 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bluegreen import aws_roles, keepers
 from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.queries import Connection, column
 from bluegreen.server import Server, secret_login
 
 _BY_DEFAULT = """\
 SELECT rolname FROM pg_roles
- WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication
-   AND rolname <> ALL (%s) AND rolname !~ '^(rds|pg_)' AND rolname <> current_user
+ WHERE rolcanlogin AND NOT rolreplication
+   AND (NOT rolsuper OR current_setting('is_superuser') = 'on')
+   AND rolname <> ALL (%s) AND rolname <> current_user
  ORDER BY 1"""
 _UNKNOWN = """\
 SELECT name FROM unnest(%s::text[]) name
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1"""
-_KEEPERS = """\
-SELECT format('%%I (%%s)', r.rolname, t.name)
-  FROM pg_roles r CROSS JOIN LATERAL (
-        SELECT format('%%I.%%I', n.nspname, c.relname) AS name
-          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-           AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'bluegreen')
-           AND has_schema_privilege(r.oid, n.oid, 'USAGE')
-           AND (has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-                OR has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE'))
-         LIMIT 1) t
- WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL (%s) AND r.rolname !~ '^(rds|pg_)'
-   AND has_database_privilege(r.oid, current_database(), 'CONNECT')
- ORDER BY 1"""
 # Before 16 CREATEROLE is enough, but for roles that replicate.
 _UNALTERABLE = """\
 SELECT r.rolname
@@ -83,7 +72,7 @@ class Seen:
     problems: list[str]
     """Entries of `switch.roles` and `switch.spare_roles` that make no sense."""
     keepers: list[str]
-    """Roles that keep LOGIN though they may write, each with a table."""
+    """Roles that keep LOGIN though they may write, each with what."""
     unalterable: list[str]
     """Roles that the administrator can't take LOGIN from, or give it back to."""
     lacking: list[str]
@@ -92,32 +81,32 @@ class Seen:
 
 def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
     """Return the roles that lose LOGIN where applications must not come any more; never ours."""
-    own = _own(conn, server)
+    ours = own(conn, server)
     if wish.roles is not None:
-        return [name for name in wish.roles if name not in wish.spared and name not in own]
-    rows = conn.execute(_BY_DEFAULT, ([*own, *wish.spared],)).fetchall()
-    return [name for (name,) in rows]
+        return [name for name in wish.roles if name not in wish.spared and name not in ours]
+    return column(conn, _BY_DEFAULT, [*ours, *wish.spared, *aws_roles.LOGINS])
 
 
 def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
     """Look at one environment; `databases` are connections to those that move."""
     conn = next(iter(databases.values()))
-    own = _own(conn, server)
+    ours = own(conn, server)
     lacking = column(conn, _LACKING)
     if not wish.taken:
         return Seen([], [], [], lacking)
     fenced = names(conn, server, wish)
     unknown = column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
-    keepers = {
+    found = {
         keeper: None
         for one in databases.values()
-        for keeper in column(one, _KEEPERS, [*fenced, *own])
+        for keeper in keepers.find(one, [*fenced, conn.info.user], own=list(ours))
     }
     return Seen(
-        wish.problems(own, unknown), list(keepers), column(conn, _UNALTERABLE, fenced), lacking
+        wish.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
     )
 
 
-def _own(conn: Connection, server: Server) -> dict[str, str]:
+def own(conn: Connection, server: Server) -> dict[str, str]:
+    """Return the tool's roles, each with what it is."""
     replication, _ = secret_login(server.credentials.replication_secret_arn, server.region)
     return {conn.info.user: "the administrator", replication: "the role that replicates"}

@@ -8,21 +8,27 @@ a later fence.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 import psycopg
 
-from bluegreen import aftermath, dns, fence, fenced_roles, register
+from bluegreen import aftermath, fence, fenced_roles, register, traffic
+from bluegreen.connection import ConnectionLost
 from bluegreen.crossing import Crossed, Crossing, Fence
-from bluegreen.errors import Refused, Retry, StayFenced
+from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.polling import looks
 from bluegreen.register import Opening
-from bluegreen.side import Side, application_name, end_others, unless_committed
+from bluegreen.side import Connection, Side, application_name, end_others, unless_committed
 from bluegreen.step import Step
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.timeline import Timeline
@@ -32,8 +38,9 @@ log = logging.getLogger(__name__)
 
 AGAIN = "run pulumi up again, or bluegreen recover"
 
-# How long one finisher waits for another, which may have to insist on drain and names.
-_COLLEAGUE_SECONDS = 90.0
+# What a finisher may need besides the drain and the end of the old direction, which it insists on
+# for `finish_seconds` each: connecting, ending sessions, moving names.
+_BESIDES_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,9 @@ def open_new(
     timeline: Timeline,
     watchdog: Watchdog,
     fence: Fence,
+    stop: Callable[[], None],
 ) -> datetime:
-    """Fence, cross, decide, open: the orchestrator's way. Returns when it was open.
+    """Fence, cross, decide, `stop` the old direction, open. Returns when it was open.
 
     Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
     was seen to be drained counts no more, and nothing is opened. Any error before the decision
@@ -76,6 +84,7 @@ def open_new(
             ) from None
     watchdog.call_off()  # from here there is only forward
     timeline.passed(Step.DECIDE)
+    stop()
     return register.open_environment(new.tool, attempt, crossed.mark, list(new.databases))
 
 
@@ -118,34 +127,79 @@ def _decide(old: Side, attempt: str, crossed: Crossed, watchdog: Watchdog) -> bo
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
     """Carry out a decided attempt, on connections of its own, after anybody who does so already.
 
-    Raises `Retry` when something passing stands in the way, `StayFenced` when the new writer was
-    given up.
+    When one of them dies it begins anew on others. Raises `Retry` when something passing stands in
+    the way, `StayFenced` when the new writer was given up.
     """
-    timeline = Timeline()
+    found = ""
+    for _ in looks(time.monotonic() + plan.finish_seconds, first=0.01):
+        try:
+            return _finish(plan, attempt)
+        except ConnectionLost as error:
+            found = str(error)
+            log.warning("attempt %s: %s; going on over others", attempt, found)
+    raise Retry(f"attempt {attempt}: {found}; {AGAIN}")
+
+
+def _finish(plan: SwitchPlan, attempt: str) -> Switched:
+    timeline, opened = Timeline(), None
     with ExitStack() as stack:
         stack.enter_context(_alone(plan, attempt))
         old = Side.connect(plan.old, plan.databases, stack, attempt, finishing=True)
         new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
         for side in (old, new):
             # A finisher whose machine is paused must not hold up all others for ever.
-            side.tool.execute("SET idle_in_transaction_session_timeout = '60s'")
+            _set_seconds(
+                side.tool,
+                "idle_in_transaction_session_timeout",
+                _BESIDES_SECONDS + plan.finish_seconds,
+            )
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
         with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
+                if register.is_done(old.tool, attempt):
+                    return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
                 raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
             # One finisher at a time comes by here; what a dead one has sent must not go on.
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
+                aftermath.resume_applying(new, deployment=plan.deployment, direction=plan.direction)
                 with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
                     crossed = crossing.walk(timeline, watchdog)
-                register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
+                stop_early(plan, new)
+                opened = register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
-        return after(plan, old, new, attempt, timeline, repeated=True)
+        return after(plan, old, new, attempt, timeline, repeated=True, opened=opened)
+
+
+def stop_early(plan: SwitchPlan, new: Side) -> None:
+    """Stop the old direction before the opening, where clients may write behind the fence.
+
+    `fence: read-only` is but a default: a client that asks for a read-write transaction has one,
+    and applied behind the opening its row would replace the new writer's. Between decision and
+    opening, whatever comes from the old side is applied before anybody writes, so nothing is lost.
+
+    Committed apart from the opening, which is another database's. Whoever dies in between leaves a
+    subscription that is disabled on a side that is closed: a finisher enables it again, sees the
+    drain itself, and comes by here. It has ended the dead one's sessions before that, so none of
+    them can disable the subscription amid the drain.
+    """
+    if plan.fence == "read-only":
+        stop(plan, new)
+
+
+def stop(plan: SwitchPlan, new: Side) -> None:
+    """Let nothing of the old direction be applied any more."""
+    aftermath.stop_applying(
+        new,
+        deployment=plan.deployment,
+        direction=plan.direction,
+        seconds=plan.finish_seconds,
+    )
 
 
 @contextmanager
@@ -157,18 +211,27 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
     """
     name = application_name(attempt, finishing=True)
     with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
-        conn.execute("SET idle_session_timeout = '180s'")
-        conn.execute(
-            "SELECT set_config('lock_timeout', %s, false)", (f"{1000 * _COLLEAGUE_SECONDS:.0f}ms",)
-        )
+        longest = 2 * (_BESIDES_SECONDS + plan.finish_seconds)
+        _set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
+        _set_seconds(conn, "lock_timeout", longest)
         try:
             conn.execute("SELECT pg_advisory_lock(4782, 2)")
         except psycopg.errors.LockNotAvailable:
             raise Retry(
                 f"{plan.old}: another process has been carrying out attempt {attempt} for"
-                f" {_COLLEAGUE_SECONDS:g} s; look again"
+                f" {longest:g} s; look again"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            # By a statement, since the end of a dead connection would let go of nothing: the wait
+            # for this answer finds out, and ends the session there.
+            with contextlib.suppress(psycopg.Error):
+                conn.execute("SELECT pg_advisory_unlock(4782, 2)")
+
+
+def _set_seconds(conn: Connection, setting: str, seconds: float) -> None:
+    conn.execute("SELECT set_config(%s, %s, false)", (setting, f"{1000 * seconds:.0f}ms"))
 
 
 def after(
@@ -181,44 +244,93 @@ def after(
     repeated: bool,
     opened: datetime | None = None,
 ) -> Switched:
-    """Do what the opening leaves to do; every step may be repeated, and nothing is once it is done.
+    """Do what the opening leaves to do; every part may be repeated, and nothing is once it is done.
 
-    Once done, the new writer's sessions are production's, and ending them would be an outage. The
-    same goes for those that came after it was `opened`; None when that is not known.
+    Each part is tried whatever became of the others, and the names move beside them: a Route 53
+    that refuses keeps no old direction running, and a side that fails keeps no name. Raises
+    `Retry` with all that failed.
+
+    Of the new writer's sessions only those are ended that are older than the opening (`opened`;
+    None asks the register): the later ones are production's.
     """
     if repeated and register.is_done(old.tool, attempt):
         return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
-    if plan.records is not None:
-        dns.move(plan.records, plan.old.region)
+    until = opened or register.opened_at(new.tool, attempt)
+    parts = Parts()
+    moving = ThreadPoolExecutor(1, "names")
+    with moving:
+        names = moving.submit(traffic.lead, plan, new.tool, attempt)
+        for side in (new, old):
+            parts.do(partial(side.limit, 0))
+        stopped = parts.do(lambda: stop(plan, new))
+        timeline.passed(Step.STOP)
+        parts.do(lambda: _close_old(plan, old, attempt))
+        timeline.passed(Step.CLOSE)
+        parts.do(names.result)
         timeline.passed(Step.DNS)
-    for side in (old, new):
-        side.limit(0)
     # Only now: a session that comes back before the name has moved would come here again.
-    end_sessions(new, until=opened)
-    aftermath.stop_direction(
-        old,
-        new,
-        deployment=plan.deployment,
-        direction=plan.direction,
-        seconds=plan.finish_seconds,
-    )
-    timeline.passed(Step.STOP)
+    parts.do(lambda: end_sessions(new, until=until))
+    slipped = [0]
+    if stopped:  # else it may still be read, and a row that is read is not counted
+        parts.do(lambda: slipped.append(_count_slipped(plan, old, attempt)))
+    parts.require_all(plan, attempt)
+    register.finish(old.tool, attempt, slipped[-1])
+    timeline.passed(Step.DONE)
+    if slipped[-1]:
+        log.error(
+            "%s: %d write(s) came after its barrier and are not on %s",
+            plan.old,
+            slipped[-1],
+            plan.new,
+        )
+    return _switched(new, attempt, slipped=slipped[-1], timeline=timeline, repeated=repeated)
+
+
+class Parts:
+    """What is done whatever becomes of the rest; failures are collected."""
+
+    def __init__(self) -> None:
+        self.failures: list[BlueGreenError | psycopg.Error] = []
+
+    def do(self, part: Callable[[], object]) -> bool:
+        """Do one part; return whether it succeeded."""
+        try:
+            part()
+        except (BlueGreenError, psycopg.Error) as error:
+            self.failures.append(error)
+            return False
+        return True
+
+    def require_all(self, plan: SwitchPlan, attempt: str) -> None:
+        """Raise `Retry` that says what failed, if anything did.
+
+        Raises `ConnectionLost` when that was a connection: over others it may succeed at once.
+        """
+        for error in self.failures:
+            if isinstance(error, ConnectionLost):
+                raise error
+        said = dict.fromkeys(" ".join(str(error).split()) for error in self.failures)
+        if said:
+            raise Retry(
+                f"{plan.new}: is the writer; attempt {attempt} is not over: {'; '.join(said)};"
+                f" {AGAIN}"
+            )
+
+
+def _close_old(plan: SwitchPlan, old: Side, attempt: str) -> None:
     if plan.old_side == "closed":
         if register.close_old(old.tool, attempt, login_roles(plan, old)):
             end_sessions(old)
     else:
         register.let_roles_in(old.tool, attempt)
-    slipped = aftermath.count_slipped(
-        old, attempt, deployment=plan.deployment, direction=plan.direction
+
+
+def _count_slipped(plan: SwitchPlan, old: Side, attempt: str) -> int:
+    deployment, direction = plan.deployment, plan.direction
+    aftermath.wait_until_unread(
+        old, deployment=deployment, direction=direction, seconds=plan.finish_seconds
     )
-    timeline.passed(Step.CLOSE)
-    register.finish(old.tool, attempt, slipped)
-    timeline.passed(Step.DONE)
-    if slipped:
-        log.error(
-            "%s: %d write(s) came after its barrier and are not on %s", plan.old, slipped, plan.new
-        )
-    return _switched(new, attempt, slipped=slipped, timeline=timeline, repeated=repeated)
+    return aftermath.count_slipped(old, attempt, deployment=deployment, direction=direction)
 
 
 def _switched(

@@ -8,22 +8,33 @@ position as applied, proves that rows were left out: `skipped`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import grants
+from bluegreen import grants, owned
+from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_SCHEMA
+
+log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
 
 _ANYBODY, _SWITCH = 1, 2  # rows: only the switch writes the second one
 
-_SCHEMA = """\
-CREATE SCHEMA IF NOT EXISTS bluegreen;
+_COLUMNS = (
+    "id integer",
+    "beat bigint",
+    "at timestamp with time zone",
+    "lsn pg_lsn",
+    "previous_lsn pg_lsn",
+)
+
+_TABLE = """\
 CREATE TABLE IF NOT EXISTS bluegreen.heartbeat (
     id int PRIMARY KEY,
     beat bigint NOT NULL,
@@ -97,15 +108,77 @@ class Beat:
     """The sender's clock."""
 
 
+# Default privileges of the database may have given others something at once.
+_TO_NOBODY_ELSE = """\
+DO $do$
+DECLARE
+    grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+          FROM pg_namespace n, aclexplode(n.nspacl) a
+         WHERE n.nspname = 'bluegreen' AND a.grantee <> n.nspowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA bluegreen FROM %s', grantee);
+    END LOOP;
+END $do$"""
+
+
 def ensure(conn: Connection) -> None:
-    """Make the schema in a database that is to be published."""
-    with conn.transaction():
-        conn.execute(_SCHEMA)
+    """Make the schema in a database that is to be published.
+
+    Raises `Refused` where somebody else has one of that name, or something in ours.
+    """
+    try:
+        with conn.transaction():
+            _ensure(conn)
+    except (errors.DuplicateSchema, errors.UniqueViolation):
+        # Another deployment of the same source made it meanwhile.
+        with conn.transaction():
+            _ensure(conn)
+
+
+def _ensure(conn: Connection) -> None:
+    found = owned.find_schema(conn)
+    if found is None:
+        conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(TOOL_SCHEMA)))
+        conn.execute(_TO_NOBODY_ELSE)
+    elif (why := owned.unfit_schema(found, _COLUMNS)) is not None:
+        raise Refused(f"{_schema_in(conn)}: {why}")
+    if found is None or not found.marked:
+        owned.remember(conn)
+    if found is None or not found.columns:
+        conn.execute(_TABLE)
 
 
 def drop(conn: Connection) -> None:
-    """Remove the schema; one that is gone already is fine."""
-    conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(TOOL_SCHEMA)))
+    """Remove the schema; one that is gone already, or is somebody else's, is left as it is.
+
+    Raises `Refused` where something that the tool did not make is in it, or depends on it.
+    """
+    found = owned.find_schema(conn)
+    if found is None:
+        return
+    why = owned.unfit_schema(found, _COLUMNS)
+    if why is not None and not found.marked:
+        log.warning("%s: left as it is: %s", _schema_in(conn), why)
+        return
+    if why is not None:
+        raise Refused(f"{_schema_in(conn)}: {why}")
+    try:
+        with conn.transaction():
+            conn.execute("DROP TABLE IF EXISTS bluegreen.heartbeat")
+            conn.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(TOOL_SCHEMA)))
+    except errors.DependentObjectsStillExist as error:
+        who = "; ".join((error.diag.message_detail or "").splitlines())
+        raise Refused(
+            f"{_schema_in(conn)}: others depend on it ({who}); drop what depends on it, then try "
+            "again"
+        ) from None
+
+
+def _schema_in(conn: Connection) -> str:
+    return f"schema {TOOL_SCHEMA} in database {conn.info.dbname!r} on {conn.info.host}"
 
 
 def beat(conn: Connection) -> Beat:

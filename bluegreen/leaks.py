@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bluegreen import fence_mode, fenced_roles, names
+from bluegreen import aws_roles, fence_mode, fenced_roles, names, register, strangers
 from bluegreen.errors import Refused
 from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Finding, Level, none
@@ -14,13 +14,13 @@ from bluegreen.server import Server
 from bluegreen.side import Side
 
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
-# AWS's own may have one, and are nobody's to fence.
+# AWS's own may have one, and are nobody's to fence; a role without LOGIN has no use for it.
 _OWN_READ_ONLY = """\
 SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
   LEFT JOIN pg_database d ON d.oid = s.setdatabase
- WHERE r.rolname !~ '^(rds|pg_)'
-   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%'
+ WHERE r.rolcanlogin AND r.rolname <> ALL (%s)
+   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%%'
         AND NOT split_part(c, '=', 2)::boolean)
  ORDER BY 1"""
 _NOT_OURS = """\
@@ -28,12 +28,6 @@ SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
   FROM pg_database d
  WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> ALL (%s)
    AND NOT pg_has_role(d.datdba, 'USAGE')
- ORDER BY 1"""
-_SUPERUSERS = """\
-SELECT DISTINCT format('%s in %s', a.usename, a.datname)
-  FROM pg_stat_activity a JOIN pg_roles r ON r.rolname = a.usename
- WHERE a.backend_type = 'client backend' AND r.rolsuper AND a.usename <> 'rdsadmin'
-   AND current_setting('is_superuser') = 'off'
  ORDER BY 1"""
 
 
@@ -47,6 +41,12 @@ class Leaks:
     """Databases whose owner's privileges the administrator lacks, on either side."""
     superusers: list[str]
     """Sessions that only a superuser may end, when the administrator is none."""
+    of_our_roles: list[str]
+    """Sessions of others as the administrator, or as the role that replicates."""
+    logging_in: list[str]
+    """Logins that do not end, which the fence has to wait for."""
+    slipped: list[str]
+    """What came to the new writer after it had been left, and is nowhere else."""
     roles: dict[str, fenced_roles.Seen]
     """By cluster, the old writer's first."""
     wish: Wish
@@ -76,19 +76,30 @@ def look(
     first, other = next(iter(old[1].values())), next(iter(new[1].values()))
     return Leaks(
         prepared=column(first, _PREPARED),
-        own_read_only=column(first, _OWN_READ_ONLY),
+        own_read_only=column(first, _OWN_READ_ONLY, list(aws_roles.LOGINS)),
         not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
-        superusers=column(first, _SUPERUSERS),
+        superusers=strangers.of_superusers(first),
+        of_our_roles=strangers.of_our_roles(
+            first, list(fenced_roles.own(first, old[0])), list(old[1])
+        ),
+        logging_in=strangers.logging_in(first),
+        slipped=_slipped(new[0]),
         roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
         wish=wish,
     )
+
+
+def _slipped(server: Server) -> list[str]:
+    with server.connect(names.TOOL_DATABASE) as conn:
+        count = register.slipped(conn)
+    return [f"{count} write(s)"] if count else []
 
 
 def judge(leaks: Leaks) -> list[Finding]:
     """Judge what was seen."""
     old = next(iter(leaks.roles.values()))
     found = [
-        *_chosen(leaks.wish),
+        *chosen(leaks.wish),
         none(
             "prepared transactions",
             leaks.prepared,
@@ -111,6 +122,25 @@ def judge(leaks: Leaks) -> list[Finding]:
             "only a superuser may end them, and they can write through the fence: end them",
         ),
         none(
+            "sessions of others as the tool's roles",
+            leaks.of_our_roles,
+            "these keep LOGIN, so BEGIN READ WRITE would pass the fence: end them, and give the"
+            " application a role of its own",
+        ),
+        none(
+            "logins that do not end",
+            leaks.logging_in,
+            "the fence waits for them until authentication_timeout where it may not end them: find"
+            " their clients",
+            Level.WARN,
+        ),
+        none(
+            f"after it had been left, writes on {list(leaks.roles)[1]}",
+            leaks.slipped,
+            "they are nowhere else: bring them over, then set register.slipped to 0 in its database"
+            " bluegreen",
+        ),
+        none(
             "switch.roles and switch.spare_roles",
             old.problems,
             "leave it out, or mend its name",
@@ -119,7 +149,7 @@ def judge(leaks: Leaks) -> list[Finding]:
             "roles that keep LOGIN and may write",
             old.keepers,
             "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
-            " switch.spare_roles, name them in switch.roles, or REVOKE",
+            " switch.spare_roles, name them in switch.roles, or REVOKE (from PUBLIC too)",
         ),
     ]
     for cluster, roles in leaks.roles.items():
@@ -128,7 +158,7 @@ def judge(leaks: Leaks) -> list[Finding]:
                 f"roles that the administrator can't alter on {cluster}",
                 roles.unalterable,
                 "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
-                " TO admin WITH ADMIN OPTION",
+                " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
             ),
             none(
                 f"what the administrator lacks on {cluster}",
@@ -140,7 +170,7 @@ def judge(leaks: Leaks) -> list[Finding]:
     return found
 
 
-def _chosen(wish: Wish) -> list[Finding]:
+def chosen(wish: Wish) -> list[Finding]:
     """Return what the settings leave open on purpose."""
     found = []
     if wish.fence == "read-only":

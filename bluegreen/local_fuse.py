@@ -12,6 +12,7 @@ come through the pipe since arguments and environment are open to others on the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ from typing import IO, Self
 import psycopg
 
 from bluegreen import finish, register, server
-from bluegreen.errors import BlueGreenError, Retry, StayFenced
+from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import State
 from bluegreen.side import end_others
@@ -38,9 +39,10 @@ log = logging.getLogger(__name__)
 _ARMED = b"armed\n"
 _OVER = b"over\n"
 _ARM_SECONDS = 30.0
+_END_SECONDS = 2.0
 # A server that restarts or is out of reach comes back within this, or somebody has to look.
 _INSIST_SECONDS = 600.0
-_PAUSE_SECONDS = 0.1
+_PAUSES = (0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 class LocalFuse:
@@ -106,17 +108,22 @@ class LocalFuse:
         if not self._armed.is_set():
             self._process.kill()  # nothing was touched yet, so nothing is to be watched
         self._arming.join()
-        # What the switch could not carry out, the fuse goes on with: no word for it then.
-        stays = isinstance(error, StayFenced)
+        # Whatever failed: without a word the fuse looks into the register, ends at once when this
+        # attempt isn't live there, and else goes on with what the switch could not carry out.
         with contextlib.suppress(OSError):
-            if not stays:
+            if error is None:
                 self._pipe().write(_OVER)
             self._pipe().close()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        if not stays:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            _left_on.append(self._process)
+
+
+# Fuses that are still at work: they outlive this process if need be.
+_left_on: list[subprocess.Popen[bytes]] = []
 
 
 def _python_path() -> str:
@@ -145,7 +152,7 @@ def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> Non
     `conn` is to the tool's database of the fenced server, and may be broken.
     """
     until = time.monotonic() + _INSIST_SECONDS
-    while True:
+    for number in itertools.count():
         try:
             if conn.closed:
                 conn = plan.old.connect(TOOL_DATABASE, application_name="bluegreen local fuse")
@@ -156,7 +163,7 @@ def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> Non
             conn.close()
             if time.monotonic() > until:
                 return
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSES[min(number, len(_PAUSES) - 1)])
 
 
 def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> bool:

@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import blockers, declared_identity, grants, heartbeat, replica_identity, versions
+from bluegreen import (
+    blockers,
+    declared_identity,
+    grants,
+    heartbeat,
+    owned,
+    replica_identity,
+    versions,
+)
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.names import TOOL_SCHEMA
 from bluegreen.publication import Publication, difference, find, statements
@@ -26,6 +34,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_MS = 2000
+_KIND = "PUBLICATION"
 
 # What reads a publication stands in the sender's own command, START_REPLICATION; a slot that
 # nobody reads now is known by its name only.
@@ -59,6 +68,8 @@ def ensure(
         _require_features(conn, want)
         have = find(conn, want.name)
         _refuse_gone(conn, have, want)
+        if not alter:
+            owned.require_marked(conn, _KIND, want.name)
         if have is not None and not alter and have.all_tables != want.all_tables:
             raise Refused(_other(have, want))
         declared = replica_identity.resolve(conn, identities)
@@ -70,6 +81,8 @@ def ensure(
         replica_identity.refuse(want.name, problems)
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
+        if have is not None and not owned.is_marked(conn, _KIND, want.name):
+            owned.mark(conn, _KIND, want.name)  # of a version before marks: the state knows it
         if have != planned:
             count = _patiently(conn, want.name, deadline, lambda: _apply(conn, want))
             log.info("publication %s: %d statement(s) committed", want.name, count)
@@ -105,6 +118,7 @@ def require_publishable(
     """Raise what `ensure` would refuse, and change nothing."""
     with grants.explained(conn, f"publication {want.name!r}"):
         _require_features(conn, want)
+        owned.require_marked(conn, _KIND, want.name)
         declared = replica_identity.resolve(conn, identities)
         _, _, problems = _patiently(
             conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
@@ -115,19 +129,31 @@ def require_publishable(
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
     """Drop the publication with heartbeat and declared identities; none there is fine.
 
-    Raises `Refused` while a slot reads it.
+    Raises `Refused` while a slot reads it, and where somebody else made it, or what depends on the
+    heartbeats.
     """
+    owned.require_marked(conn, _KIND, name)
     if slots := readers(conn, name):
         raise Refused(
             f"publication {name!r}: slot {', '.join(slots)} still reads it; drop the slot first"
         )
     statement = sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name))
     with grants.explained(conn, f"publication {name!r}"):
+        _patiently(conn, name, deadline, lambda: _rehearse_drop(conn, statement))
         _patiently(conn, name, deadline, lambda: conn.execute(statement))
         if not _heartbeat_elsewhere(conn):
             declared_identity.undo(conn, declared_identity.remembered(conn), deadline=deadline)
             heartbeat.drop(conn)
     log.info("publication %s: dropped", name)
+
+
+def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
+    """Raise what is in the way of dropping everything, before anything is dropped."""
+    with conn.transaction(force_rollback=True):
+        _limit_lock_wait(conn)
+        conn.execute(statement)
+        if not _heartbeat_elsewhere(conn):
+            heartbeat.drop(conn)
 
 
 def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
@@ -182,9 +208,12 @@ def _rehearse(
 def _apply(conn: psycopg.Connection[Any], want: Publication) -> int:
     with conn.transaction():
         _limit_lock_wait(conn)
-        todo = statements(find(conn, want.name), want)
+        have = find(conn, want.name)
+        todo = statements(have, want)
         for statement in todo:
             _execute(conn, statement)
+        if have is None:
+            owned.mark(conn, _KIND, want.name)
     return len(todo)
 
 

@@ -6,18 +6,34 @@ long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from bluegreen import fence, leaks, names, sequences
+from bluegreen import (
+    coverage,
+    database_code,
+    fence,
+    leaks,
+    left_behind,
+    names,
+    other_consumers,
+    sequences,
+    session_timeouts,
+    side_findings,
+    slot_limits,
+    way_back,
+)
+from bluegreen import subscription_state as state
+from bluegreen.both_sides import BothSides
 from bluegreen.fenced_roles import Wish
-from bluegreen.finding import Finding, Level, enough, none
-from bluegreen.leaks import Leaks
+from bluegreen.finding import Finding, Level, none
 from bluegreen.names import Direction
 from bluegreen.queries import Connection, column
 from bluegreen.server import Server
+from bluegreen.side_findings import Tolerance
+from bluegreen.subscription_state import Subscription
 from bluegreen.switch_plan import from_props
 
 _LONG_SECONDS = 60
@@ -34,6 +50,11 @@ class Question:
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
     role_wish: Wish = field(default_factory=Wish)
+    accept_differences: tuple[str, ...] = ()
+    direction: Direction | None = None
+    """Of the replication that runs now; None asks the writer which slots it has."""
+    rollback: bool = True
+    """Whether there is to be a way back."""
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:
@@ -46,31 +67,22 @@ class Question:
             databases=plan.databases,
             accept_stale=tuple(props.get("accept_stale") or ()),
             role_wish=plan.role_wish,
+            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
+            direction=plan.direction,
+            rollback=plan.rollback,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What was seen on the writer and on the standby as a whole."""
-
-    leaks: Leaks
-    long_transactions: list[str]
-    foreign_subscriptions: list[str]
-    free_slots: int
-    free_workers: int
-    needed: int
+Check = Callable[[Question, BothSides], list[Finding]]
+"""One part of the report: it looks at both sides and judges what it saw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What was seen of one database."""
+    """What was seen of one database's replication."""
 
     name: str
-    without_identity: list[str]
-    not_wholly: list[str]
-    enabled: bool
-    working: bool
-    apply_errors: int
+    subscription: Subscription | None
     bytes_behind: int | None
     unreadable_sequences: list[str]
 
@@ -84,35 +96,6 @@ _FOREIGN = """\
 SELECT s.subname || ' in ' || d.datname
   FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
  WHERE s.subname <> ALL (%s)"""
-_FREE_SLOTS = """\
-SELECT current_setting('max_replication_slots')::int - count(*)::int FROM pg_replication_slots"""
-_FREE_WORKERS = """\
-SELECT current_setting('max_logical_replication_workers')::int
-       - count(*) FILTER (WHERE pid IS NOT NULL)::int FROM pg_stat_subscription"""
-_WITHOUT_IDENTITY = """\
-SELECT format('%I.%I', n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'r' AND c.relpersistence = 'p'
-   AND n.nspname !~ '^(pg_|information_schema)' AND n.nspname <> 'bluegreen'
-   AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS (
-        SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)))
- ORDER BY 1"""
-_NOT_WHOLLY = """\
-SELECT format('%%I.%%I', n.nspname, c.relname)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'r' AND c.relpersistence = 'p'
-   AND n.nspname !~ '^(pg_|information_schema)'
-   AND NOT EXISTS (SELECT FROM pg_publication_tables t
-        WHERE t.pubname = %s AND t.schemaname = n.nspname AND t.tablename = c.relname
-          AND t.rowfilter IS NULL)
- ORDER BY 1"""
-_SUBSCRIPTION = """\
-SELECT s.subenabled, EXISTS (SELECT FROM pg_stat_subscription t
-        WHERE t.subid = s.oid AND t.pid IS NOT NULL),
-       coalesce((SELECT e.apply_error_count FROM pg_stat_subscription_stats e
-        WHERE e.subid = s.oid), 0)
-  FROM pg_subscription s WHERE s.subname = %s
-   AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 _BEHIND = """\
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), r.replay_lsn)::bigint
   FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
@@ -128,41 +111,9 @@ def check(asked: Question) -> list[Finding]:
         if fence.is_closed(old[first], asked.databases):
             # Nothing is to be begun: replication may be stopped already, as it is after an opening.
             return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
-        cluster = _look_at_clusters(asked, old, new)
-        databases = [_look_at_database(asked, n, old[n], new[n]) for n in asked.databases]
-    return decide(cluster, databases, accept_stale=asked.accept_stale)
-
-
-def _look_at_clusters(
-    asked: Question, olds: Mapping[str, Connection], news: Mapping[str, Connection]
-) -> Cluster:
-    first = min(asked.databases)
-    old, new = olds[first], news[first]
-    ours = [names.subscription(asked.deployment, direction) for direction in Direction]
-    return Cluster(
-        leaks=leaks.look((asked.old, olds), (asked.new, news), asked.role_wish),
-        long_transactions=column(old, _LONG, _LONG_SECONDS),
-        foreign_subscriptions=column(old, _FOREIGN, ours),
-        free_slots=int(column(new, _FREE_SLOTS)[0]),
-        free_workers=int(column(old, _FREE_WORKERS)[0]),
-        needed=len(asked.databases),
-    )
-
-
-def _look_at_database(asked: Question, name: str, old: Connection, new: Connection) -> Database:
-    running = _running(asked, name, old)
-    row = new.execute(_SUBSCRIPTION, (names.subscription(asked.deployment, running),)).fetchone()
-    behind = old.execute(_BEHIND, (names.slot(asked.deployment, running, name),)).fetchone()
-    return Database(
-        name=name,
-        without_identity=column(new, _WITHOUT_IDENTITY),
-        not_wholly=column(old, _NOT_WHOLLY, names.publication(asked.deployment, running)),
-        enabled=bool(row and row[0]),
-        working=bool(row and row[1]),
-        apply_errors=int(row[2]) if row else 0,
-        bytes_behind=int(behind[0]) if behind and behind[0] is not None else None,
-        unreadable_sequences=column(old, sequences.UNREADABLE),
-    )
+        direction = asked.direction or _running(asked, first, old[first])
+        sides = BothSides(asked.deployment, direction, asked.old, asked.new, old, new)
+        return [finding for check in CHECKS for finding in check(asked, sides)]
 
 
 def _running(asked: Question, name: str, old: Connection) -> Direction:
@@ -172,63 +123,147 @@ def _running(asked: Question, name: str, old: Connection) -> Direction:
     return Direction.FORWARD if there is not None else Direction.REVERSE
 
 
-def decide(
-    cluster: Cluster, databases: list[Database], *, accept_stale: tuple[str, ...]
-) -> list[Finding]:
-    """Judge what was seen."""
-    found = [
-        *leaks.judge(cluster.leaks),
+def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
+    return leaks.judge(
+        leaks.look((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
+    )
+
+
+def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
+    old = sides.old_cluster
+    ours = [names.subscription(asked.deployment, direction) for direction in Direction]
+    return [
         none(
             "long transactions",
-            cluster.long_transactions,
+            column(old, _LONG, _LONG_SECONDS),
             "the fence ends them and their work is lost; let them end first",
             Level.WARN,
         ),
         none(
             "subscriptions of others on the writer",
-            cluster.foreign_subscriptions,
+            column(old, _FOREIGN, ours),
             "their apply workers write through the fence, and their rows go no further: drop them",
         ),
-        enough("free slots on the new writer", cluster.free_slots, cluster.needed),
-        enough("free workers on the old writer", cluster.free_workers, cluster.needed),
     ]
-    for database in databases:
-        found += _judge(database, accept_stale)
-    return found
 
 
-def _judge(database: Database, accept_stale: tuple[str, ...]) -> list[Finding]:
-    stale = [name for name in database.not_wholly if name not in accept_stale]
-    return [
+def _databases(_asked: Question, sides: BothSides) -> list[Finding]:
+    seen = [_look_at_database(sides, name) for name in sides.databases]
+    return [finding for one in seen for finding in _judge(one)]
+
+
+def _coverage(_asked: Question, sides: BothSides) -> list[Finding]:
+    return coverage.findings(sides)
+
+
+def _left_behind(asked: Question, sides: BothSides) -> list[Finding]:
+    return list(left_behind.findings(sides, asked.accept_stale, way_back=asked.rollback))
+
+
+def _way_back(asked: Question, sides: BothSides) -> list[Finding]:
+    if not asked.rollback:
+        return []
+    return [*way_back.findings(sides, made=False), way_back.login(sides)]
+
+
+def _slot_limits(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(slot_limits.findings(sides))
+
+
+def _other_consumers(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(other_consumers.findings(sides))
+
+
+def _differences(asked: Question, sides: BothSides) -> list[Finding]:
+    tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
+    return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
+
+
+def _code(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(database_code.check(sides.olds, sides.news, sides.publication()))
+
+
+def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
+    return session_timeouts.check(
+        (sides.old, sides.olds), (sides.new, sides.news), sides.subscription()
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    _leaks,
+    _clusters,
+    _databases,
+    _coverage,
+    _left_behind,
+    _way_back,
+    _slot_limits,
+    _other_consumers,
+    _differences,
+    _code,
+    _timeouts,
+)
+"""The report, in its order; whoever has something to add adds a function here."""
+
+
+def _look_at_database(sides: BothSides, name: str) -> Database:
+    behind = sides.olds[name].execute(_BEHIND, (sides.slot(name),)).fetchone()
+    return Database(
+        name=name,
+        subscription=state.find(sides.news[name], sides.subscription()),
+        bytes_behind=int(behind[0]) if behind and behind[0] is not None else None,
+        unreadable_sequences=column(sides.olds[name], sequences.UNREADABLE),
+    )
+
+
+def _judge(database: Database) -> list[Finding]:
+    found = [
         _subscription(database),
-        none(
-            f"{database.name}: tables without replica identity",
-            database.without_identity,
-            "the way back publishes them: add a key, or set replication.replica_identity",
-        ),
-        none(
-            f"{database.name}: tables not wholly replicated",
-            stale,
-            "publish them, or name them in replication.accept_stale",
-        ),
         none(
             f"{database.name}: sequences without privilege",
             database.unreadable_sequences,
             "GRANT SELECT, UPDATE ON them to the admin user",
         ),
     ]
+    conflicts = database.subscription.conflicts if database.subscription else None
+    if conflicts is not None:
+        found.append(_conflicts(database.name, conflicts))
+    return found
+
+
+# An UPDATE or DELETE that found no row: the sides differ. What else conflicts stops the apply, or
+# is applied all the same.
+_DIVERGED = ("update_missing", "delete_missing")
+
+
+def _conflicts(database: str, counts: str) -> Finding:
+    diverged = any(kind in counts for kind in _DIVERGED)
+    return Finding(
+        Level.BLOCK if diverged else Level.WARN,
+        f"{database}: replication conflicts",
+        counts,
+        "compare the tables and mend the rows, then pg_stat_reset_subscription_stats on the"
+        " standby; or clone again",
+    )
 
 
 def _subscription(database: Database) -> Finding:
     subject = f"{database.name}: replication"
-    if not database.enabled:
+    have = database.subscription
+    if have is None:
+        return Finding(Level.BLOCK, subject, "has no subscription", "run pulumi up --refresh first")
+    if not have.enabled:
         return Finding(Level.BLOCK, subject, "is disabled", "see the standby's log, run pulumi up")
-    if not database.working:
+    if have.worker_pid is None:
         return Finding(Level.BLOCK, subject, "has no apply worker", "see the standby's log")
     behind = database.bytes_behind
     lag = "lag unknown" if behind is None else f"{behind:,} bytes behind"
-    if database.apply_errors:
-        return Finding(Level.WARN, subject, f"runs, {lag}, {database.apply_errors} errors so far")
+    if have.skipped:
+        return Finding(
+            Level.BLOCK, subject, f"runs, {lag}, but leaves a transaction out", "clone again"
+        )
+    errors = have.apply_errors + have.sync_errors
+    if errors:
+        return Finding(Level.WARN, subject, f"runs, {lag}, {errors} errors so far")
     return Finding(Level.OK, subject, f"runs, {lag}")
 
 

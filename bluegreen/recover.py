@@ -261,14 +261,14 @@ def _at_rest(plan: SwitchPlan) -> Decision:
 
 
 def turned(plan: SwitchPlan) -> SwitchPlan:
-    """Return the same deployment's switch in the other direction, without records."""
+    """Return the same deployment's switch in the other direction, which has records of its own."""
     reverse = plan.direction is Direction.REVERSE
     return dataclasses.replace(
         plan,
         direction=Direction.FORWARD if reverse else Direction.REVERSE,
         old=plan.new,
         new=plan.old,
-        records=None,
+        records=None if plan.records is None else plan.records.turned(),
     )
 
 

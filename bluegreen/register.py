@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from bluegreen import tool_database
 from bluegreen.errors import Refused, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
@@ -57,15 +58,14 @@ class Attempt:
 
 
 def ensure_database(server: Server) -> None:
-    """Make the tool's database on an environment, and bring its tables to this version."""
-    with server.connect("postgres") as conn:
-        have = conn.execute(
-            "SELECT FROM pg_database WHERE datname = %s", (TOOL_DATABASE,)
-        ).fetchone()
-        if have is None:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TOOL_DATABASE)))
+    """Make the tool's database on an environment, and bring its tables to this version.
+
+    Raises `Refused` where somebody else has one of that name, or something in ours.
+    """
+    tool_database.ensure(server)
     with server.connect(TOOL_DATABASE) as conn:
         ensure_tables(conn)
+        tool_database.close_schemas(conn)
 
 
 def ensure_tables(conn: Connection) -> None:
@@ -77,11 +77,8 @@ def ensure_tables(conn: Connection) -> None:
 
 
 def drop_database(server: Server) -> None:
-    """Drop the tool's database; one that is gone already is fine."""
-    with server.connect("postgres") as conn:
-        conn.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(TOOL_DATABASE))
-        )
+    """Drop the tool's database; one that is gone, or somebody else's, is left as it is."""
+    tool_database.drop(server)
 
 
 def clear(server: Server) -> None:
@@ -124,7 +121,7 @@ def begin(
     among it, and no other attempt is live: looked at in the same transaction.
     """
     row = conn.execute(
-        "SELECT bluegreen.begin_switch(%s, %s, %s, %s)",
+        "SELECT bluegreen.begin_switch(%s::text, %s::text, %s::float8, %s::text[])",
         (attempt, new_writer, seconds, list(databases)),
     ).fetchone()
     if row and row[0]:
@@ -145,7 +142,9 @@ def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
 
     Once it is claimed, no attempt that was registered earlier can be.
     """
-    row = conn.execute("SELECT bluegreen.claim_opening(%s, %s)", (attempt, turn)).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", (attempt, turn)
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -169,7 +168,8 @@ def expect_opening(
     `databases` are closed.
     """
     row = conn.execute(
-        "SELECT bluegreen.expect_opening(%s, %s, %s)", (attempt, old_writer, list(databases))
+        "SELECT bluegreen.expect_opening(%s::text, %s::text, %s::text[])",
+        (attempt, old_writer, list(databases)),
     ).fetchone()
     if row and row[0]:
         raise Refused(row[0])
@@ -185,7 +185,9 @@ def abort(conn: Connection, attempt: str) -> bool:
 
 
 def _open_again(conn: Connection, attempt: str, state: State) -> bool:
-    row = conn.execute("CALL bluegreen.open_again(%s, %s, NULL)", (attempt, state)).fetchone()
+    row = conn.execute(
+        "CALL bluegreen.open_again(%s::text, %s::text, NULL)", (attempt, state)
+    ).fetchone()
     return bool(row and row[0])
 
 
@@ -199,7 +201,7 @@ def decide(
     since, or may still do so: set the barrier again.
     """
     row = conn.execute(
-        "SELECT bluegreen.decide_switch(%s, %s::bigint[], %s::bigint[], %s::pg_lsn)",
+        "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)",
         (attempt, heartbeats, older, str(mark)),
     ).fetchone()
     return bool(row and row[0])
@@ -266,9 +268,9 @@ def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:
     """
     try:
         with conn.transaction(force_rollback=True):
-            conn.execute("SELECT bluegreen.open_environment('', '0/0', '{}')")
-            conn.execute("SELECT bluegreen.reopen(NULL)")
-            conn.execute("SELECT bluegreen.require_open(%s)", (list(databases),))
+            conn.execute("SELECT bluegreen.open_environment(''::text, '0/0'::pg_lsn, '{}'::text[])")
+            conn.execute("SELECT bluegreen.reopen(NULL::text)")
+            conn.execute("SELECT bluegreen.require_open(%s::text[])", (list(databases),))
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise Refused(f"{_stays_closed(error)}; nothing was touched") from None
 
@@ -294,7 +296,8 @@ def open_environment(
     nothing opened, when `databases` would not all be open.
     """
     statement = sql.SQL(
-        "SELECT bluegreen.open_environment({}, {}, {}::text[]); COMMIT; SELECT clock_timestamp()"
+        "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]);"
+        " COMMIT; SELECT clock_timestamp()"
     ).format(sql.Literal(attempt), sql.Literal(str(mark)), sql.Literal(list(databases)))
     try:
         said = conn.execute(statement, prepare=False)
@@ -315,13 +318,15 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute("SELECT bluegreen.close_old(%s, %s)", (attempt, list(roles))).fetchone()
+    row = conn.execute(
+        "SELECT bluegreen.close_old(%s::text, %s::text[])", (attempt, list(roles))
+    ).fetchone()
     return bool(row and row[0])
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
-    conn.execute("SELECT bluegreen.let_roles_in(%s)", (attempt,))
+    conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 
 
 def is_done(conn: Connection, attempt: str) -> bool:
@@ -351,6 +356,20 @@ def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
         " ORDER BY turn DESC NULLS LAST, changed_at DESC LIMIT 1"
     ).fetchone()
     return (row[0], Lsn.parse(row[1])) if row else None
+
+
+def opened_at(conn: Connection, attempt: str) -> datetime | None:
+    """Return the server's time behind the opening's commit, or a little later; None before it.
+
+    The row has the time from before the commit, which waits for the disk: sessions that began in
+    between are read-only for ever.
+    """
+    row = conn.execute(
+        "SELECT changed_at + interval '1 second' FROM bluegreen.opening"
+        " WHERE attempt = %s AND state = 'opened'",
+        (attempt,),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def barrier(conn: Connection, attempt: str) -> Lsn | None:

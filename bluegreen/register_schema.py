@@ -105,17 +105,20 @@ BEGIN
         EXECUTE format('ALTER ROLE %I NOLOGIN', item.rolname);
     END LOOP;
 END $function$;
--- Ends clients' sessions in `databases` that began by `until`, but for `ours` and AWS's; returns
--- how many there were. Ending a superuser's takes one, and one refusal would fail it as a whole.
--- A role may be dropped while its sessions live on: they have its id, and no name.
+-- Ends the sessions in `databases` that began by `until`, but for `ours`, AWS's and the server's;
+-- returns how many there were. A client's may be a WAL sender that streams nothing (it takes SQL as
+-- well), a worker of an extension, or one whose role was dropped meanwhile. Ending a superuser's
+-- takes one, and one refusal would fail it as a whole.
 CREATE OR REPLACE FUNCTION bluegreen.end_sessions(databases text[], until timestamptz, ours int[])
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
     PERFORM pg_stat_clear_snapshot();
     RETURN (SELECT count(pg_terminate_backend(a.pid))
       FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
-     WHERE a.backend_type = 'client backend'
-       AND a.usesysid IS NOT NULL
+     WHERE a.usesysid IS NOT NULL
+       AND a.backend_type !~ '^(parallel worker|autovacuum|logical replication)'
+       AND (a.backend_type <> 'walsender' OR NOT EXISTS (
+            SELECT FROM pg_replication_slots s WHERE s.active_pid = a.pid))
        AND a.backend_start <= until
        AND a.pid <> ALL (ours)
        AND a.datname = ANY (databases)
@@ -138,6 +141,14 @@ BEGIN
      WHERE (suspects IS NULL OR p = ANY (suspects))
        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = p
             AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend')));
+END $function$;
+-- Only a superuser, or whom a provider lets, may end who has not logged in yet.
+CREATE OR REPLACE FUNCTION bluegreen.end_starting(pids int[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM pg_terminate_backend(p) FROM unnest(pids) p;
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN;
 END $function$;
 -- An attempt's last claim on the side that it has left; a later switch may have given it back.
 CREATE OR REPLACE FUNCTION bluegreen.close_old(which text, roles text[]) RETURNS boolean

@@ -28,6 +28,31 @@ _MOST_NAMED = 20
 _PART = r'(?:"((?:[^"]|"")+)"|([^".]+))'
 _NAME = re.compile(rf"{_PART}\.{_PART}", re.DOTALL)
 
+# The apply compares rows column by column where no key finds them, by the type's default equality
+# (lookup_type_cache): a btree or hash class of the type or of one it is binary coercible to. An
+# array, a domain or a composite type is as good as what it is made of.
+_INCOMPARABLE = """
+WITH RECURSIVE incomparable AS (
+  SELECT t.oid FROM pg_catalog.pg_type t
+   WHERE t.typtype = 'b' AND NOT (t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A')
+     AND NOT EXISTS (
+         SELECT FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+          WHERE o.opcdefault AND m.amname IN ('btree', 'hash')
+            AND (o.opcintype = t.oid OR EXISTS (
+                 SELECT FROM pg_catalog.pg_cast k
+                  WHERE k.castsource = t.oid AND k.casttarget = o.opcintype
+                    AND k.castmethod = 'b' AND k.castcontext = 'i')))
+  UNION
+  SELECT t.oid FROM incomparable i JOIN pg_catalog.pg_type t
+      ON t.typtype = 'd' AND t.typbasetype = i.oid
+      OR t.typcategory = 'A' AND t.typlen = -1 AND t.typelem = i.oid
+      OR t.typtype = 'c' AND EXISTS (
+         SELECT FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.atttypid = i.oid)
+)
+"""
+
 _ROWS = """
 SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS relkind,
        c.relreplident::text AS letter,
@@ -56,6 +81,11 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS re
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) AS generated,
+       (SELECT array_agg(a.attname || ' ' || pg_catalog.format_type(a.atttypid, NULL)
+                         ORDER BY a.attnum)
+          FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+           AND a.atttypid IN (SELECT i.oid FROM incomparable i)) AS incomparable,
        pg_catalog.current_setting('server_version_num')::int >= 180000 AS full_needs_generated,
        {listed} AS listed,
        {filtered} AS filtered
@@ -141,6 +171,8 @@ class TableIdentity:
     columns: list[str] | None
     generated: list[str] | None
     """Its generated columns: never sent, since the other side computes its own."""
+    incomparable: list[str] | None
+    """Columns with their types, where these have no equality to find a row by."""
     full_needs_generated: bool
     """From 18 on the server refuses to write where a full identity would miss a column."""
     listed: list[str] | None
@@ -201,6 +233,9 @@ def missing(table: TableIdentity, identity: Identity) -> str | None:
             return "its identity is full, which no column list goes with"
         if generated and table.full_needs_generated:
             return f"its identity is full, but generated {_names(generated)} can't be sent"
+        if table.incomparable and _key_columns(table, Identity("default")) is None:
+            # With a primary key the other side finds the row by that (GetRelationIdentityOrPK).
+            return f"its identity is full, but {_names(set(table.incomparable))} has no equality"
         return None
     key = _key_columns(table, identity)
     if key is None:
@@ -254,7 +289,7 @@ def published(conn: psycopg.Connection[Any], publication: str) -> list[TableIden
 
 def _query(where: str, listed: str, filtered: str) -> sql.Composed:
     # All parts are constants of this file.
-    return sql.SQL(_ROWS + where).format(
+    return sql.SQL(_INCOMPARABLE + _ROWS + where).format(
         listed=sql.SQL(listed),
         filtered=sql.SQL(filtered),
     )

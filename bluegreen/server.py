@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import psycopg
@@ -12,31 +13,74 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
 from bluegreen.aws import client
+from bluegreen.connection import Connection
+from bluegreen.connection import Row as Row
 from bluegreen.errors import Refused, Retry, Unreachable
 from bluegreen.grants import REPLICATE, quoted
 
 Role = Literal["admin", "replication"]
-Row = tuple[Any, ...]
 
 # Values of the tool's own sessions. A role or a database may carry others, and each of these would
 # break something: a read-only default the un-fencing, an asynchronous commit the durability of the
 # decision (seen: `decided` was `preparing` again after kill -9), another isolation the barrier's
-# look at who is older, a timeout any long wait.
+# look at who is older, a timeout any long wait, another role the right to see and end sessions, a
+# look after the client the server fuse, another encoding the names of tables. Only what every
+# version knows and every role may set: a server refuses the whole connection for one that is not.
 _OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in (
         ("default_transaction_read_only", "off"),
+        ("default_transaction_deferrable", "off"),
         ("synchronous_commit", "on"),
         ("default_transaction_isolation", "read\\ committed"),
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
         ("idle_session_timeout", "0"),
+        ("client_connection_check_interval", "0"),
+        ("exit_on_error", "off"),
+        ("role", "none"),
+        ("row_security", "on"),
         ("search_path", "pg_catalog"),
+        ("client_encoding", "UTF8"),
         ("DateStyle", "ISO"),
+        ("IntervalStyle", "postgres"),
         ("TimeZone", "UTC"),
+        ("bytea_output", "hex"),
+        ("array_nulls", "on"),
+        ("standard_conforming_strings", "on"),
+        ("transform_null_equals", "off"),
+        ("quote_all_identifiers", "off"),
+        ("check_function_bodies", "on"),
+        ("default_tablespace", ""),
+        ("default_table_access_method", "heap"),
+        ("plpgsql.extra_errors", "none"),
+        # A client that has died without a word lets go of its locks by that.
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "2"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "10000"),
     )
 )
+
+# Known from 17 only. Event triggers are the application's code, which has no business in the tool's
+# sessions; a role may turn them off that is a superuser or was granted it.
+_FROM_17 = """\
+SELECT pg_catalog.set_config('transaction_timeout', '0', false),
+       CASE WHEN pg_catalog.has_parameter_privilege('event_triggers', 'SET')
+            THEN pg_catalog.set_config('event_triggers', 'off', false) END"""
+
+# A peer that is gone is noticed within about ten seconds; Linux's own defaults take two hours.
+TCP = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_CONNECT_SECONDS = 10
+_LOOK_SECONDS = 2  # for what another connection is asked, connecting included
 
 # What a server refuses for good, and the remedy; whatever else it says may pass.
 _REFUSALS = (
@@ -109,20 +153,41 @@ class Server:
             sslmode=self.credentials.tls,
             sslrootcert=self.credentials.ca_file,
             application_name=application_name,
+            **TCP,
         )
 
     def connect(
         self, database: str, *, role: Role = "admin", application_name: str = "bluegreen"
-    ) -> psycopg.Connection[Row]:
+    ) -> Connection:
         """Return an autocommit connection with the tool's own session values.
 
         Raises `Unreachable` when the server can't be reached, `Refused` when it says no.
         """
+        conn = self._open(database, role, application_name, seconds=_CONNECT_SECONDS)
+        conn.limit_seconds = None
+        conn.another = partial(self._open, database, role, "bluegreen look", seconds=_LOOK_SECONDS)
+        return conn
+
+    def _open(
+        self, database: str, role: Role, application_name: str, *, seconds: int
+    ) -> Connection:
+        """Connect; nothing is waited for longer than `seconds`."""
         text = self.conninfo(database, role, application_name=application_name)
         try:
-            return psycopg.connect(text, autocommit=True, connect_timeout=10, options=_OPTIONS)
+            conn = Connection.connect(
+                text, autocommit=True, connect_timeout=seconds, options=_OPTIONS
+            )
         except psycopg.OperationalError as error:
             raise self._connect_error(error, text, database, role) from None
+        conn.where = f"database {database!r} on {self.cluster}"
+        conn.limit_seconds = seconds
+        if conn.info.server_version >= 170000:
+            try:
+                conn.execute(_FROM_17)
+            except psycopg.OperationalError as error:
+                conn.close()
+                raise self._connect_error(error, text, database, role) from None
+        return conn
 
     def try_replication(self, database: str) -> None:
         """Open and close a connection that could stream changes, as the replication role.
@@ -131,7 +196,7 @@ class Server:
         """
         text = self.conninfo(database, "replication")
         try:
-            psycopg.connect(text, replication="database", connect_timeout=10).close()
+            psycopg.connect(text, replication="database").close()
         except psycopg.OperationalError as error:
             raise self._connect_error(error, text, database, "replication") from None
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -38,7 +37,7 @@ BEGIN
     PERFORM pg_sleep(left_seconds);
     LOOP
         BEGIN
-            burnt := bluegreen.take_back({attempt}, 'preparing');
+            burnt := bluegreen.take_back({attempt}::text, 'preparing'::text);
             EXIT WHEN burnt OR NOT EXISTS (
                 SELECT FROM bluegreen.register WHERE attempt = {attempt} AND state = 'preparing');
         EXCEPTION WHEN OTHERS THEN
@@ -49,7 +48,7 @@ BEGIN
     END LOOP;
     IF burnt THEN
         COMMIT;
-        PERFORM bluegreen.end_born_under({attempt});
+        PERFORM bluegreen.end_born_under({attempt}::text);
     END IF;
 END $do$"""
 
@@ -58,9 +57,7 @@ class ServerFuse:
     """Armed by its making; `disarm` once the attempt is decided or aborted."""
 
     def __init__(self, server: Server, attempt: str) -> None:
-        self._conn: psycopg.Connection[Any] = server.connect(
-            TOOL_DATABASE, application_name="bluegreen fuse"
-        )
+        self._conn = server.connect(TOOL_DATABASE, application_name="bluegreen fuse")
         self.pid = self._conn.info.backend_pid
         self._server, self._disarmed = server, False
         statement = sql.SQL(_FUSE).format(
@@ -83,6 +80,7 @@ class ServerFuse:
         """End the session; harmless when it is too late or has burnt."""
         self._disarmed = True
         with contextlib.suppress(psycopg.Error):
-            self._conn.cancel_safe(timeout=5)
+            self._conn.cancel_safe(timeout=2)
+        self._conn.abandon(after=1)  # on a dead connection no answer comes
         self._thread.join(10)
         self._conn.close()

@@ -11,12 +11,11 @@ from typing import Any, Self
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from bluegreen.connection import Connection as Connection
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.polling import looks
 from bluegreen.server import Server
-
-Connection = psycopg.Connection[Any]
 
 _LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OTHERS = """\
@@ -110,7 +109,7 @@ def unless_committed(conn: Connection) -> Iterator[None]:
 
 
 def end_others(
-    conn: Connection, attempt: str, *, finishers: bool, spare: Sequence[int] = ()
+    conn: psycopg.Connection[Any], attempt: str, *, finishers: bool, spare: Sequence[int] = ()
 ) -> None:
     """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
 
@@ -129,4 +128,6 @@ def end_others(
         row = conn.execute(_END_OTHERS, (names, mine)).fetchone()
         if row == (0,):
             return
+        # Within a transaction it would look at the same sessions again and again.
+        conn.execute("SELECT pg_stat_clear_snapshot()")
     raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")

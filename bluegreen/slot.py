@@ -17,7 +17,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import class_row
 
-from bluegreen import blockers, capacity, grants, versions
+from bluegreen import blockers, capacity, grants, owned, versions
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.polling import looks
@@ -220,6 +220,8 @@ def _ensure(
             continue
         if have is not None:
             why = unfit(have, database=database, reader=reader)
+            if why is None and not owned.knows_slot(conn, name):
+                why = "somebody else made it: this tool has no note of it in its schema"
             if why is None:
                 log.info("slot %s on %s: taken over at %s", name, where, have.confirmed)
                 return have
@@ -229,6 +231,7 @@ def _ensure(
             raise Refused(f"slot {name} on {where}: {lacking}, or drop a slot that nobody reads")
         left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
         try:
+            owned.note_slot(conn, name)
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:
             who = blockers.words(blockers.open_transactions(conn, writing=True))

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from bluegreen import capacity, fence, names
+from bluegreen import capacity, fence, names, session_timeouts, versions
 from bluegreen.capacity import Capacity
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.server import Server, secret_login
+from bluegreen.server import Role, Server, secret_login
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,17 @@ SELECT pg_catalog.current_setting('wal_level') AS wal_level,
                FROM pg_catalog.pg_subscription
                JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY 1) AS subscriptions,
        ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
-              WHERE slot_type = 'logical' ORDER BY 1) AS slots
+              WHERE slot_type = 'logical' ORDER BY 1) AS slots,
+       (SELECT setting::bigint FROM pg_catalog.pg_settings
+         WHERE name = 'max_slot_wal_keep_size') AS slot_keep_mb,
+       coalesce(extract(epoch FROM pg_catalog.current_setting(
+           'idle_replication_slot_timeout', true)::interval), 0)::int AS slot_idle_seconds
 """
+
+# The forward slot rests while the clone is made and upgraded, with all that is written meanwhile:
+# about an hour, for some clusters several.
+_LEAST_KEPT_MB = 1024
+_LEAST_IDLE_SECONDS = 24 * 3600
 
 # rds_replication is Aurora's: nobody there may grant the attribute REPLICATION.
 _ROLE = """
@@ -51,6 +60,8 @@ class _ServerRow:
     databases: list[str]
     subscriptions: list[str]
     slots: list[str]
+    slot_keep_mb: int
+    slot_idle_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,10 @@ class Source:
     """Logical ones."""
     closed: bool
     role: ReplicationRole
+    slot_keep_mb: int = -1
+    """WAL that is kept for a slot; -1 is all there is."""
+    slot_idle_seconds: int = 0
+    """How long a slot may rest before it is lost (from 18 on); 0 is for ever."""
 
 
 def look(source: Server, databases: Collection[str]) -> Source:
@@ -143,6 +158,8 @@ def look(source: Server, databases: Collection[str]) -> Source:
             can_replicate=role is not None and role.can_replicate,
             rds_role_exists=bool(has_rds_role and has_rds_role[0]),
         ),
+        slot_keep_mb=row.slot_keep_mb,
+        slot_idle_seconds=row.slot_idle_seconds,
     )
 
 
@@ -190,6 +207,17 @@ def unfit_to_replicate(found: Source, databases: Collection[str], deployment: st
     ) or capacity.lacking_to_subscribe(found.capacity, subscriptions=len(needed))
     if lacking is not None:
         return f"source {found.cluster}: {lacking}"
+    if 0 <= found.slot_keep_mb < _LEAST_KEPT_MB:
+        return (
+            f"source {found.cluster}: max_slot_wal_keep_size is {found.slot_keep_mb} MB, so the "
+            "slots would be lost while the clone is made; set it to -1, or to what is written in "
+            "some hours"
+        )
+    if 0 < found.slot_idle_seconds < _LEAST_IDLE_SECONDS:
+        return (
+            f"source {found.cluster}: idle_replication_slot_timeout is {found.slot_idle_seconds} "
+            "s, so the slots would be lost while the clone is made; set it to 0"
+        )
     missing = found.role.missing()
     return f"source {found.cluster}: {missing}" if missing else None
 
@@ -217,4 +245,9 @@ def require_replicable(
         raise Refused(reason)
     for database in sorted(databases):
         # Wrong password, no CONNECT: better said now than by a worker's log in an hour.
-        source.connect(database, role="replication").close()
+        logins: tuple[Role, ...] = ("replication", "admin")
+        for login in logins:
+            with source.connect(database, role=login) as conn:
+                role, major = conn.info.user, versions.major(conn)
+            # The clone inherits roles: its apply workers run as the administrator unless set.
+            session_timeouts.require_none(source, database, role, login, major)

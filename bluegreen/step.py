@@ -29,15 +29,16 @@ class Step(StrEnum):
     DECIDE = "decide"
     """The attempt is `decided`: the one commit point."""
     OPEN = "open"
-    """The new writer takes writes; the attempt is `opened` there."""
-    DNS = "dns"
-    """The names lead to the new writer."""
+    """The new writer takes writes; the attempt is `opened` there. With `fence: read-only` nothing
+    of the old direction is applied any more by then."""
     STOP = "stop"
     """Nothing of the old direction is applied any more."""
     CLOSE = "close"
-    """Applications can't log in to the old writer, and what slipped in there is counted."""
+    """Applications can't log in to the old writer."""
+    DNS = "dns"
+    """The names lead to the new writer: they move beside `stop` and `close`, from the opening."""
     DONE = "done"
-    """The attempt is `done`."""
+    """What slipped in is counted, and the attempt is `done`."""
 
 
 OUTAGE = (Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.MARK, Step.DECIDE, Step.OPEN)

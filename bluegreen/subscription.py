@@ -18,6 +18,7 @@ from bluegreen import (
     fence,
     grants,
     heartbeat,
+    owned,
     rights,
     slot,
     subscription_connection,
@@ -35,6 +36,8 @@ from bluegreen.subscription_tables import refresh
 from bluegreen.versions import Feature
 
 log = logging.getLogger(__name__)
+
+_KIND = "SUBSCRIPTION"
 
 _WORKERS = """
 SELECT w.pid FROM pg_catalog.pg_stat_subscription w WHERE w.subid = %s AND w.pid IS NOT NULL
@@ -84,6 +87,8 @@ def ensure(
     _refuse_publisher(side, source, wanted)
     text = subscription_connection.text(source, publisher.info.dbname, wanted.name)
     have = state.find(subscriber, wanted.name)
+    if not mend:
+        owned.require_marked(subscriber, _KIND, wanted.name)
     if have is not None and have.slot_name is None:
         # A drop of ours was interrupted after it had let go of the slot.
         drop(subscriber, wanted.name, deadline=deadline)
@@ -101,6 +106,9 @@ def ensure(
         have = _get(subscriber, wanted.name)
     else:
         _refuse_different(subscriber, have, wanted, text, mend=mend)
+        if not owned.is_marked(subscriber, _KIND, wanted.name):
+            with grants.explained(subscriber, str(wanted)):
+                owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
         refuse_skipped(publisher, subscriber, source, have, since=wanted.start)
         if not mend and not have.enabled and have.position == wanted.start:
             check_slot(publisher, source, wanted)
@@ -109,7 +117,8 @@ def ensure(
     _alter(subscriber, source, have, wanted, text)
     if _switch(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
         _seal(publisher)
-    refresh(subscriber, _get(subscriber, wanted.name), side, wanted)
+    enabled = _get(subscriber, wanted.name).enabled
+    refresh(subscriber, publisher, source, wanted, enabled=enabled)
     return _get(subscriber, wanted.name)
 
 
@@ -238,7 +247,9 @@ def _create(conn: psycopg.Connection[Any], text: str, wanted: Wanted) -> None:
         _publications(wanted),
         _assignments(options),
     )
-    subscription_connection.execute_secret(conn, statement, wanted.name)
+    # One message, and so one transaction.
+    both = sql.SQL("; ").join([statement, owned.marking(_KIND, wanted.name)])
+    subscription_connection.execute_secret(conn, both, wanted.name)
     log.info("%s: made, disabled", wanted)
 
 
@@ -352,6 +363,12 @@ def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: flo
         f"subscription {have.name}: disabled, but worker {', '.join(map(str, pids))} still runs; "
         "see what it waits for in pg_stat_activity, and try again"
     )
+
+
+def drop_own(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:
+    """Drop the subscription as `drop` does; raises `Refused` where somebody else made it."""
+    owned.require_marked(conn, _KIND, name)
+    return drop(conn, name, deadline=deadline)
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:

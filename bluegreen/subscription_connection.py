@@ -14,7 +14,7 @@ from psycopg import conninfo, errors, sql
 
 from bluegreen import grants
 from bluegreen.errors import Refused, Retry
-from bluegreen.server import Server
+from bluegreen.server import TCP, Server
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,21 @@ _SILENCED = (
     ("log_min_error_statement", "panic"),
     ("log_min_duration_statement", "-1"),
     ("log_min_duration_sample", "-1"),
+    ("log_transaction_sample_rate", "0"),
+    ("pgaudit.log", "none"),
     ("pg_stat_statements.track_utility", "off"),
 )
+# Whether a setting, left as it is, would write a statement that makes a subscription.
+_WRITES = """
+SELECT CASE %(name)s
+       WHEN 'log_statement' THEN value IN ('ddl', 'mod', 'all')
+       WHEN 'log_min_error_statement' THEN value NOT IN ('fatal', 'panic')
+       WHEN 'log_transaction_sample_rate' THEN value <> '0'
+       WHEN 'pgaudit.log' THEN value ~* '(ddl|all|misc)'
+       ELSE value NOT IN ('-1', 'off', 'none') END, value
+  FROM pg_catalog.current_setting(%(name)s, true) AS value
+ WHERE value IS NOT NULL
+"""
 
 
 def text(publisher: Server, database: str, name: str) -> str:
@@ -46,10 +59,11 @@ def text(publisher: Server, database: str, name: str) -> str:
 def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
     """Tell whether the subscription's connection says what `wanted` says.
 
-    None when this role may not read it, as without superuser rights.
+    None when this role may not read it, as without superuser rights. How soon a dead connection is
+    noticed is no difference where nothing is said of it: earlier releases did not.
     """
-    have = _read(conn, name)
-    return None if have is None else have == conninfo.conninfo_to_dict(wanted)
+    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    return None if have is None else {key: want[key] for key in TCP if key in want} | have == want
 
 
 def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str | None:
@@ -127,9 +141,23 @@ def _primary(error: psycopg.Error) -> str:
 
 
 def _keep_out_of_server_log(conn: psycopg.Connection[Any]) -> None:
-    """Stop this session's statements from being logged, where the role may do so."""
+    """Stop this session's statements from being logged, where the role may do so.
+
+    Where it may not, and the server would log them, that is said: the log then has the password.
+    """
+    loud = []
     for parameter, value in _SILENCED:
         try:
             conn.execute("SELECT set_config(%s, %s, false)", (parameter, value))
         except errors.InsufficientPrivilege:
-            log.debug("the server's setting of %s stays in force", parameter)
+            row = conn.execute(_WRITES, {"name": parameter}).fetchone()
+            if row is not None and row[0]:
+                loud.append(f"{parameter} = {row[1]}")
+    if loud:
+        log.warning(
+            "%s: this role may not silence the server's log, which takes the replication password "
+            "in clear (%s); let a superuser GRANT SET ON PARAMETER on these to it (from 15 on), or "
+            "rotate the secret afterwards",
+            conn.info.host,
+            ", ".join(loud),
+        )

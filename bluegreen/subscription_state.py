@@ -31,12 +31,7 @@ SELECT s.oid::int8 AS oid, s.subname::text AS name, s.subenabled AS enabled,
          WHERE o.external_id = 'pg_' || s.oid) AS applied,
        (SELECT w.pid FROM pg_catalog.pg_stat_subscription w
          WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL LIMIT 1) AS worker_pid,
-       {apply_errors} AS apply_errors, {sync_errors} AS sync_errors, {conflicts} AS conflicts,
-       ARRAY(SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
-               FROM pg_catalog.pg_subscription_rel r
-               JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
-               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-              WHERE r.srsubid = s.oid) AS tables
+       {apply_errors} AS apply_errors, {sync_errors} AS sync_errors, {conflicts} AS conflicts
   FROM pg_catalog.pg_subscription s
  WHERE s.subname = %s
    AND s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d
@@ -88,7 +83,6 @@ class Subscription:
     sync_errors: int
     conflicts: str | None
     """Counts of conflicts by kind, for people; 18 and later."""
-    tables: list[str]
 
     @property
     def streaming(self) -> Streaming:
@@ -145,16 +139,6 @@ def look_at_publisher(conn: psycopg.Connection[Any], publications: Sequence[str]
         found = cursor.execute(_PUBLISHER, {"names": list(publications)}).fetchone()
     assert found is not None
     return found
-
-
-def unsubscribed(have: Subscription, side: PublisherSide) -> list[str]:
-    """Return the published tables whose rows the subscription throws away unseen."""
-    return sorted(set(side.tables) - set(have.tables))
-
-
-def unpublished(have: Subscription, side: PublisherSide) -> list[str]:
-    """Return the tables that it still lists although they are published no more."""
-    return sorted(set(have.tables) - set(side.tables))
 
 
 def trouble(have: Subscription) -> list[str]:

@@ -3,66 +3,81 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Sequence
 
-import psycopg
 from psycopg import sql
 
+from bluegreen import copying_role, coverage
+from bluegreen.coverage import Coverage, names_of
 from bluegreen.errors import Refused
+from bluegreen.queries import Connection
+from bluegreen.replica_identity import TableName, shown
+from bluegreen.server import Server, secret_login
 from bluegreen.subscription_options import Wanted
-from bluegreen.subscription_state import PublisherSide, Subscription, unpublished, unsubscribed
 
 log = logging.getLogger(__name__)
 
-_HERE = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+# A parent without ONLY has its children's rows; a partitioned table with ONLY has none.
+_PARTITIONED = """
+SELECT c.relkind = 'p' FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.oid = pg_catalog.to_regclass(%s)
+ WHERE (n.nspname, c.relname) = (%s, %s)
 """
 
 
+_FILLED = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {})")
+_FILLED_TREE = sql.SQL("SELECT EXISTS (SELECT FROM {})")
+
+
 def refresh(
-    conn: psycopg.Connection[Any], have: Subscription, side: PublisherSide, wanted: Wanted
+    subscriber: Connection, publisher: Connection, source: Server, wanted: Wanted, *, enabled: bool
 ) -> None:
     """Take in tables that were published since, and let go of those that no longer are.
 
-    New ones must exist here, and be empty if they are to be copied: else `Refused` before anything
-    is changed. A disabled subscription can't be refreshed; what is new waits until it is enabled.
+    New ones must exist here, and be empty and readable whole if they are to be copied: else
+    `Refused` before anything is changed. A disabled subscription can't be refreshed; what is new
+    waits until it is `enabled`.
     """
-    new, old = unsubscribed(have, side), unpublished(have, side)
-    if not new and not old:
+    found = coverage.look(publisher, subscriber, wanted.publications, wanted.name)
+    if not found.outdated:
         return
-    for table in new:
-        _refuse_unfit(conn, table, wanted)
-    if not have.enabled:
-        log.info("%s: disabled, so %d table(s) wait", wanted, len(new) + len(old))
+    for table in found.missing:
+        raise Refused(
+            f"{wanted}: table {shown(table)} is published but not here; create it on the"
+            " subscriber, then try again"
+        )
+    new = found.unsubscribed
+    if wanted.copy_new_tables and new:
+        _refuse_filled(subscriber, wanted, new)
+        role, _ = secret_login(source.credentials.replication_secret_arn, source.region)
+        copying_role.refuse_unreadable(publisher, str(wanted), role, new)
+    if not enabled:
+        log.info("%s: disabled, so %d table(s) wait", wanted, len(new) + len(found.withdrawn))
         return
-    conn.execute(
+    subscriber.execute(
         sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = {})").format(
             sql.Identifier(wanted.name),
             sql.SQL("true") if wanted.copy_new_tables else sql.SQL("false"),
         )
     )
-    if new:
+    _tell(wanted, found)
+
+
+def _tell(wanted: Wanted, found: Coverage) -> None:
+    if found.unsubscribed:
         how = "copied" if wanted.copy_new_tables else "not copied"
-        log.info("%s: %s taken in, %s", wanted, ", ".join(new), how)
-    if old:
-        log.info("%s: %s let go", wanted, ", ".join(old))
+        log.info("%s: %s taken in, %s", wanted, ", ".join(names_of(found.unsubscribed)), how)
+    if found.withdrawn:
+        log.info("%s: %s let go", wanted, ", ".join(names_of(found.withdrawn)))
 
 
-def _refuse_unfit(conn: psycopg.Connection[Any], table: str, wanted: Wanted) -> None:
-    row = conn.execute(_HERE, (table,)).fetchone()
-    if row is None:
-        raise Refused(
-            f"{wanted}: table {table} is published but not here; create it on the subscriber, then "
-            "try again"
-        )
-    if not wanted.copy_new_tables:
-        return
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(row[0], row[1]))
-    filled = conn.execute(query).fetchone()
-    if filled is not None and filled[0]:
-        raise Refused(
-            f"{wanted}: table {table} was published later and has rows here, so it can't be "
-            "copied; truncate it on the subscriber, or set copy_new_tables to false if it has all"
-        )
+def _refuse_filled(conn: Connection, wanted: Wanted, tables: Sequence[TableName]) -> None:
+    for table in tables:
+        partitioned = conn.execute(_PARTITIONED, table).fetchone() == (True,)
+        query = _FILLED_TREE if partitioned else _FILLED
+        if conn.execute(query.format(sql.Identifier(*table))).fetchone() == (True,):
+            raise Refused(
+                f"{wanted}: table {shown(table)} was published later and has rows here, so it can't"
+                " be copied; truncate it on the subscriber, or set copy_new_tables to false if it"
+                " has all"
+            )

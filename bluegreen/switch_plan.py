@@ -41,6 +41,8 @@ class SwitchPlan:
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
     records: Records | None = None
+    rollback: bool = True
+    """Whether there is to be a way back: then it is looked at before the way there."""
 
     @property
     def role_wish(self) -> Wish:
@@ -90,15 +92,20 @@ def from_props(props: Mapping[str, Any]) -> SwitchPlan:
         finish_seconds=float(settings.get("finish_seconds") or 30.0),
         roles=tuple(roles) if roles is not None else None,
         spare_roles=tuple(settings.get("spare_roles") or ()),
-        records=_records(props, new),
+        records=_records(props, old, new),
+        rollback=bool(props.get("rollback", True)),
     )
 
 
-def _records(props: Mapping[str, Any], new: str) -> Records | None:
+def _records(props: Mapping[str, Any], old: str, new: str) -> Records | None:
     wanted = props.get("dns")
     if not wanted:
         return None
-    targets = {wanted["writer"]: props[new]["host"]}
-    if wanted.get("reader"):
-        targets[wanted["reader"]] = props[f"{new}_reader"]
-    return Records(wanted["zone_id"], int(wanted["ttl"]), targets)
+
+    def leading_to(side: str) -> dict[str, str]:
+        targets = {wanted["writer"]: props[side]["host"]}
+        if wanted.get("reader"):
+            targets[wanted["reader"]] = props[f"{side}_reader"]
+        return targets
+
+    return Records(wanted["zone_id"], int(wanted["ttl"]), leading_to(new), leading_to(old))

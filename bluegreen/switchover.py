@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from bluegreen import dns, fence, finish, leaks, recover, register
+from bluegreen import coverage, dns, fence, finish, leaks, recover, register, way_back
+from bluegreen.both_sides import BothSides
+from bluegreen.connection import ConnectionLost, said
 from bluegreen.crossing import Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.finish import AGAIN, Switched
@@ -50,9 +52,8 @@ def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
         return _switch(plan, report)
     except psycopg.Error as error:
         # Such as a finisher that ended the other's sessions: both may be at work after a loss.
-        said = error.diag.message_primary or type(error).__name__
         raise Retry(
-            f"{plan.old} to {plan.new}: the switch was broken off: {said}; {AGAIN}"
+            f"{plan.old} to {plan.new}: the switch was broken off: {said(error)}; {AGAIN}"
         ) from None
 
 
@@ -77,7 +78,11 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         outcome = _attempt(plan, old, new, crossing, attempt, timeline)
         if isinstance(outcome, Switched):
             return outcome
-        return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        try:
+            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        except ConnectionLost as error:
+            log.warning("attempt %s: %s; going on over others", attempt, error)
+            return finish.finish(plan, attempt)
 
 
 def _attempt_name(plan: SwitchPlan) -> str:
@@ -140,6 +145,12 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     """Check what must not be found out behind the fence, and warm everything up."""
     leaks.refuse(old, new, plan.role_wish)
+    sides = BothSides(
+        plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
+    )
+    coverage.refuse(sides)
+    if plan.rollback:
+        way_back.refuse(sides)
     slipped = register.slipped(new.tool)
     if slipped:
         raise Refused(
@@ -147,7 +158,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
             " else; bring them over, then set register.slipped to 0 in its database bluegreen"
         )
     if plan.records is not None:
-        dns.warm(plan.records, plan.old.region)
+        dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)
     fence.rehearse(old.tool)
     _rehearse_opening(plan, new)
@@ -191,7 +202,14 @@ def _attempt(
 
                 is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
                 opened = finish.open_new(
-                    old, new, crossing, attempt, timeline, watchdog, Fence(put_up, is_up)
+                    old,
+                    new,
+                    crossing,
+                    attempt,
+                    timeline,
+                    watchdog,
+                    Fence(put_up, is_up),
+                    lambda: finish.stop_early(plan, new),
                 )
         timeline.passed(Step.OPEN)
     except BaseException as error:
@@ -199,9 +217,9 @@ def _attempt(
         if carried_out is not None:
             return carried_out
         if isinstance(error, psycopg.Error):
-            said = _told(error, plan)
+            told = _told(error, plan)
             raise Retry(
-                f"{plan.old} to {plan.new}: the switch was aborted: {said}; writers are back on"
+                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
                 f" {plan.old}"
             ) from None
         raise
@@ -277,7 +295,7 @@ def _give_up(
 def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it did not come to its decision within {plan.drain_seconds:g} s"
-    return error.diag.message_primary or type(error).__name__
+    return said(error)
 
 
 def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:

@@ -6,14 +6,18 @@ Sources: the Aurora user guide's list of checks before a major version upgrade, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg.rows import class_row
 
-from bluegreen import fence
+from bluegreen import fence, upgrade_sql, versions
 from bluegreen.errors import Refused
+from bluegreen.queries import column
 from bluegreen.server import Server
+
+log = logging.getLogger(__name__)
 
 _SERVER = """
 SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
@@ -31,22 +35,7 @@ SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
                 AND datname = ANY (%s) ORDER BY 1) AS sessions
 """
 
-# Types that hold an object's number, which the upgrade changes; pg_upgrade allows the other three
-# (regclass, regrole, regtype), since it keeps those numbers.
-_NUMBERED = """
-SELECT pg_catalog.format('%I.%I.%I (%s)', n.nspname, c.relname, a.attname, t.typname)
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-  JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace AND tn.nspname = 'pg_catalog'
- WHERE t.typname IN ('regcollation', 'regconfig', 'regdictionary', 'regnamespace',
-                     'regoper', 'regoperator', 'regproc', 'regprocedure')
-   AND c.relkind IN ('r', 'm', 'i')
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-   AND n.nspname !~ '^pg_(toast|temp)'
- ORDER BY 1
-"""
+_INHERITED_NOT_NULL = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +59,40 @@ class Obstacles:
     subscriptions: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     """Roles of others connected to the databases that are served."""
-    numbered_columns: tuple[str, ...] = ()
+    unconnectable_databases: tuple[str, ...] = ()
+    open_template0: tuple[str, ...] = ()
+    unstorable_columns: tuple[str, ...] = ()
+    """Columns of any database whose type's stored form the upgrade can't keep."""
+    looser_children: tuple[str, ...] = ()
+    """Columns of children that take NULL where their parent doesn't, for a target from 18 on."""
 
 
-def look(server: Server, databases: Collection[str]) -> Obstacles:
-    """Return what would stop a major upgrade of `server`, or what it would stop itself."""
+def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
+    """Return what would stop an upgrade of `server` to `to_major`, or what it would stop itself."""
     with server.connect("postgres") as conn:
         closed = fence.is_closed(conn, sorted(databases))
         me = conn.info.user
         with conn.cursor(row_factory=class_row(_Row)) as cursor:
             row = cursor.execute(_SERVER, ([me, "rdsadmin"], sorted(databases))).fetchone()
         assert row is not None  # a SELECT without FROM has one row
-    columns: list[str] = []
-    for database in sorted(databases):
+        every = conn.execute(upgrade_sql.EVERY_DATABASE).fetchall()
+        unconnectable = column(conn, upgrade_sql.UNCONNECTABLE)
+        open_template0 = column(conn, upgrade_sql.OPEN_TEMPLATE0)
+    unstorable: list[str] = []
+    looser: list[str] = []
+    for database, may_connect in every:
+        if not may_connect and database not in databases:
+            log.warning(
+                "cluster %s: database %s is not looked into for what stops an upgrade: GRANT "
+                "CONNECT on it to the administrator",
+                server.cluster,
+                database,
+            )
+            continue
         with server.connect(database) as conn:
-            columns += [f"{name} in {database}" for (name,) in conn.execute(_NUMBERED).fetchall()]
+            unstorable += _in(database, column(conn, upgrade_sql.UNSTORABLE))
+            if to_major >= _INHERITED_NOT_NULL > versions.major(conn):
+                looser += _in(database, column(conn, upgrade_sql.LOOSER_CHILDREN))
     return Obstacles(
         cluster=server.cluster,
         open_to_writers=not closed,
@@ -93,8 +101,15 @@ def look(server: Server, databases: Collection[str]) -> Obstacles:
         slots=tuple(row.slots),
         subscriptions=tuple(row.subscriptions),
         sessions=tuple(row.sessions),
-        numbered_columns=tuple(columns),
+        unconnectable_databases=tuple(unconnectable),
+        open_template0=tuple(open_template0),
+        unstorable_columns=tuple(unstorable),
+        looser_children=tuple(looser),
     )
+
+
+def _in(database: str, names: list[str]) -> list[str]:
+    return [f"{name} in {database}" for name in names]
 
 
 def reason(found: Obstacles) -> str | None:
@@ -120,9 +135,24 @@ def reason(found: Obstacles) -> str | None:
         ),
         (found.invalid_databases, "has invalid databases", "drop them"),
         (
-            found.numbered_columns,
-            "has columns whose type holds object numbers",
+            found.unconnectable_databases,
+            "has databases that allow no connections",
+            "ALTER DATABASE ... ALLOW_CONNECTIONS true, or drop them",
+        ),
+        (
+            found.open_template0,
+            "has a template that must allow no connections",
+            "ALTER DATABASE template0 ALLOW_CONNECTIONS false",
+        ),
+        (
+            found.unstorable_columns,
+            "has columns whose stored form a major upgrade can't keep",
             "change their type to text or drop them",
+        ),
+        (
+            found.looser_children,
+            "has columns that take NULL though their parent's don't",
+            "ALTER TABLE ... ALTER COLUMN ... SET NOT NULL on each",
         ),
     ):
         if names:
@@ -130,8 +160,19 @@ def reason(found: Obstacles) -> str | None:
     return None
 
 
-def require_none(server: Server, databases: Collection[str]) -> None:
-    """Raise `Refused` with the first obstacle to a major upgrade."""
-    found = reason(look(server, databases))
+def require_none(server: Server, databases: Collection[str], *, to_major: int) -> None:
+    """Raise `Refused` with the first obstacle to an upgrade to `to_major`."""
+    found = reason(look(server, databases, to_major=to_major))
     if found:
         raise Refused(found)
+
+
+def require_clone_upgradable(source: Server, databases: Collection[str], *, to_major: int) -> None:
+    """Raise `Refused` for what a clone of `source` would inherit and no upgrade would take.
+
+    A source serves clients and has slots; its clone is cleaned of those before its upgrade.
+    """
+    found = look(source, databases, to_major=to_major)
+    inherited = replace(found, open_to_writers=False, slots=(), subscriptions=(), prepared=())
+    if (why := reason(inherited)) is not None:
+        raise Refused(f"{why}; found before the clone is made, whose upgrade would fail")

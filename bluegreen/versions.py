@@ -30,6 +30,7 @@ class Feature(Enum):
     SET_ROLE = "applying as each table's owner"
     ORIGIN_LIMIT = "a limit of its own for replication origins"
     FAILOVER_SLOT = "failover of a subscription"
+    TRANSACTION_TIMEOUT = "transaction_timeout"
 
 
 # CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
@@ -51,6 +52,7 @@ LEAST_MAJOR = {
     Feature.SKIP: 15,
     Feature.SET_ROLE: 16,
     Feature.FAILOVER_SLOT: 17,
+    Feature.TRANSACTION_TIMEOUT: 17,
     Feature.ORIGIN_LIMIT: 18,
 }
 

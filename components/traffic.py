@@ -11,6 +11,7 @@ from components.primary import Primary
 from components.source import Source
 from components.stack import Stack
 from hooks import record_hooks
+from hooks.traffic import Side
 
 
 class Traffic(pulumi.ComponentResource):
@@ -45,7 +46,7 @@ class Traffic(pulumi.ComponentResource):
                 retain_on_delete=True,
                 ignore_changes=["records"] if source is None else [],
                 hooks=record_hooks(
-                    zone_id=dns.zone_id, region=stack.region, credentials=stack.credentials
+                    zone_id=dns.zone_id, region=stack.region, sides=_sides(stack, primary, source)
                 ),
             )
             targets = {"writer": (dns.writer, writer)}
@@ -59,7 +60,16 @@ class Traffic(pulumi.ComponentResource):
                     type="CNAME",
                     ttl=dns.ttl,
                     records=[target],
+                    # Both stacks declare it, and its first owner may have made it by hand. Which
+                    # of the records that exist may be taken over, the hook decides.
                     allow_overwrite=True,
                     opts=options,
                 )
         self.register_outputs({})
+
+
+def _sides(stack: Stack, primary: Primary, source: Source | None) -> list[Side]:
+    own = Side(stack.cluster_identifier, stack.region, primary.server, stack.credentials)
+    if source is None:
+        return [own]
+    return [own, Side(source.cluster_identifier, stack.region, source.server)]

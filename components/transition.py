@@ -32,6 +32,7 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         publishes={name: publishes(stack, name) for name in stack.databases}
         if stack.replicates
         else None,
+        engine_version=settings.environment.engine_version,
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen import caught_up, names, presence
 from bluegreen import subscription_state as state
 from bluegreen.names import Direction
 from bluegreen.server import Server
+from dynamic_providers.live_tables import covered
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _OUTPUTS = ("lag_ms",)
@@ -30,7 +32,9 @@ class CaughtUpProvider(Provider):
     """Waits on create and on every change; holds nothing, so deleting it does nothing."""
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return explicit_diff(olds, news, updates=_UPDATES)
+        found = explicit_diff(olds, news, updates=_UPDATES)
+        found.changes = found.changes or _copies_run(news)
+        return found
 
     def create(self, props: Props) -> CreateResult:
         return CreateResult(f"{props['deployment']}/{props['direction']}", self._waited(props))
@@ -71,8 +75,29 @@ class CaughtUpProvider(Provider):
         """Nothing exists outside the state."""
 
 
+def _copies_run(props: Props) -> bool:
+    """Tell whether a table is being copied, or is to be: then the gate is closed again."""
+    if contains_unknowns(props):
+        return False
+    direction = Direction(props["direction"])
+    for database in props["databases"]:
+        found = covered(
+            props["publisher"],
+            props["subscriber"],
+            database,
+            publications=[names.publication(props["deployment"], direction)],
+            subscription=names.subscription(props["deployment"], direction),
+        )
+        if found is not None and (found.unready or found.unsubscribed):
+            return True
+    return False
+
+
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
     """Created once lag has stayed under the limit in every database; waits anew on any change.
+
+    All published tables must be subscribed then, and their first copies over; while one is not, an
+    update waits anew without any other change.
 
     Inputs:
         publisher: Writer endpoint of the environment that publishes, and references to its

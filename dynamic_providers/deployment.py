@@ -84,6 +84,7 @@ def _wanted(props: Props) -> Wanted:
             )
             for database, one in (props.get("publishes") or {}).items()
         },
+        engine_version=_known(props.get("engine_version")) or None,
     )
 
 
@@ -144,11 +145,16 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
         rollback: Whether the way back stays open.
         rehearsal: Whether it is a writable clone without replication.
         publishes: What each database will publish: looked at before anything is made.
+        engine_version: The version that a clone is brought to: what its upgrade would refuse is
+            looked for before the clone is made.
 
     Errors:
         refused: a transition that is not allowed (at preview); a switch before both sides stand and
             the running direction is healthy; `rollback: false` before the target is the writer; a
-            source that can't be published, or lacks free slots, senders or workers.
+            source that can't be published, or lacks free slots, senders or workers; triggers, event
+            triggers and functions of the source that would stop or falsify the replication; what
+            the clone's upgrade would refuse; a database or schema `bluegreen` there that somebody
+            else made (it carries no mark), or put things in.
         retry: AWS or a server out of reach.
     """
 
@@ -171,6 +177,7 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
         rollback: pulumi.Input[bool] = True,
         rehearsal: pulumi.Input[bool] = False,
         publishes: pulumi.Input[dict[str, Any]] | None = None,
+        engine_version: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -185,6 +192,7 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
             "rollback": rollback,
             "rehearsal": rehearsal,
             "publishes": publishes,
+            "engine_version": engine_version,
             "state": None,
         }
         super().__init__(DeploymentProvider(), name, props, opts)

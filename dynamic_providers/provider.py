@@ -13,6 +13,7 @@ from pulumi import contains_unknowns
 from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
 from bluegreen.errors import BlueGreenError
+from bluegreen.queries import failure
 from dynamic_providers.host_errors import ProviderError, answer_in_lines
 
 Props = dict[str, Any]
@@ -23,9 +24,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, BlueGreenError):
         return str(error)
     if isinstance(error, psycopg.Error):
-        # The primary message only: DETAIL may quote rows.
-        text = error.diag.message_primary or str(error).partition("\n")[0]
-        return f"PostgreSQL: {text}" + (f" (SQLSTATE {error.sqlstate})" if error.sqlstate else "")
+        return failure(error)
     if isinstance(error, ClientError | BotoCoreError):
         return f"AWS: {' '.join(str(error).split())}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -132,10 +132,11 @@ class Publication(Resource, module="postgres", name="Publication"):
     Errors:
         refused: a table whose updates or deletes would begin to fail for want of a replica identity
             (named, with the remedies); one of that name that exists and differs (with the
-            difference); a change between all tables and a choice of them, of
-            `publish_via_partition_root`, of database or name (at preview); schemas, row filters and
-            column lists before 15; a missing privilege (with its GRANT); a deletion while a slot
-            reads it.
+            difference), or that somebody else made, as a schema `bluegreen` (they carry no mark);
+            what others have put into that schema or made depend on it; a change between all tables
+            and a choice of them, of `publish_via_partition_root`, of database or name (at preview);
+            schemas, row filters and column lists before 15; a missing privilege (with its GRANT); a
+            deletion while a slot reads it.
         retry: locks that others hold for longer than a minute; a server out of reach, for deletions
             after a minute.
         clone again: a publication that is gone while a slot reads it.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 import pulumi
 from pulumi.dynamic import (
     CheckResult,
@@ -16,11 +17,13 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import presence, slot
-from bluegreen.errors import CloneAgain
+from bluegreen import owned, presence, slot
+from bluegreen.errors import CloneAgain, Refused
 from bluegreen.server import Server
 from bluegreen.slot import Status
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+
+Connection = psycopg.Connection[Any]
 
 _DROP_SECONDS = 60.0  # whoever reads it comes back, and a server may be restarting
 
@@ -96,9 +99,26 @@ class ReplicationSlotProvider(Provider):
         presence.while_it_exists(
             server,
             _ANY_DATABASE,
-            lambda conn: slot.drop(conn, props["name"], where=str(server), deadline=deadline),
+            lambda conn: _drop(conn, props, server, deadline),
             deadline=deadline,
         )
+        presence.while_it_exists(
+            server,
+            props["database"],
+            lambda conn: owned.forget_slot(conn, props["name"]),
+            deadline=deadline,
+        )
+
+
+def _drop(conn: Connection, props: Props, server: Server, deadline: float) -> None:
+    # A lost one has no statistics to be told by, and nobody can read it any more.
+    readable = slot.status(slot.find(conn, props["name"])).readable
+    if readable and slot.made_anew(conn, props["name"], props.get("stamp")):
+        raise Refused(
+            f"slot {props['name']} on {server}: dropped and made anew by somebody else; drop it by "
+            "hand if it is unused, then try again"
+        )
+    slot.drop(conn, props["name"], where=str(server), deadline=deadline)
 
 
 def _seen(have: slot.Slot | None) -> Props:
@@ -125,8 +145,9 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
 
     Errors:
         refused: another database or name (at preview); a slot of that name that is physical,
-            temporary, of another database or plugin, or read by somebody else; no free slot or WAL
-            sender; `wal_level` below logical; a missing privilege (with its GRANT).
+            temporary, of another database or plugin, or made or read by somebody else; a deletion
+            of one that was made anew by somebody else; no free slot or WAL sender;
+            `wal_level` below logical; a missing privilege (with its GRANT).
         retry: write transactions that stay open for longer than `wait_seconds` (named); a server
             out of reach, for deletions after a minute; a reader that comes back while the slot is
             dropped.

@@ -20,9 +20,11 @@ from pulumi.dynamic import (
 )
 
 from bluegreen import (
+    coverage,
     failing_transaction,
     names,
     presence,
+    session_timeouts,
     slot,
     subscription,
     subscription_connection,
@@ -35,6 +37,7 @@ from bluegreen.lsn import Lsn
 from bluegreen.server import Server
 from bluegreen.subscription_options import Wanted
 from bluegreen.subscription_state import Subscription as Found
+from dynamic_providers.live_tables import covered
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class SubscriptionProvider(Provider):
             found.changes = True
         if (olds.get("live") or {}).get("drift"):
             found.changes = True
+        found.changes = found.changes or tables_moved(news)
         return found
 
     def create(self, props: Props) -> CreateResult:
@@ -95,6 +99,13 @@ class SubscriptionProvider(Provider):
             server.connect(props["database"]) as subscriber,
             source.connect(props["database"]) as publisher,
         ):
+            session_timeouts.require_none(
+                server,
+                props["database"],
+                wanted.owner or subscriber.info.user,
+                "admin",
+                versions.major(subscriber),
+            )
             have = subscription.ensure(
                 subscriber,
                 publisher,
@@ -121,7 +132,7 @@ class SubscriptionProvider(Provider):
             trouble = state.trouble(have)
             try:
                 drift += _connection_drift(conn, props, wanted)
-                drift += _publisher_drift(props, wanted, have, trouble)
+                drift += _publisher_drift(conn, props, wanted, have, trouble)
             except (Retry, Refused) as error:
                 log.warning("%s: not compared with its publisher: %s", wanted, error)
         live = inputs_only(props) | _live_inputs(props, have, major)
@@ -132,13 +143,32 @@ class SubscriptionProvider(Provider):
         left = presence.while_it_exists(
             Server.from_props(props["server"]),
             props["database"],
-            lambda conn: subscription.drop(
+            lambda conn: subscription.drop_own(
                 conn, props["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,
         )
         if left:
             _drop_sync_slots(Server.from_props(props["publisher"]), props["database"], left)
+
+
+def tables_moved(props: Props) -> bool:
+    """Tell whether an enabled subscription has tables to take in, or to let go.
+
+    Nothing in the program changes when a partition is made on the servers, so only a look there
+    tells; without it the next update would leave out the partition's rows without a word. What is
+    not on the subscriber yet waits: a job's table that comes and goes must not fail every update.
+    """
+    if contains_unknowns(props) or not props.get("enabled"):
+        return False
+    found = covered(
+        props["publisher"],
+        props["server"],
+        props["database"],
+        publications=_publications(props),
+        subscription=props["name"],
+    )
+    return found is not None and bool(found.unsubscribed or found.withdrawn)
 
 
 def _clusters(props: Props) -> Props:
@@ -264,19 +294,22 @@ def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
     return [elsewhere or "its connection's login differs from the replication secret"]
 
 
-def _publisher_drift(props: Props, wanted: Wanted, have: Found, trouble: list[str]) -> list[str]:
+def _publisher_drift(
+    subscriber: Any, props: Props, wanted: Wanted, have: Found, trouble: list[str]
+) -> list[str]:
     """Return what the publisher has and the subscription lacks; adds to `trouble` what fails."""
     source = Server.from_props(props["publisher"])
     with source.connect(props["database"]) as publisher:
-        side = state.look_at_publisher(publisher, wanted.publications)
+        tables = coverage.look(publisher, subscriber, wanted.publications, wanted.name)
         status = slot.status(slot.find(publisher, wanted.slot_name))
         if have.worker_pid is None and have.apply_errors:
             failing = failing_transaction.find(
                 publisher, wanted.slot_name, have.publications, have.position
             )
             trouble += [f"next is {failing}"] if failing else []
-    found = [f"not subscribed: {one}" for one in state.unsubscribed(have, side)]
-    found += [f"no longer published: {one}" for one in state.unpublished(have, side)]
+    new = coverage.names_of([*tables.unsubscribed, *tables.missing])
+    found = [f"not subscribed: {one}" for one in new]
+    found += [f"no longer published: {one}" for one in coverage.names_of(tables.withdrawn)]
     if not status.readable:
         found.append(f"slot {wanted.slot_name} is {status}")
     return found
@@ -317,12 +350,14 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         run_as_owner: Apply with the rights of the subscription's owner (16).
         owner: The role that owns it; not set, whoever made it.
         copy_new_tables: Copy the rows of tables that are published later; they must be empty here.
-        triggers: Any value; when it changes, tables published or withdrawn since are taken in.
+        triggers: Any value; a change of it is an update. Tables published or withdrawn since are
+            an update by themselves: each preview looks at the servers for them.
 
     Errors:
         refused: another database, name, slot or cluster (at preview); options that no server has
             (at preview) or this one lacks; a publisher in recovery or without the publication; a
-            slot that somebody else reads; a subscription that differs in what can't be altered; a
+            slot that somebody else reads; a subscription of that name that somebody else made (it
+            carries no mark), or that differs in what can't be altered; a
             published table that is missing here, or was published later and has rows here; a
             missing privilege (with its GRANT); no free worker, sender or origin.
         retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out

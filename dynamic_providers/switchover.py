@@ -12,6 +12,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from bluegreen import fence, register
 from bluegreen.finish import Switched
+from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
 from bluegreen.switch_plan import SOURCE, TARGET, from_props
@@ -41,10 +42,11 @@ class SwitchoverProvider(Provider):
         wanted = inputs_only(news)
         kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
         # In the final state the source may be gone, and nothing is to be moved any more.
-        if not wanted["rollback"]:
-            return UpdateResult(wanted | kept)
-        if olds.get("writer") == wanted["writer"] and _settled(wanted):
-            return UpdateResult(wanted | kept)
+        still = not wanted["rollback"] or (
+            olds.get("writer") == wanted["writer"] and _settled(wanted)
+        )
+        if still:
+            return UpdateResult(wanted | kept | _opening(wanted, wanted["writer"]))
         return UpdateResult(wanted | _outputs(_switch(wanted)))
 
     def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:  # noqa: ARG002
@@ -68,12 +70,13 @@ class SwitchoverProvider(Provider):
         )
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return who accepts writes now."""
+        """Return who accepts writes now, and since when: what a lost checkpoint has not told."""
         live = inputs_only(props)
         if live["rollback"]:  # without it the source may be gone
             for side in (SOURCE, TARGET):
                 if _is_writer(live, side):
                     live["writer"] = side
+        live |= _opening(live, live["writer"])
         return ReadResult(id_, live, live)
 
     def delete(self, id_: str, props: Props) -> None:
@@ -83,6 +86,19 @@ class SwitchoverProvider(Provider):
 def _is_writer(props: Props, side: str) -> bool:
     with _server(props, side).connect(TOOL_DATABASE) as conn:
         return not fence.is_closed(conn, props["databases"])
+
+
+def _opening(props: Props, writer: str) -> Props:
+    """Return mark and attempt of the writer's opening, as its own register has them.
+
+    Both the clone's LSN and the mark of a way back are positions of the source's WAL, so one that
+    is older than the clone belongs to an earlier deployment. The clone forgot what it inherited.
+    """
+    with _server(props, writer).connect(TOOL_DATABASE) as conn:
+        found = register.last_opening(conn)
+    if writer == SOURCE and (found is None or found[1] < Lsn.parse(props["start_lsn"])):
+        return {"mark": props["start_lsn"], "attempt": ""}
+    return {} if found is None else {"mark": str(found[1]), "attempt": found[0]}
 
 
 def _settled(props: Props) -> bool:

@@ -5,14 +5,13 @@ No delete hooks: with one in the state a plain `pulumi destroy` is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import pulumi
 
 from hooks.readiness import check_readiness
 from hooks.timeline import tell_timeline
-from hooks.traffic import Guard
+from hooks.traffic import Guard, Side
 
 
 def switch_hooks() -> pulumi.ResourceHookBinding:
@@ -28,9 +27,11 @@ def switch_hooks() -> pulumi.ResourceHookBinding:
     )
 
 
-def record_hooks(
-    *, zone_id: str, region: str, credentials: Mapping[str, Any]
-) -> pulumi.ResourceHookBinding:
-    """Return the hooks of the records: no name leads to an environment that refuses writes."""
-    guard = pulumi.ResourceHook("traffic-guard", Guard(zone_id, region, dict(credentials)).before)
+def record_hooks(*, zone_id: str, region: str, sides: Sequence[Side]) -> pulumi.ResourceHookBinding:
+    """Return the hooks of the records, at preview too: a name is moved by a switch only."""
+    guard = pulumi.ResourceHook(
+        "traffic-guard",
+        Guard(zone_id, region, tuple(sides)).before,
+        pulumi.ResourceHookOptions(on_dry_run=True),
+    )
     return pulumi.ResourceHookBinding(before_create=[guard], before_update=[guard])

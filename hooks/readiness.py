@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 import pulumi
 
 from bluegreen import readiness
 from bluegreen.errors import BlueGreenError
 from bluegreen.finding import Finding, Level
+from bluegreen.queries import failure
 
 
 async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
@@ -30,8 +32,10 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
         return
     try:
         findings = await asyncio.to_thread(_findings, new)
-    except BlueGreenError as error:
-        pulumi.log.warn(f"readiness: {error}")
+    except (BlueGreenError, psycopg.Error) as error:
+        # The switch looks once more, and refuses; a report that fails must not hide why.
+        said = failure(error) if isinstance(error, psycopg.Error) else str(error)
+        pulumi.log.warn(f"readiness: {said}")
         return
     for line in readiness.render(findings):
         pulumi.log.info(line)

@@ -1,32 +1,69 @@
-"""The traffic guard: no name is led to an environment that refuses writes."""
+"""The traffic guard: a name is moved by a switch, and by nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from bluegreen import traffic
+from bluegreen import dns, traffic
+from bluegreen.traffic import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An environment as the program knows it; `server` is unknown while its cluster is made."""
+
+    cluster: str | pulumi.Output[str]
+    region: str
+    server: pulumi.Output[Mapping[str, Any]]
+    credentials: Mapping[str, Any] | None = None
+    """Known before the server; None takes the server's."""
+
+    async def look(self) -> Environment | None:
+        """Return it with what is known by now; None when not even its name is."""
+        server = await self.server.future() if await self.server.is_known() else None
+        server = None if pulumi.contains_unknowns(server) else server
+        name = self.cluster if isinstance(self.cluster, str) else await self.cluster.future()
+        credentials = self.credentials or (server or {}).get("credentials")
+        if not name or pulumi.contains_unknowns(name) or credentials is None:
+            return None
+        host = str(server["host"]) if server else None
+        region = str(server["region"]) if server else self.region
+        return Environment(str(name), region, host, credentials)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Knows where the records are, and how to reach the environments that they lead to."""
+    """Looks at the record that exists, and at the environments that it may lead to."""
 
     zone_id: str
     region: str
-    credentials: dict[str, Any]
+    sides: tuple[Side, ...]
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
-        """Raise when the record would lead to an environment that is not the writer."""
+        """Raise when the name is not this stack's to move, or not to where it would lead.
+
+        A preview asks only whose the name is: the cluster to lead to may not be there yet, or may
+        become the writer by a switch in the same update.
+        """
         new = args.new_inputs or {}
         records = new.get("records")
-        if not records or pulumi.contains_unknowns(records):
-            return
-        reason = await asyncio.to_thread(
-            traffic.refusal, str(records[0]), self.region, self.credentials
-        )
+        target = None
+        if records and not pulumi.contains_unknowns(records) and not pulumi.runtime.is_dry_run():
+            target = str(records[0])
+        seen = [await side.look() for side in self.sides]
+        sides = [side for side in seen if side is not None]
+        reason = await asyncio.to_thread(self._refusal, str(new.get("name")), target, sides)
         if reason:
             raise RuntimeError(f"record {new.get('name')}: {reason}")
+
+    def _refusal(self, name: str, target: str | None, sides: list[Environment]) -> str | None:
+        zone = dns.domain(self.zone_id, self.region)
+        whole = dns.plain(name)
+        if not f".{whole}".endswith(f".{zone}"):
+            return f"is not a name in zone {self.zone_id} ({zone}); give the whole name"
+        return traffic.refusal(dns.find(self.zone_id, whole, self.region), target, sides)

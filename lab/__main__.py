@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lab import leftovers, load
+from lab import interrupts, leftovers, load
 from lab import place as places
 from lab.engine.install import NoEngine
 from lab.place import Place
@@ -27,13 +27,17 @@ def up(name: Name = "default") -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
-        world = World.up(name, _say, stays=True)
+        World.up(name, _say, ready=_ready)
     except (CommandFailed, NoEngine, ValueError, LookupError) as error:
         raise _refused(str(error)) from None
     except KeyboardInterrupt:
         _say(f"lab {name}: interrupted; what was started is ended")
         raise typer.Exit(130) from None
-    typer.echo(f"cd {shlex.quote(str(world.place.project))} && . ../env")
+
+
+def _ready(place: Place) -> None:
+    interrupts.ignore()  # it stays: nothing is left to interrupt
+    typer.echo(f"cd {shlex.quote(str(place.project))} && . ../env")
 
 
 @app.command(name="load")

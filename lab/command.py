@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from lab import interrupts
+
 # The engine's first interrupt ends its operations in order, the second at once.
 _ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGINT, 10.0), (signal.SIGKILL, 10.0))
 _FAMILY_SECONDS = 5.0
@@ -25,29 +27,33 @@ def run(
 
     Whatever is raised meanwhile, Ctrl-C too, ends the command and all that it started first.
     """
-    process = subprocess.Popen(
-        list(command),
-        cwd=cwd,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    assert process.stdout is not None
+    process: subprocess.Popen[str] | None = None
     lines = []
     try:
+        with interrupts.held():
+            process = subprocess.Popen(
+                list(command),
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        assert process.stdout is not None
         for text in process.stdout:
             lines.append(text)
             if line is not None:
                 line(text.rstrip("\n"))
         code = process.wait()
     except BaseException:
-        _end(process)
+        if process is not None:
+            _end(process)
         raise
     finally:
-        process.stdout.close()
+        if process is not None and process.stdout is not None:
+            process.stdout.close()
     return code, "".join(lines)
 
 

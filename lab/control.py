@@ -8,7 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from lab import interrupts
 from lab.place import CHECKOUT, Place
+
+STAY = "stay\n"
+"""What its standard input says before it closes where the control process is to live on."""
 
 _START_SECONDS = 60.0
 _END_SECONDS = 60.0
@@ -22,15 +26,22 @@ class ControlFailed(Exception):
 class Control:
     """A control process that this process started. It ends when its standard input closes.
 
-    So it does however this process ends, except where it was started to stay.
+    So it does however this process ends, until `stay` has let it live on.
     """
 
     process: subprocess.Popen[str]
     url: str
 
+    def stay(self) -> None:
+        """Let it outlive this process; from here on only a signal ends it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(STAY)
+        self.process.stdin.close()
+
     def end(self) -> None:
         """End it with its servers; one that does not end by itself is killed."""
-        if self.process.stdin is None:  # it stays: told by a signal only
+        assert self.process.stdin is not None
+        if self.process.stdin.closed:
             self.process.terminate()
         else:
             self.process.stdin.close()
@@ -43,8 +54,8 @@ class Control:
             self.process.stdout.close()
 
 
-def start(place: Place, *, stays: bool, delay_ms: float = 0.0) -> Control:
-    """Start the control process and wait until it serves; `stays`: it outlives this process.
+def start(place: Place, *, delay_ms: float = 0.0) -> Control:
+    """Start the control process and wait until it serves.
 
     `delay_ms` is added to each way to and from a primary. Raises `ControlFailed`.
     """
@@ -53,25 +64,25 @@ def start(place: Place, *, stays: bool, delay_ms: float = 0.0) -> Control:
     command += ["--log", str(place.folder / "api.jsonl")]
     if delay_ms:
         command += ["--delay-ms", str(delay_ms)]
-    if stays:
-        command.append("--stays")
     said = place.folder / "control.log"
-    with open(said, "wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=CHECKOUT,
-            stdin=subprocess.DEVNULL if stays else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            # Ctrl-C is for the one who started it, and he ends this in his own order.
-            start_new_session=True,
-        )
-    control = Control(process, "")
+    control: Control | None = None
     try:
+        with interrupts.held(), open(said, "wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=CHECKOUT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # Ctrl-C is for the one who started it, and he ends this in his own order.
+                start_new_session=True,
+            )
+            control = Control(process, "")
         first = _first_line(process)
     except BaseException:
-        control.end()
+        if control is not None:
+            control.end()
         raise
     if first:
         return Control(process, str(json.loads(first)["url"]))

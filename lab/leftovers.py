@@ -41,7 +41,11 @@ def end(place: Place) -> None:
     if control is not None:
         _signal(control, signal.SIGTERM)
         psutil.wait_procs([control], timeout=_PATIENCE_SECONDS)
-    left = processes(place)
+    stop(processes(place))
+
+
+def stop(left: list[psutil.Process]) -> None:
+    """End processes and wait for them: those that don't go by themselves are killed."""
     for process in left:
         # SIGQUIT is a postmaster's immediate shutdown; others would write a core file.
         server = _name(process).startswith("postgres")
@@ -54,13 +58,17 @@ def end(place: Place) -> None:
 
 def processes(place: Place) -> list[psutil.Process]:
     """Return the programs that work on the lab's folders, but this process and its ancestors."""
-    folders = (f"{place.servers}/", f"{place.folder}/")
+    return working_below(f"{place.servers}/", f"{place.folder}/")
+
+
+def working_below(*paths: str) -> list[psutil.Process]:
+    """Return the programs of a lab whose own path or an argument begins with one of `paths`."""
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
         if process.pid in spared or not _name(process).startswith(_PROGRAMS):
             continue
-        if any(f"{part}/".startswith(folders) for part in _paths(process)):
+        if any(f"{part}/".startswith(paths) for part in _paths(process)):
             found.append(process)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -34,6 +35,7 @@ class _End(asyncio.Protocol):
         self._line: deque[tuple[float, bytes | None]] = deque()  # None: the end, or a reset
         self._waiting: asyncio.TimerHandle | None = None
         self._said_all = False
+        self.frozen = False  # what comes here stays here
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the connection; a client's is read from once the target answers."""
@@ -57,6 +59,8 @@ class _End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass a reset on as one, and let go of the rest."""
         self._proxy.links.discard(self)
+        if self.frozen or (self.other is not None and self.other.frozen):
+            return  # its end is not passed on either
         other, self.other = self.other, None
         if other is not None and other.transport is not None:
             if exc is not None:
@@ -85,7 +89,7 @@ class _End(asyncio.Protocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        while self._line and not self._proxy.dark:
+        while self._line and not self._proxy.dark and not self.frozen:
             due, piece = self._line[0]
             if due > self._proxy.loop.time():
                 self._waiting = self._proxy.loop.call_at(due, self.pass_on)
@@ -98,7 +102,8 @@ class _End(asyncio.Protocol):
                 there.write(piece)
             else:
                 self._said_all = True
-                there.write_eof()
+                with contextlib.suppress(OSError):  # it has ended in the meantime
+                    there.write_eof()
                 self._close_if_over()
 
     def _close_if_over(self) -> None:
@@ -123,6 +128,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[_End] = []  # clients that came in the dark
+        self._frozen: set[_End] = set()  # the clients of links that are or were
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
     def start(self) -> Self:
@@ -142,6 +148,17 @@ class Proxy:
     def heal(self) -> None:
         """End a black hole: what has come meanwhile goes on its way."""
         self._do(self._lighten)
+
+    def freeze(self, *, to_target: bool = True, to_client: bool = True) -> int:
+        """Let the connections that are there die without a word; new ones work. Return how many.
+
+        With one direction only the other goes on, as where a route is lost one way.
+        """
+        return self._do(self._freeze, to_target, to_client)
+
+    def thaw(self) -> None:
+        """Let frozen connections go on with what they have held back."""
+        self._do(self._melt)
 
     def reset(self) -> int:
         """Reset every connection at once, on both sides; return how many."""
@@ -235,6 +252,7 @@ class Proxy:
         # A task of asyncio's own may have a client in hand that was accepted a moment ago.
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
+        self._melt()
         self._end_all(_abandon)
 
     def _darken(self) -> None:
@@ -251,6 +269,27 @@ class Proxy:
             if client.other is not None:
                 client.other.pass_on()
 
+    def _freeze(self, to_target: bool, to_client: bool) -> int:
+        clients = list(self.links)
+        for client in clients:
+            self._frozen.add(client)
+            client.frozen |= to_target
+            if client.other is not None:
+                client.other.frozen |= to_client
+        return len(clients)
+
+    def _melt(self) -> None:
+        for client in self._frozen:
+            for one in (client, client.other):
+                if one is not None:
+                    one.frozen = False
+                    one.pass_on()
+            if client not in self.links:  # it has ended in silence
+                for one in (client.other, client):
+                    if one is not None and one.transport is not None:
+                        _abandon(one.transport)
+        self._frozen.clear()
+
     def _end_all(self, end: Callable[[asyncio.Transport], None]) -> int:
         links = list(self.links)
         for client in links:
@@ -266,6 +305,8 @@ def _finish(transport: asyncio.Transport) -> None:
 
 def _abandon(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
+    if sock.fileno() < 0:
+        return  # it has been closed
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
 

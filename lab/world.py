@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self
 
-from lab import command, control, environment, leftovers, project
+from lab import command, control, environment, interrupts, leftovers, project
 from lab import place as places
 from lab import seed as seeds
 from lab.control import Control, ControlFailed
@@ -36,20 +36,33 @@ class World:
         self._control = running
 
     @classmethod
-    def up(cls, name: str, report: Report, *, stays: bool = False, delay_ms: float = 0.0) -> Self:
+    def up(
+        cls,
+        name: str,
+        report: Report,
+        *,
+        ready: Callable[[Place], None] | None = None,
+        delay_ms: float = 0.0,
+    ) -> Self:
         """Start a lab; what is left of one of that name that did not end well is cleaned away.
 
-        `stays`: it outlives this process. `delay_ms` is added to each way to and from the servers,
+        With `ready`, which is called when all is done, it outlives this process. An interrupt
+        before that leaves nothing. `delay_ms` is added to each way to and from the servers,
         whoever talks to them. Raises `CommandFailed` when one of that name runs or
         its AWS does not start, `install.NoEngine`, `ValueError` for an impossible name,
         and `LookupError` when the machine lacks something.
         """
         places.check_name(name)
         engine = install.ensure(report)
-        with places.locked():
-            place = _cleaned(name, report)
-            world = cls(place, _started(place, stays=stays, delay_ms=delay_ms))
+        place: Place | None = None
+        world: Self | None = None
         try:
+            with places.locked():
+                _clean(name, report)
+                with interrupts.held():
+                    place = places.choose(name)
+                    place.folder.mkdir(parents=True)
+                world = cls(place, _started(place, delay_ms=delay_ms))
             url = world.environment["AWS_ENDPOINT_URL"]
             report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
             for folder in (place.home, place.state):
@@ -60,8 +73,15 @@ class World:
             world.seed = seeds.make(url)
             project.make_stacks(world.pulumi, world.seed)
             (place.folder / "env").write_text(environment.shell(place, url))
+            if ready is not None:
+                ready(place)
+                world._control.stay()
         except BaseException:
-            world.down()
+            with interrupts.held():
+                if world is not None:
+                    world.down()
+                elif place is not None:
+                    leftovers.clear(place)
             raise
         return world
 
@@ -113,8 +133,8 @@ class World:
         return done.stdout.strip()
 
 
-def _cleaned(name: str, report: Report) -> Place:
-    """Return an empty place for `name`. The caller holds the lock."""
+def _clean(name: str, report: Report) -> None:
+    """Leave nothing of an earlier lab of that name. The caller holds the lock."""
     old = places.existing(name)
     if old is not None and leftovers.running(old):
         raise CommandFailed(
@@ -126,21 +146,14 @@ def _cleaned(name: str, report: Report) -> Place:
     if rest.folder.exists() or rest.servers.exists():
         report(f"lab {name}: cleaning up after one that did not end well")
         leftovers.clear(rest)
-    place = places.choose(name)
-    place.folder.mkdir(parents=True)
-    return place
 
 
-def _started(place: Place, *, stays: bool, delay_ms: float) -> Control:
+def _started(place: Place, *, delay_ms: float) -> Control:
     """Return the running control process, noted for whoever comes later."""
     try:
-        started = control.start(place, stays=stays, delay_ms=delay_ms)
+        started = control.start(place, delay_ms=delay_ms)
     except ControlFailed as error:
-        leftovers.clear(place)
         raise CommandFailed(str(error)) from None
-    except BaseException:
-        leftovers.clear(place)
-        raise
     leftovers.write_note(place, started.process.pid)
     return started
 

@@ -2,7 +2,8 @@
 
 `python -m lab.aws --root DIR --block 127.B.0 --port N --dns IP:PORT --log FILE` prints one line of
 JSON when it is ready. It ends, with its servers, on SIGTERM, SIGINT, or when its standard input
-closes: so it never outlives who started it, however that ended.
+closes without having said that it may stay: so it never outlives who started it, however that
+ended, unless that was done with all of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from werkzeug.serving import make_server
 from lab.aws import clusters, global_clusters, zones
 from lab.aws.apilog import ApiLog
 from lab.aws.servers import WIRE
+from lab.control import STAY
 from lab.dns.server import start as start_dns
 from lab.postgres.fleet import Fleet
 from lab.postgres.slow import start_proxies
@@ -58,8 +60,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    if not options.stays:
-        threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(ended,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     print(json.dumps({"url": url, "dns": options.dns}), flush=True)
     ended.wait()
@@ -71,9 +72,11 @@ def main() -> None:
 
 
 def _watch_stdin(ended: threading.Event) -> None:
-    while os.read(0, 4096):
-        pass
-    ended.set()
+    said = b""
+    while piece := os.read(0, 4096):
+        said += piece
+    if said != STAY.encode():
+        ended.set()
 
 
 def _options() -> argparse.Namespace:
@@ -90,7 +93,6 @@ def _options() -> argparse.Namespace:
         "--delay-ms", type=float, default=0.0, help="added to each way between the servers and all"
     )
     parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
-    parser.add_argument("--stays", action="store_true", help="outlive standard input")
     return parser.parse_args()
 
 

@@ -56,7 +56,7 @@ class Story:
         with self.screen.busy("seeding two databases"):
             schema.seed(writer["endpoint"], int(writer["port"]), self.stacks.master, self.logins)
         self.screen.fact("seeded: 1 million rows in app, pgbench's tables in bench")
-        self.workload.start(self.stacks.writer_name, int(writer["port"]))
+        self.workload.start(self.stacks.writer_name, int(writer["port"]), hostile=1)
         self.workload.probe(writer["endpoint"], int(writer["port"]))
         self.workload.wait_until_running()
         self.screen.load = self._load
@@ -107,7 +107,7 @@ class Story:
     def _give_way_back_up(self) -> None:
         self._chapter("The point of no return")
         target = self.stacks.outputs(TARGET)
-        self.workload.start(self.stacks.writer_name, int(target["port"]))
+        self.workload.start(self.stacks.writer_name, int(target["port"]), hostile=1)
         self.workload.probe(target["endpoint"], int(target["port"]))
         self.workload.wait_until_running()
         self.screen.load = self._load

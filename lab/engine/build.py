@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lab import interrupts
 from lab.engine.version import ENGINE_VERSION
 
 MODULE = Path(__file__).with_name("gomod")
@@ -35,26 +36,29 @@ def build(fresh: Path, report: Callable[[str], None]) -> None:
         raise NoBuild("there is no go on PATH")
     report(f"engine: building pulumi {ENGINE_VERSION} from its Go modules, about 4 minutes, once")
     # Its own group, so that the compilers end with it.
-    process = subprocess.Popen(
-        command(go, fresh),
-        cwd=MODULE,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with interrupts.held():
+            process = subprocess.Popen(
+                command(go, fresh),
+                cwd=MODULE,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
         said = _watch(process, report)
         code = process.wait()
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         raise
     finally:
-        if process.stderr is not None:
+        if process is not None and process.stderr is not None:
             process.stderr.close()
     if code:
         raise NoBuild(_reason(said) or f"go build exited with {code}")

@@ -36,6 +36,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._programs: set[subprocess.Popen[bytes]] = set()
+        self._starting = threading.Lock()
+        """Held until a program that was started is among them."""
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """Agree to talk."""
@@ -72,17 +74,18 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         options = dict(request.info.options or {})
         python = _interpreter(Path(request.info.root_directory), options.get("virtualenv"))
         try:
-            program = subprocess.Popen(
-                [python, "-u", str(_RUNNER), json.dumps(_wishes(request, self._engine))],
-                env=_environment(request),
-                cwd=request.info.program_directory,
-                stdin=subprocess.DEVNULL,
-            )
+            with self._starting:
+                program = subprocess.Popen(
+                    [python, "-u", str(_RUNNER), json.dumps(_wishes(request, self._engine))],
+                    env=_environment(request),
+                    cwd=request.info.program_directory,
+                    stdin=subprocess.DEVNULL,
+                )
+                self._programs.add(program)
         except OSError as error:
             return language_pb2.RunResponse(
                 error=f"{python}: {error.strerror}; Pulumi.yaml names the virtualenv to run with"
             )
-        self._programs.add(program)
         code = program.wait()
         self._programs.discard(program)
         if code == 0:
@@ -93,8 +96,9 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
     def end_programs(self) -> None:
         """Kill the programs that run; `Run` then returns."""
-        for program in tuple(self._programs):
-            program.kill()
+        with self._starting:
+            for program in tuple(self._programs):
+                program.kill()
 
 
 def _wishes(request: Any, engine: str) -> dict[str, object]:

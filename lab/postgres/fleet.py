@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from psycopg import sql
 
+from lab import leftovers
 from lab.postgres import clone as copies
 from lab.postgres import slow
 from lab.postgres.server import LabServer, server_parameters, with_master
@@ -16,6 +18,9 @@ from lab.postgres.server import LabServer, server_parameters, with_master
 # Two primaries at a time, each the other's peer: one deployment has a source and a target.
 _PRIMARIES = slow.PRIMARIES
 _FIRST_SECONDARY = 21
+
+_CLOSE_SECONDS = 20.0  # whoever ends the lab waits 60
+_CLOSE_POLL_SECONDS = 0.02
 
 
 class Fleet:
@@ -32,6 +37,9 @@ class Fleet:
         self._taken: set[int] = set()
         self._lock = threading.Lock()
         self._count = 0
+        self._files: list[str] = []
+        """How the paths of each server's files begin, whatever its version."""
+        self._busy, self._closed = 0, False
 
     def create(
         self,
@@ -91,14 +99,16 @@ class Fleet:
     def reboot(self, arn: str, parameters: Mapping[str, str]) -> None:
         """Restart with the parameter group's values of now."""
         server = self._servers[arn]
-        server.parameters = server_parameters(parameters)
-        server.configure()
-        server.restart()
+        with self._working():
+            server.parameters = server_parameters(parameters)
+            server.configure()
+            server.restart()
 
     def upgrade(self, arn: str, major: int, parameters: Mapping[str, str]) -> None:
         """Upgrade to another major version in place."""
         values = server_parameters(parameters)
-        self._servers[arn] = copies.upgrade(self._servers[arn], major, values)
+        with self._working():
+            self._servers[arn] = copies.upgrade(self._servers[arn], major, values)
 
     def delete(self, arn: str) -> None:
         """Delete a cluster's server and data, and free its address."""
@@ -116,11 +126,33 @@ class Fleet:
         return self._servers[arn]
 
     def close(self) -> None:
-        """Stop every server."""
+        """Stop every server, those that are being made, restarted or upgraded included."""
         with self._lock:
+            self._closed = True
             servers, self._servers = list(self._servers.values()), {}
+        deadline = time.monotonic() + _CLOSE_SECONDS
         for server in servers:
             server.stop("immediate")
+        while True:
+            # What works on one that others are at fails with its tool, and starts no other.
+            busy = self._busy and time.monotonic() < deadline
+            leftovers.stop(leftovers.working_below(*self._files))
+            if not busy:
+                return
+            time.sleep(_CLOSE_POLL_SECONDS)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Be known while a server is being made or changed; refuse to begin behind `close`."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the lab ends")
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def _reached(self, server: LabServer) -> tuple[str, int]:
         """Return where a primary is to be reached."""
@@ -133,6 +165,7 @@ class Fleet:
             self._taken.add(number)
             self._count += 1
             name = f"{arn.rpartition(':')[2]}-{self._count}"
+            self._files.append(f"{self._root / name}-")
         peer = None
         if number in _PRIMARIES:
             other = _PRIMARIES[1 - _PRIMARIES.index(number)]
@@ -152,14 +185,17 @@ class Fleet:
     @contextmanager
     def _kept(self, arn: str, server: LabServer) -> Iterator[None]:
         """Keep `server` when the block succeeds; else leave nothing of it."""
-        try:
-            yield
-        except BaseException:
-            server.remove()
-            self._release(server)
-            raise
-        with self._lock:
-            self._servers[arn] = server
+        with self._working():
+            try:
+                yield
+                with self._lock:
+                    if self._closed:
+                        raise RuntimeError("the lab ends")
+                    self._servers[arn] = server
+            except BaseException:
+                server.remove()
+                self._release(server)
+                raise
 
     def _release(self, server: LabServer) -> None:
         with self._lock:

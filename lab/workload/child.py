@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.workload import pgbench, probe
+from lab.workload import hostile, pgbench, probe
 from lab.workload.clients import Client
 from lab.workload.endpoint import Endpoint
 from lab.workload.lifeline import Lifeline
@@ -27,7 +27,7 @@ BOARD = "live.bin"
 class Task:
     """What a child is to do; `index` and `clients` are the client's place on the board."""
 
-    role: Literal["client", "probe", "pgbench"]
+    role: Literal["client", "hostile", "probe", "pgbench"]
     folder: str
     host: str
     port: int
@@ -57,6 +57,8 @@ def main() -> None:
     match task.role:
         case "client":
             _be_client(task, folder, login, lifeline)
+        case "hostile":
+            _be_hostile(task, folder, login, lifeline)
         case "probe":
             probe.probe(task.host, task.port, login, folder, lifeline)
         case "pgbench":
@@ -71,6 +73,14 @@ def _be_client(task: Task, folder: Path, login: Login, lifeline: Lifeline) -> No
     endpoint = kind(task.host, task.port, APP_DATABASE, login, on_error=slot.error)
     with RecordWriter(folder, task.client) as records:
         Client(task.client, task.rate, endpoint, records, slot).run(lifeline)
+
+
+def _be_hostile(task: Task, folder: Path, login: Login, lifeline: Lifeline) -> None:
+    slot = Board(folder / BOARD, task.clients).slot(task.index)
+    endpoint = hostile.Stubborn(task.host, task.port, login, on_error=slot.error)
+    with RecordWriter(folder, task.client) as records, hostile.nuisances(endpoint):
+        client = Client(task.client, task.rate, endpoint, records, slot, begin=hostile.BEGIN)
+        client.run(lifeline)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,17 @@ class Client:
     """One client with at most one connection, one transaction at a time."""
 
     def __init__(
-        self, client: int, rate: float, endpoint: Connecting, records: RecordWriter, slot: Slot
+        self,
+        client: int,
+        rate: float,
+        endpoint: Connecting,
+        records: RecordWriter,
+        slot: Slot,
+        *,
+        begin: str = "BEGIN",
     ) -> None:
         """`rate` is in transactions per second; what an outage swallowed is not made up for."""
-        self._client = client
+        self._client, self._begin = client, begin
         self._period_ns = int(1e9 / rate)
         self._endpoint, self._records, self._slot = endpoint, records, slot
         self._chance = random.Random(client)
@@ -89,7 +96,7 @@ class Client:
         outcome, sqlstate = Outcome.COMMITTED, ""
         values: tuple[int, ...] = ()
         try:
-            values = transactions.run(self._conn, transaction)
+            values = transactions.run(self._conn, transaction, begin=self._begin)
         except psycopg.Error as error:
             sqlstate = error.sqlstate or UNREACHABLE
             outcome = Outcome.FAILED if self._refused(error) else Outcome.UNSETTLED

@@ -107,7 +107,7 @@ class Endpoint:
 
 
 def sqlstate_of(error: psycopg.OperationalError) -> str:
-    """Return the SQLSTATE of a failed connection, which psycopg knows by the server's words only."""
+    """Return a failed connection's SQLSTATE, which only the server's words tell psycopg."""
     refused = "not permitted to log in" in str(error)
     return error.sqlstate or (NO_LOGIN if refused else UNREACHABLE)
 

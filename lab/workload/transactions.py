@@ -139,13 +139,13 @@ def _work(kind: Kind, chance: random.Random, client: int, n: int) -> tuple[Step,
             raise ValueError("a tombstone is no transaction; see `settle`")
 
 
-def run(conn: Connection, transaction: Transaction) -> tuple[int, ...]:
+def run(conn: Connection, transaction: Transaction, *, begin: str = "BEGIN") -> tuple[int, ...]:
     """Run it and return what it drew from sequences; returning is the acknowledgement.
 
     Everything goes out at once and comes back at once: one round trip. Raises `psycopg.Error`.
     """
     with conn.pipeline():
-        conn.execute("BEGIN")
+        conn.execute(begin)
         cursors = [conn.execute(step.statement, step.values) for step in transaction.steps]
         commit = conn.execute("COMMIT")
     if commit.statusmessage != "COMMIT":

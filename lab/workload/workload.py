@@ -50,10 +50,12 @@ class Workload:
         clients: int = 8,
         rate: float = 1000.0,
         bench_rate: int = 100,
+        hostile: int = 0,
     ) -> None:
         """Start the clients, `rate` transactions a second together, by the DNS name `host`.
 
-        `bench_rate` is pgbench's; 0 leaves it out. Returns at once: see `wait_until_running`.
+        `bench_rate` is pgbench's; 0 leaves it out. So many of the clients are `hostile` as well.
+        Returns at once: see `wait_until_running`.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._board = Board.create(self._folder / BOARD, clients)
@@ -62,7 +64,7 @@ class Workload:
         app, bench = self._logins.app, self._logins.bench
         for index in range(clients):
             task = Task(
-                role="client",
+                role="hostile" if index < hostile else "client",
                 folder=str(self._folder),
                 host=host,
                 port=port,

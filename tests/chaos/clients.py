@@ -3,7 +3,9 @@
 A client's keys are 1, 2, 3 ... A key is tried, on whichever side takes it, until a commit is
 acknowledged; so what has to be found in the end is exactly 1 to the last acknowledged, and perhaps
 one more. Some clients roam; one of each database and side is pinned there, and tries it without
-end: they are the probe for a second writer.
+end: they are the probe for a second writer. Every second one says `BEGIN READ WRITE` in each
+session that was born to write; and on each side somebody sits in a transaction, listens and
+notifies, keeps a pool and begins logins that never end (`lab.workload.hostile`).
 
 `python -m tests.chaos.clients` is told what to do by a line of JSON, and ends with its input.
 """
@@ -18,12 +20,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import psycopg
+
+from lab.workload import hostile
+from lab.workload.login import Login
 
 _ROW = struct.Struct("<iBqqq")
 _PAUSE_SECONDS = 0.04
@@ -82,9 +88,18 @@ class Client:
                     stop.wait(_PAUSE_SECONDS)
 
     def _write(self, conn: psycopg.Connection[Any], side: int, stop: threading.Event) -> None:
+        born_to_write = conn.info.parameter_status("default_transaction_read_only") == "off"
+        says_so = bool(self._number % 2) and born_to_write
         while not stop.is_set():
             sent_ns = time.monotonic_ns()
-            conn.execute(_WRITE, {"client": self._number, "n": self._n + 1})
+            key = {"client": self._number, "n": self._n + 1}
+            if says_so:
+                with conn.pipeline():
+                    conn.execute(hostile.BEGIN)
+                    conn.execute(_WRITE, key)
+                    conn.execute("COMMIT")
+            else:
+                conn.execute(_WRITE, key)
             self._n += 1
             self._note(side, sent_ns)
             stop.wait(self._pace_seconds)
@@ -105,6 +120,26 @@ class Application:
     password: str
     roaming: int = 4
     pace_seconds: float = 0.01
+
+
+class _Nuisance(hostile.Stubborn):
+    """Sessions of the application, by its password."""
+
+    def __init__(self, application: Application, host: str) -> None:
+        login = Login(application.user, application.password)
+        super().__init__(host, application.port, login, application.databases[0])
+
+    def session(self, application_name: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=self.name,
+            port=self.port,
+            dbname=self.database,
+            user=self.login.user,
+            password=self.login.password,
+            connect_timeout=5,
+            application_name=application_name,
+            autocommit=True,
+        )
 
 
 def main() -> None:
@@ -134,12 +169,15 @@ def main() -> None:
         ]
         client = Client(number, sides, where, file, application.pace_seconds)
         threads.append(threading.Thread(target=client.run, args=(stop,)))
-    for thread in threads:
-        thread.start()
-    sys.stdin.read()
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with ExitStack() as nuisances:
+        for host in application.hosts:
+            nuisances.enter_context(hostile.nuisances(_Nuisance(application, host)))
+        for thread in threads:
+            thread.start()
+        sys.stdin.read()
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 class Clients:

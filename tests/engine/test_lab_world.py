@@ -198,6 +198,70 @@ def test_a_start_that_is_interrupted_leaves_nothing(number: signal.Signals, code
     assert not folder.exists()
 
 
+_INTERRUPT = """
+import os, runpy, signal, sys
+import lab.command, lab.control, lab.interrupts, lab.leftovers, lab.world
+files = {module.__file__ for module in vars(lab).values() if hasattr(module, "__file__")}
+functions = {"up", "_started", "start", "_first_line", "write_note", "run", "_install_plugin"}
+number, moment, name = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+seen = set()
+def trace(frame, event, _):
+    code = frame.f_code
+    if code.co_filename not in files or code.co_name not in functions:
+        return None
+    place = code.co_filename, frame.f_lineno
+    if event == "line" and place not in seen:
+        seen.add(place)
+        if len(seen) == moment:
+            os.kill(os.getpid(), number)
+    return trace
+sys.settrace(trace)
+sys.argv = ["lab", "up", "--name", name]
+try:
+    runpy.run_module("lab", run_name="__main__")
+finally:
+    print(len(seen), file=sys.stderr)
+"""
+
+
+def _interrupted(number: signal.Signals, moment: int) -> tuple[int, int]:
+    """Interrupt a start at its `moment`-th line; return the exit code and how many lines ran."""
+    name = _name("lines")
+    there = Place(name, "")
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPT, str(number.value), str(moment), name],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    if done.returncode == 0:
+        assert leftovers.running(_existing(name))
+        leftovers.clear(_existing(name))
+    else:
+        assert done.stdout == "", moment
+    assert leftovers.processes(there) == [], moment
+    assert not there.folder.exists(), moment
+    return done.returncode, int(done.stderr.split()[-1])
+
+
+def test_a_start_that_is_interrupted_where_its_process_begins_leaves_nothing() -> None:
+    for moment in (18, 24, 30):
+        assert _interrupted(signal.SIGTERM, moment)[0] == 143
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_start_that_is_interrupted_at_every_fourth_line_leaves_nothing() -> None:
+    code, lines = _interrupted(signal.SIGTERM, 10_000)
+    assert code == 0
+    found = [_interrupted(signal.SIGTERM, moment)[0] for moment in range(1, lines + 1, 4)]
+    # Only once all is done, and the line that enters it printed, is it too late.
+    assert set(found) <= {0, 143}
+    assert found == sorted(found, reverse=True)
+
+
 def test_the_command_starts_names_and_ends_a_lab_that_stays() -> None:
     name = _name("stays")
     before = _checkout()

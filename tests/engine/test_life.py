@@ -36,6 +36,8 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
     written = {_insert(lab, SOURCE)}
     for cutover, writer in (("true", deployment), ("false", SOURCE), ("true", deployment)):
         lab.set(deployment, f"bluegreen:cutover={cutover}")
+        # The names are to lead to a side that is still closed: a preview says no word against it.
+        lab.world.pulumi("preview", "-s", deployment, "--non-interactive")
         lab.up(deployment)
         for stack in (deployment, SOURCE):
             assert not CHANGED.search(lab.up(stack, "--refresh"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from bluegreen.subscription_connection import execute_secret
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.server import LabServer
@@ -105,8 +106,23 @@ def _shown(this: Subscribed, password: str) -> list[Any]:
     return found
 
 
+def _ordinary_role_is_told(this: Subscribed, caplog: pytest.LogCaptureFixture) -> None:
+    """Check that a role which may not silence the log is told that it takes the password."""
+    with this.target_lab.connect(this.database) as conn:
+        conn.execute("CREATE ROLE ordinary")
+        conn.execute("SET ROLE ordinary")
+        execute_secret(conn, sql.SQL("SELECT {}").format(sql.Literal(1)), "bg")
+        conn.execute("RESET ROLE")
+        conn.execute("DROP ROLE ordinary")
+    (said,) = [one.getMessage() for one in caplog.records if "in clear" in one.getMessage()]
+    for loud in ("log_statement = all", "log_min_duration_statement = 0"):
+        assert loud in said
+
+
 def test_no_password_in_the_servers_log(
-    provider_host: Host, subscribe_pair: Callable[..., Subscribed]
+    provider_host: Host,
+    subscribe_pair: Callable[..., Subscribed],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Even of a server that logs every statement and its duration; nor when making it fails."""
     this = subscribe_pair(16, 18)
@@ -115,8 +131,10 @@ def test_no_password_in_the_servers_log(
     this.set_secret(secret)
     this.on_target("ALTER SYSTEM SET log_statement = 'all'")
     this.on_target("ALTER SYSTEM SET log_min_duration_statement = 0")
+    this.on_target("ALTER SYSTEM SET log_transaction_sample_rate = 1")
     this.on_target("SELECT pg_reload_conf()")
     try:
+        _ordinary_role_is_told(this, caplog)
         host = provider_host.of(SubscriptionProvider())
         wish = this.props | {"enabled": False}  # so that its slot stays where it is
         made = host.create(wish)

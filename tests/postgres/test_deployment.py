@@ -11,6 +11,7 @@ from pulumi.dynamic import CreateResult
 from bluegreen import register
 from bluegreen.names import Direction
 from bluegreen.server import Server
+from bluegreen.switch_in_progress import has_register
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
@@ -276,3 +277,26 @@ def switch(pair: Pair) -> None:
 def delete_cluster(placed: PlacedClusters, identifier: str) -> None:
     placed.rds.delete_db_instance(DBInstanceIdentifier=f"{identifier}-1", SkipFinalSnapshot=True)
     placed.rds.delete_db_cluster(DBClusterIdentifier=identifier, SkipFinalSnapshot=True)
+
+
+def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer
+) -> None:
+    publishes = {"app": {"name": "bg_green_forward", "scope": {"kind": "all"}}}
+    wanted = props(source, publishes=publishes, engine_version="18.4")
+    with source_lab.connect("app") as conn:
+        conn.execute(
+            "CREATE TABLE t (id int PRIMARY KEY);"
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            "CREATE TRIGGER stamp BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();"
+            "ALTER TABLE t ENABLE ALWAYS TRIGGER stamp; ALTER TABLE t ADD c regproc[]"
+        )
+        if source_lab.major < 18:
+            with pytest.raises(ProviderError, match=r"public\.t\.c .*before the clone is made"):
+                provider.create(wanted)
+        conn.execute("ALTER TABLE t DROP c")
+        with pytest.raises(ProviderError, match=r"stamp on public\.t \(ALWAYS\).*ENABLE TRIGGER"):
+            provider.create(wanted)
+        assert not has_register(source)
+        conn.execute("ALTER TABLE t ENABLE TRIGGER stamp")
+    assert outputs(provider.create(wanted))["state"] == "forward"

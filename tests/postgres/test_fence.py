@@ -16,7 +16,7 @@ from bluegreen.watchdog import Watchdog
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import APP, Switchable, wait_until
+from tests.fixtures.switchable import APP, Switchable, lose_local_fuse, wait_until
 
 MODES = ("read-only", "no-login")
 
@@ -177,6 +177,7 @@ def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
         pair.source_lab.kill()
         raise Gone
 
+    lose_local_fuse(monkeypatch)
     monkeypatch.setattr(register, "open_environment", crash)
     monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
     with pytest.raises(Gone):

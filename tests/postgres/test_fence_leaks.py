@@ -1,4 +1,7 @@
-"""What passes the fence is noticed before the decision, or undone in time; nothing is lost."""
+"""What passes the fence is noticed before the decision, or undone in time; nothing is lost.
+
+Most of it can only pass where applications still log in: fence mode `read-only`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import aftermath, fence, heartbeat, register
+from bluegreen import fence, finish, heartbeat, readiness, register
 from bluegreen.errors import Refused, Retry
+from bluegreen.finding import Level
 from bluegreen.heartbeat import Barrier, Connection
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.side import Side
+from bluegreen.switch_plan import SwitchPlan
 from bluegreen.switchover import switch
-from tests.fixtures.replicated import DATABASE
+from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable, wait_until
 
 # A number that no sequence gives.
@@ -119,7 +125,7 @@ def test_a_write_on_purpose_that_commits_after_the_barrier_is_on_the_new_side(
 ) -> None:
     """Its id is older than the barrier's, so that no id is missing, and it is held no more."""
     left_open("COMMIT")
-    done = switch(switchable.cutover())
+    done = switch(switchable.cutover(fence="read-only"))
     assert decisions.tried == 2
     assert (done.slipped, switchable.rows(switchable.pair.target)) == (0, [LEAK])
 
@@ -140,7 +146,7 @@ def test_a_transaction_prepared_after_the_checks_and_committed_after_the_barrier
 
     before_fence(prepare)
     decisions.before_first = commit
-    done = switch(world.cutover())
+    done = switch(world.cutover(fence="read-only"))
     assert decisions.tried == 2
     assert (done.slipped, world.rows(switchable.pair.target)) == (0, [LEAK])
 
@@ -151,7 +157,7 @@ def test_what_an_ended_session_had_open_at_the_barrier_costs_no_second_one(
 ) -> None:
     """A transaction that was rolled back is as good as none."""
     left_open("ROLLBACK")
-    switch(switchable.cutover())
+    switch(switchable.cutover(fence="read-only"))
     assert decisions.tried == 1
     assert switchable.rows(switchable.pair.target) == []
 
@@ -188,7 +194,7 @@ def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(
         behind_fence(leak)
         started = time.monotonic()
         with stack, pytest.raises(Retry, match="something goes on writing behind the fence"):
-            switch(world.cutover(drain_seconds=0.3))
+            switch(world.cutover(fence="read-only", drain_seconds=0.3))
         assert time.monotonic() - started < 4
         assert world.open_sides() == [source.cluster]
 
@@ -228,7 +234,7 @@ def test_a_session_that_is_starting_when_the_fence_goes_up_is_ended(
             wait_until(has_read_its_settings, "a session that starts")
 
     before_fence(let_start)
-    done = switch(world.cutover())
+    done = switch(world.cutover(fence="read-only"))
     thread.join(10)
     assert isinstance(said[0], psycopg.OperationalError)  # ended, maybe before it was ready
     assert done.slipped == 0
@@ -308,10 +314,10 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
 ) -> None:
     """The very first record behind the barrier, too: it begins where the barrier ends."""
     world, pair = switchable, switchable.pair
-    stop_direction = aftermath.stop_direction
+    stop_early = finish.stop_early
 
-    def stop_and_slip_in(*args: object, **kwargs: object) -> None:
-        stop_direction(*args, **kwargs)  # type: ignore[arg-type]
+    def stop_and_slip_in(plan: SwitchPlan, new: Side) -> None:
+        stop_early(plan, new)
         with world.connect(pair.source) as conn:
             conn.execute("BEGIN READ WRITE")
             at = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
@@ -321,11 +327,14 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
             conn.execute("UPDATE bluegreen.register SET barrier = %s WHERE state = 'decided'", at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(aftermath, "stop_direction", stop_and_slip_in)
-        done = switch(world.cutover())
+        patched.setattr(finish, "stop_early", stop_and_slip_in)
+        done = switch(world.cutover(fence="read-only"))
     assert done.slipped == 1
     world.run_reverse(str(done.mark))
     pair.publish_again_after_drop(pair.source)
+    asked = readiness.Question(DEPLOYMENT, pair.target, pair.source, (DATABASE,), ())
+    blockers = [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+    assert [line for line in blockers if "orders-1: 1 write(s);" in line]
     with pytest.raises(Refused, match="orders-1: 1 write"):
         switch(world.rollback())
     assert world.open_sides() == [pair.target.cluster]

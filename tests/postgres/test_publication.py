@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from bluegreen import owned
 from dynamic_providers.publication import PublicationProvider
 from lab.postgres.server import LabServer
 from tests.fixtures.databases import Connection, Database
@@ -188,6 +189,7 @@ def test_refuses_what_differs_and_names_the_difference(
     host: ProviderHost, props: dict[str, Any], conn: Connection, by_hand: str, said: str
 ) -> None:
     conn.execute(f"CREATE PUBLICATION {NAME} {by_hand}".encode())
+    owned.mark(conn, "PUBLICATION", NAME)
     before = _published(conn)
     with pytest.raises(HostError) as raised:
         host.create(props | {"scope": TABLES})

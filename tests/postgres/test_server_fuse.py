@@ -115,7 +115,7 @@ def test_what_fails_is_tried_again_until_the_fence_is_off(fenced: Fenced) -> Non
 
 def test_somebody_who_alters_the_database_meanwhile_is_waited_for(fenced: Fenced) -> None:
     """His commit makes the first try fail: tuple concurrently updated."""
-    fuse = fenced.fence(0.2)
+    fuse = fenced.fence(1.5)  # the statement below comes before that
     with fenced.lab.connect() as conn:
         conn.execute("BEGIN; ALTER DATABASE app SET work_mem = '5MB'")
         wait_until(lambda: fenced.waits(fuse.pid), "the fuse at the lock")

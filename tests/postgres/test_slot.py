@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from bluegreen import heartbeat
 from bluegreen.polling import looks
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from lab.postgres.server import LabServer
@@ -92,7 +93,8 @@ def test_create_makes_it(host: ProviderHost, props: dict[str, Any], conn: Connec
     assert isinstance(made.outs["retained_bytes"], str)
 
 
-def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any]) -> None:
+def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
+    heartbeat.ensure(conn)  # which its publication brings, and where the slot is noted
     first = host.create(props)
     assert host.create(props).outs["consistent_point"] == first.outs["consistent_point"]
 

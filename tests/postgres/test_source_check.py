@@ -9,7 +9,7 @@ from bluegreen import source_check
 from bluegreen.errors import Refused
 from bluegreen.server import Server
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import MASTER, MakeServer
 from tests.fixtures.rds import REPLICATOR, PlacedClusters
 
 pytestmark = pytest.mark.parametrize("major", [16, 18])
@@ -80,3 +80,25 @@ def test_a_wrong_replication_password_is_refused_before_anything_is_made(
     found = source_check.look(source, ["app"])
     with pytest.raises(Refused, match="wrong user or password; mend the secret"):
         source_check.require_replicable(source, found, ["app"], "green")
+
+
+def test_a_transaction_timeout_of_replication_is_named(
+    source: Server, lab: LabServer, major: int
+) -> None:
+    if major < 17:
+        return
+    with lab.connect() as conn:
+        conn.execute("ALTER SYSTEM SET transaction_timeout = '2s'")
+        conn.execute("SELECT pg_reload_conf()")
+        found = source_check.look(source, ["app"])
+        for role in (REPLICATOR, MASTER):
+            with pytest.raises(Refused, match=r"transaction_timeout is 2s for role") as refused:
+                source_check.require_replicable(source, found, ["app"], "green")
+            assert f"'{role}'" in str(refused.value)
+            conn.execute(str(refused.value).partition("; ")[2].encode())
+        source_check.require_replicable(source, found, ["app"], "green")
+        # The narrowest setting holds.
+        in_app = sql.SQL("ALTER ROLE {} IN DATABASE app SET transaction_timeout = '1min'")
+        conn.execute(in_app.format(sql.Identifier(REPLICATOR)))
+        with pytest.raises(Refused, match=f"1min for role '{REPLICATOR}'"):
+            source_check.require_replicable(source, found, ["app"], "green")

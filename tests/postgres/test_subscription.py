@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from bluegreen import owned
 from bluegreen.lsn import Lsn
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until
@@ -361,6 +362,7 @@ def test_interrupted_create_and_create_again(
                 slot=sql.Identifier(subscribed.slot),
             )
         )
+        owned.mark(conn, "SUBSCRIPTION", subscribed.name)
     if after == "start-set":
         subscribed.on_target(
             "SELECT pg_replication_origin_advance('pg_' || oid, %s::text::pg_lsn)"

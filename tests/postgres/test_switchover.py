@@ -15,7 +15,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.server_fuse import ServerFuse
 from bluegreen.switchover import switch
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import APP, Switchable, leave_decided, wait_until
+from tests.fixtures.switchable import APP, Switchable, leave_decided, lose_local_fuse, wait_until
 
 
 def _quiet(text: str) -> None:
@@ -112,6 +112,7 @@ def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
     put_up = fence.put_up
     monkeypatch.setattr(fence, "put_up", die)
     monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
+    lose_local_fuse(monkeypatch)
     disarm, armed = ServerFuse.disarm, list[ServerFuse]()
     monkeypatch.setattr(ServerFuse, "disarm", lambda fuse: armed.append(fuse))
     with pytest.raises(Gone):

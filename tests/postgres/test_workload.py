@@ -57,9 +57,31 @@ def recorded(writer: LabServer, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Return the folder of a short run without any trouble."""
     folder = tmp_path_factory.mktemp("recorded")
     with Workload(folder) as workload:
-        workload.start(writer.host, writer.port, clients=4, rate=800)
+        workload.start(writer.host, writer.port, clients=4, rate=800, hostile=1)
         workload.wait_for_commits(800)
     return folder
+
+
+def test_a_hostile_client_does_all_that_a_fence_has_to_hold(
+    writer: LabServer, tmp_path: Path
+) -> None:
+    """Its commits are records as any other's: the test of them all has one among its clients."""
+    expected = {"workload", "workload pool", "workload idle in transaction", "workload queue"}
+    with Workload(tmp_path) as workload, writer.connect(APP_DATABASE) as conn:
+        workload.start(writer.host, writer.port, clients=1, rate=50, bench_rate=0, hostile=1)
+        workload.wait_for_commits(5)
+        sessions = "SELECT application_name FROM pg_stat_activity WHERE usename = %s"
+        wait_until(
+            lambda: expected <= {name for (name,) in conn.execute(sessions, (LOGINS.app.user,))},
+            "its sessions",
+            20,
+        )
+        half_way = (
+            "SELECT FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
+            " WHERE l.locktype = 'virtualxid' AND a.usesysid IS NULL"
+            " AND coalesce(a.backend_type, 'client backend') = 'client backend'"
+        )
+        wait_until(lambda: conn.execute(half_way).rowcount > 0, "a login that stops half-way", 20)
 
 
 def test_the_seed_is_a_million_rows_in_twenty_tables_and_more(writer: LabServer) -> None:

@@ -31,6 +31,7 @@ TABLE = TableIdentity(
     indexes=[KEY],
     columns=["id", "v", "g"],
     generated=None,
+    incomparable=None,
     full_needs_generated=True,
     listed=None,
     filtered=None,
@@ -79,6 +80,13 @@ def _index(**different: Any) -> TableIdentity:
             "its identity is full, but generated g can't be sent",
         ),
         (replace(TABLE, generated=["g"], full_needs_generated=False), FULL, None),
+        (
+            replace(TABLE, incomparable=["v json"], indexes=[]),
+            FULL,
+            "its identity is full, but v json has no equality",
+        ),
+        (replace(TABLE, incomparable=["v json"]), FULL, None),
+        (replace(TABLE, incomparable=["v json"]), Identity("default"), None),
         (
             replace(TABLE, generated=["id"]),
             TABLE.identity,

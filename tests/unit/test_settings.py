@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from settings import Settings, SettingsError, load
+from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
+from settings import Settings, SettingsError, Switch, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -156,6 +157,12 @@ def test_a_missing_setting_is_named() -> None:
     del config["bluegreen:credentials"]["admin_secret_arn"]
     with pytest.raises(SettingsError, match=r"^bluegreen:credentials.admin_secret_arn: is missing"):
         load(_texts(config))
+
+
+def test_a_switch_that_is_not_chosen_otherwise_is_the_librarys() -> None:
+    chosen = Switch()
+    assert (chosen.fence, chosen.old_side) == (DEFAULT_FENCE, DEFAULT_OLD_SIDE)
+    assert DEFAULT_FENCE == "no-login"
 
 
 def test_every_setting_is_described() -> None:

@@ -130,3 +130,12 @@ def test_the_role_is_refused_with_the_statements_that_mend_it(
 ) -> None:
     found = replace(FIT, role=replace(ROLE, **change))  # type: ignore[arg-type]
     assert str(unfit_to_replicate(found, ["app"], "green")).endswith(f"run: {statements}")
+
+
+def test_slots_outlive_the_making_of_the_clone() -> None:
+    def said(**changes: int) -> str:
+        return str(unfit_to_replicate(replace(FIT, **changes), ["app"], "green"))  # type: ignore[arg-type]
+
+    assert "max_slot_wal_keep_size is 64 MB" in said(slot_keep_mb=64)
+    assert "idle_replication_slot_timeout is 3600 s" in said(slot_idle_seconds=3600)
+    assert said(slot_keep_mb=100_000, slot_idle_seconds=7 * 86400) == "None"

@@ -37,7 +37,6 @@ LIVE = Subscription(
     apply_errors=0,
     sync_errors=0,
     conflicts=None,
-    tables=[],
 )
 
 

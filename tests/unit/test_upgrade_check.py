@@ -22,7 +22,10 @@ def test_nothing_in_the_way() -> None:
         ("invalid_databases", "half", "drop them"),
         ("slots", "debezium", "pg_drop_replication_slot"),
         ("subscriptions", "bg_green_forward in app", "destroy this deployment"),
-        ("numbered_columns", "public.t.c (regproc) in app", "change their type"),
+        ("unconnectable_databases", "hidden", "ALLOW_CONNECTIONS true"),
+        ("open_template0", "template0", "ALLOW_CONNECTIONS false"),
+        ("unstorable_columns", "public.t.c (regproc) in app", "change their type"),
+        ("looser_children", "public.child.c in app", "SET NOT NULL"),
     ],
 )
 def test_each_obstacle_is_named(field: str, value: str, mend: str) -> None:

@@ -1,0 +1,222 @@
+"""Whose is it? What this tool makes carries its mark; what has none is neither used nor dropped.
+
+The mark is a comment that is a JSON object. It is set in the transaction that makes the object, and
+a clone or an upgraded server inherits it with the object. A name proves nothing: applications have
+schemas and databases called `bluegreen`, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from bluegreen.errors import Refused
+from bluegreen.names import TOOL_SCHEMA
+
+Connection = psycopg.Connection[Any]
+
+MARK = {"made_by": "bluegreen"}
+
+TRUSTED = """(pg_catalog.pg_has_role({owner}, current_user, 'MEMBER') OR EXISTS (
+    SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_superuser'
+       AND pg_catalog.pg_has_role({owner}, g.oid, 'MEMBER')))"""
+"""SQL: whether the role with the oid `owner` can do what the administrator can, anyway.
+
+Not the other way round: an administrator is a member of many an application's role, since RDS wants
+that of whoever makes databases for it, and 16 of whoever makes the role.
+"""
+
+# What is in a schema depends on it; indexes and row types depend on their table only. Triggers and
+# rules are in no schema, and run with whoever writes a heartbeat.
+_SCHEMA = """
+SELECT pg_catalog.obj_description(n.oid, 'pg_namespace') AS comment,
+       pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner,
+       {schema_trusted} AND coalesce({table_trusted}, true) AS trusted,
+       ARRAY(SELECT pg_catalog.format('%%s %%s', a.attname,
+                                      pg_catalog.format_type(a.atttypid, a.atttypmod))
+               FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+              ORDER BY a.attnum) AS columns,
+       ARRAY(SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)
+               FROM pg_catalog.pg_depend d
+              WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid
+                AND d.deptype = 'n'
+                AND NOT (d.classid = 'pg_catalog.pg_class'::regclass
+                         AND d.objid IS NOT DISTINCT FROM t.oid)
+              UNION
+             SELECT pg_catalog.pg_describe_object('pg_catalog.pg_trigger'::regclass, g.oid, 0)
+               FROM pg_catalog.pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal
+              UNION
+             SELECT pg_catalog.pg_describe_object('pg_catalog.pg_rewrite'::regclass, r.oid, 0)
+               FROM pg_catalog.pg_rewrite r WHERE r.ev_class = t.oid
+              ORDER BY 1) AS foreign_objects
+  FROM pg_catalog.pg_namespace n
+  LEFT JOIN pg_catalog.pg_class t
+    ON t.relnamespace = n.oid AND t.relname = 'heartbeat' AND t.relkind = 'r'
+ WHERE n.nspname = %s
+"""
+
+_FIND_SCHEMA = _SCHEMA.format(
+    schema_trusted=TRUSTED.format(owner="n.nspowner"),
+    table_trusted=TRUSTED.format(owner="t.relowner"),
+)
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A published database's schema `bluegreen`, whoever made it."""
+
+    comment: str | None
+    owner: str
+    trusted: bool
+    """Whether its owner and the heartbeats' can do what the administrator can, anyway."""
+    columns: list[str]
+    """Of the heartbeats' table; none where there is no such table."""
+    foreign_objects: list[str]
+    """What is in it, or on its table, besides."""
+
+    @property
+    def marked(self) -> bool:
+        """Tell whether it carries the tool's mark."""
+        return is_mark(self.comment)
+
+
+def parse(comment: str | None) -> dict[str, Any]:
+    """Return what a comment says as a JSON object; empty where it is none."""
+    try:
+        found = json.loads(comment or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_mark(comment: str | None) -> bool:
+    """Tell whether a comment is, or holds, the tool's mark."""
+    return MARK.items() <= parse(comment).items()
+
+
+def find_schema(conn: Connection) -> Schema | None:
+    """Return the schema `bluegreen` of `conn`'s database."""
+    with conn.cursor(row_factory=class_row(Schema)) as cursor:
+        return cursor.execute(_FIND_SCHEMA, (TOOL_SCHEMA,)).fetchone()
+
+
+def unfit_schema(found: Schema, columns: Sequence[str]) -> str | None:
+    """Return why the schema can't be used or dropped as the tool's own, None when it can.
+
+    One of the version before marks is known by its shape: a table of exactly these `columns`, and
+    nothing else.
+    """
+    named = ", ".join(found.foreign_objects[:_MOST_NAMED])
+    more = len(found.foreign_objects) - _MOST_NAMED
+    named += f" and {more} more" if more > 0 else ""
+    if not found.marked and (found.columns != list(columns) or found.foreign_objects):
+        has = f"holds {named}" if named else "is empty"
+        return (
+            f"has no mark of this tool, so somebody else made it ({has}); rename it: "
+            f"ALTER SCHEMA {TOOL_SCHEMA} RENAME TO ...; or, if this tool made it, mark it: "
+            f"COMMENT ON SCHEMA {TOOL_SCHEMA} IS '{json.dumps(MARK)}'"
+        )
+    if not found.trusted:
+        return (
+            f"it or its table belongs to {found.owner!r}, who may change what this tool relies on; "
+            f"expected the administrator: ALTER SCHEMA {TOOL_SCHEMA} OWNER TO CURRENT_USER, and "
+            "its table likewise"
+        )
+    if found.foreign_objects:
+        return f"holds what this tool did not make: {named}; move or drop it, then try again"
+    return None
+
+
+def remembered(conn: Connection) -> dict[str, Any]:
+    """Return what the mark of the schema remembers besides."""
+    found = find_schema(conn)
+    return parse(found.comment) if found is not None else {}
+
+
+def remember(conn: Connection, **more: Any) -> None:
+    """Let the schema's mark remember `more`; a value that is empty is forgotten."""
+    content = {**remembered(conn), **MARK, **more}
+    kept = {key: value for key, value in content.items() if value}
+    conn.execute(
+        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
+            sql.Identifier(TOOL_SCHEMA), sql.Literal(json.dumps(kept))
+        )
+    )
+
+
+def note_slot(conn: Connection, name: str) -> None:
+    """Remember in the slot's database that the tool makes it: slots take no comment.
+
+    Where nothing is published by the tool, nothing is remembered.
+    """
+    if find_schema(conn) is not None:
+        remember(conn, slots=sorted({*remembered(conn).get("slots", []), name}))
+
+
+def forget_slot(conn: Connection, name: str) -> None:
+    """Forget a slot that is gone: the next one of its name may be somebody else's."""
+    slots = remembered(conn).get("slots", [])
+    if name in slots:
+        remember(conn, slots=[one for one in slots if one != name])
+
+
+def forget_slots(conn: Connection) -> None:
+    """Forget every slot: a clone's notes are about its source's."""
+    if remembered(conn).get("slots"):
+        remember(conn, slots=[])
+
+
+def knows_slot(conn: Connection, name: str) -> bool:
+    """Tell whether a slot of this name in `conn`'s database is the tool's."""
+    return name in remembered(conn).get("slots", [])
+
+
+def mark(conn: Connection, kind: str, name: str) -> None:
+    """Mark an object of this database: `kind` is PUBLICATION or SUBSCRIPTION."""
+    conn.execute(marking(kind, name))
+
+
+def is_marked(conn: Connection, kind: str, name: str) -> bool:
+    """Tell whether there is such an object and it carries the mark."""
+    row = conn.execute(_COMMENTS[kind], (name,)).fetchone()
+    return row is not None and is_mark(row[0])
+
+
+def require_marked(conn: Connection, kind: str, name: str) -> None:
+    """Raise `Refused` where somebody else made the object of this name; none there is fine."""
+    row = conn.execute(_COMMENTS[kind], (name,)).fetchone()
+    if row is None or is_mark(row[0]):
+        return
+    raise Refused(
+        f"{kind.lower()} {name!r} in {conn.info.dbname!r}: exists and has no mark of this tool, so "
+        "somebody else made it; drop or rename it if it is unused, or, if this tool made it, mark "
+        f"it: {marking(kind, name).as_string()}"
+    )
+
+
+_COMMENTS = {
+    "PUBLICATION": "SELECT pg_catalog.obj_description(p.oid, 'pg_publication')"
+    " FROM pg_catalog.pg_publication p WHERE p.pubname = %s",
+    "SUBSCRIPTION": "SELECT pg_catalog.obj_description(s.oid, 'pg_subscription')"
+    " FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid"
+    " WHERE s.subname = %s AND d.datname = pg_catalog.current_database()",
+}
+
+
+def marking(kind: str, name: str) -> sql.Composed:
+    """Return the statement that marks an object of this database."""
+    return sql.SQL("COMMENT ON {} {} IS {}").format(
+        _KINDS[kind], sql.Identifier(name), sql.Literal(json.dumps(MARK))
+    )
+
+
+_KINDS = {"PUBLICATION": sql.SQL("PUBLICATION"), "SUBSCRIPTION": sql.SQL("SUBSCRIPTION")}
