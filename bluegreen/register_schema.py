@@ -264,6 +264,12 @@ BEGIN
     IF found IS NOT NULL THEN
         RETURN format('accepts writes in %s, expected it to be closed; look again', found);
     END IF;
+    -- Counted when the attempt that left is done, so it is known as soon as none is live.
+    SELECT sum(slipped)::text INTO found FROM bluegreen.register HAVING sum(slipped) > 0;
+    IF found IS NOT NULL THEN
+        RETURN format('%s write(s) came there after it had been left, and are nowhere else; bring'
+            ' them over, then set slipped to 0 in bluegreen.register there', found);
+    END IF;
     INSERT INTO bluegreen.opening (attempt, state, leaves)
         VALUES (which, 'closed', its_old_writer) ON CONFLICT DO NOTHING;
     RETURN NULL;

@@ -120,7 +120,9 @@ def _expect(world: World, k: int, rules: Rules) -> Steps:
         (world,) = given_up
     attempt = world.attempts[k]
     leaves = any(o.old == attempt.new and o.register in LIVE for o in world.attempts)
-    if (leaves or not world.servers[attempt.new].closed) and Rule.EXPECTING_ASKS in rules:
+    slipped = any(o.old == attempt.new and o.register and o.slipped for o in world.attempts)
+    refused = (leaves or not world.servers[attempt.new].closed) and Rule.EXPECTING_ASKS in rules
+    if refused or (slipped and Rule.SLIPPED_BLOCKS in rules):
         yield "is refused", _end(world, k, ORCHESTRATOR)
     else:
         expected = with_attempt(world, k, opening=CLOSED)

@@ -116,6 +116,12 @@ def test_no_attempt_leaves_a_side_that_a_live_one_is_about_to_open(switchable: S
             old.execute(f"ALTER DATABASE app SET default_transaction_read_only = '{spelt}'")
             with pytest.raises(Refused, match="read-only by default: app; find out who closed it"):
                 register.begin(old, "there", "orders-2", seconds=60, databases=("app",))
+        new.execute(
+            "INSERT INTO bluegreen.register (attempt, state, new_writer, deadline, slipped)"
+            " VALUES ('left', 'done', 'orders-1', now(), 2)"
+        )
+        with pytest.raises(Refused, match=r"2 write\(s\) came there after it had been left"):
+            register.expect_opening(new, "late", "orders-1", ("app",))
     assert _openings(pair.target) == ["closed"]
     assert _openings(pair.source) == ["given up"]
 
