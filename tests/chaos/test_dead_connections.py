@@ -138,6 +138,7 @@ def test_a_switch_goes_on_over_new_connections_or_gives_up_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("direction", _DIRECTIONS)
 @pytest.mark.parametrize("which", ["old", "new", "all"])
 @pytest.mark.parametrize("step", list(Step))

@@ -252,6 +252,7 @@ def test_a_start_that_is_interrupted_where_its_process_begins_leaves_nothing() -
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_start_that_is_interrupted_at_every_fourth_line_leaves_nothing() -> None:
     code, lines = _interrupted(signal.SIGTERM, 10_000)

@@ -231,6 +231,7 @@ def test_two_at_once_leave_exactly_one_writer(switchable: Switchable) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_at_once_at_many_offsets_leave_exactly_one_writer(switchable: Switchable) -> None:
     offsets = [n / 10 for n in range(21)]
     _one_writer_after_pairs(switchable, [*offsets, *reversed(offsets), *offsets[:8]])
