@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -28,6 +29,16 @@ def column(conn: Connection, query: str, *values: Any) -> list[Any]:
     """Return a query's only column."""
     rows = conn.execute(query, values or None).fetchall()
     return [row[0] for row in rows]
+
+
+def limit_lock_waits(conns: Iterable[Connection], seconds: float) -> None:
+    """Let no statement wait for a lock for longer than `seconds`; 0 lifts the limit.
+
+    Looking at what a publication sends locks its tables, so somebody's DDL would be waited for as
+    long as it takes.
+    """
+    for conn in conns:
+        conn.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
 
 
 def failure(error: psycopg.Error) -> str:

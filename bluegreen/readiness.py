@@ -18,6 +18,7 @@ from bluegreen import (
     leaks,
     left_behind,
     names,
+    queries,
     sequences,
     session_timeouts,
     side_findings,
@@ -36,6 +37,7 @@ from bluegreen.subscription_state import Subscription
 from bluegreen.switch_plan import from_props
 
 _LONG_SECONDS = 60
+_LOCK_SECONDS = 10.0  # a report that waits for somebody's DDL says nothing at all
 _WIDTH = 96
 
 
@@ -106,6 +108,7 @@ def check(asked: Question) -> list[Finding]:
     with ExitStack() as stack:
         old = {n: stack.enter_context(asked.old.connect(n)) for n in asked.databases}
         new = {n: stack.enter_context(asked.new.connect(n)) for n in asked.databases}
+        queries.limit_lock_waits([*old.values(), *new.values()], _LOCK_SECONDS)
         first = min(asked.databases)
         if fence.is_closed(old[first], asked.databases):
             # Nothing is to be begun: replication may be stopped already, as it is after an opening.

@@ -12,13 +12,24 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import psycopg
 
-from bluegreen import coverage, dns, fence, finish, leaks, recover, register, way_back
+from bluegreen import (
+    connection,
+    coverage,
+    dns,
+    fence,
+    finish,
+    leaks,
+    queries,
+    recover,
+    register,
+    way_back,
+)
 from bluegreen.both_sides import BothSides
 from bluegreen.connection import ConnectionLost, said
 from bluegreen.crossing import Crossing, Fence
@@ -70,7 +81,8 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         earlier = _earlier(plan, old, new, report)
         if earlier is not None:
             return earlier
-        count = _ready(plan, old, new, crossing)
+        with _without_long_lock_waits(plan, old, new):
+            count = _ready(plan, old, new, crossing)
         report(f"{plan.old} to {plan.new}: {count} sequences pre-set, replication is current")
         timeline.passed(Step.READY)
         fuse.wait_until_armed()
@@ -140,6 +152,22 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
             " and close it"
         )
     return None
+
+
+@contextmanager
+def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator[None]:
+    """Raise `Retry` when what is looked at is locked for longer than `plan.lag_seconds`."""
+    conns = [*old.connections, *new.connections]
+    queries.limit_lock_waits(conns, plan.lag_seconds)
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise Retry(
+            f"{plan.old} to {plan.new}: somebody has held a lock for {plan.lag_seconds:g} s"
+            f" ({connection.where(error)}: {said(error)}); nothing was touched: see pg_locks there,"
+            " and try again when it is gone"
+        ) from None
+    queries.limit_lock_waits(conns, 0)
 
 
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:

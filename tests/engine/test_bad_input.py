@@ -134,7 +134,9 @@ def test_a_source_without_logical_replication(lab: Lab) -> None:
         "bluegreen:environment.final_snapshot=false",
         "bluegreen:environment.retire=true",
     )
-    lab.world.pulumi("config", "rm", "bluegreen:source", "-s", source)
+    # Nor the names, which lead to the other environment.
+    for key in ("bluegreen:source", "bluegreen:dns"):
+        lab.world.pulumi("config", "rm", key, "-s", source)
     lab.up(source)
     try:
         said = lab.refused(lab.new_stack(f"bluegreen:source={source}"))

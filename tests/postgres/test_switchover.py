@@ -88,11 +88,32 @@ def test_a_repeated_switch_changes_nothing(switchable: Switchable) -> None:
     assert (again.mark, again.attempt) == (first.mark, first.attempt)
 
 
-def test_a_drain_that_takes_too_long_takes_the_fence_off_again(switchable: Switchable) -> None:
+_LOCK = "LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE"
+
+
+def test_a_drain_that_takes_too_long_takes_the_fence_off_again(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair = switchable.pair
     with pair.target_lab.connect(DATABASE) as locker, locker.transaction():
-        locker.execute("LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
+        put_up = fence.put_up
+
+        def lock_and_put_up(*args: object, **kwargs: object) -> None:
+            locker.execute(_LOCK)
+            put_up(*args, **kwargs)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(fence, "put_up", lock_and_put_up)
         with pytest.raises(Retry, match="has not caught up"):
+            switch(switchable.cutover(drain_seconds=1.0), _quiet)
+    assert switchable.open_sides() == [pair.source.cluster]
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for_without_end(switchable: Switchable) -> None:
+    """The look at what is published locks tables: an open migration held it up for ever."""
+    pair = switchable.pair
+    with pair.target_lab.connect(DATABASE) as locker, locker.transaction():
+        locker.execute(_LOCK)
+        with pytest.raises(Retry, match="somebody has held a lock for 1 s"):
             switch(switchable.cutover(lag_seconds=1.0), _quiet)
     assert switchable.open_sides() == [pair.source.cluster]
 
