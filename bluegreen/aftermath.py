@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 from psycopg import sql
 
-from bluegreen import names, register
+from bluegreen import names, register, subscription_state
 from bluegreen.errors import Retry
+from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
-from bluegreen.side import Side
+from bluegreen.side import Connection, Side
 
 _POLL_SECONDS = 0.01
 
@@ -56,11 +57,18 @@ BEGIN
 END $do$"""
 _SENDER = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
 
-# In pgoutput's messages a row that was written begins with one of these letters.
+# pgoutput's messages begin with a letter; that of a row goes on with its table's oid, and that of a
+# commit lies at the commit's end, which is what an origin counts by.
 _SLIPPED = """\
-SELECT count(*) FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL,
-        'proto_version', '1', 'publication_names', %s) c
- WHERE c.lsn >= %s::pg_lsn AND substr(c.data, 1, 1) IN ('I', 'U', 'D', 'T')"""
+WITH sent AS MATERIALIZED (
+    SELECT lsn, xid, substr(data, 1, 1) AS kind, substr(data, 2, 4) AS relation
+      FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL,
+        'proto_version', '1', 'publication_names', %s))
+SELECT count(*) FROM sent
+ WHERE kind IN ('I', 'U', 'D', 'T')
+   AND relation IS DISTINCT FROM int4send(to_regclass('bluegreen.heartbeat')::oid::int4)
+   AND xid IN (SELECT xid FROM sent WHERE kind = 'C' AND lsn > %s::pg_lsn)"""
+_FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'flush')"
 
 
 def stop_applying(new: Side, *, deployment: str, direction: Direction, seconds: float) -> None:
@@ -118,19 +126,34 @@ def wait_until_unread(old: Side, *, deployment: str, direction: Direction, secon
             time.sleep(_POLL_SECONDS)
 
 
-def count_slipped(old: Side, attempt: str, *, deployment: str, direction: Direction) -> int:
-    """Return how many rows were written to published tables after the barrier.
+def count_slipped(
+    old: Side, new: Side, attempt: str, *, deployment: str, direction: Direction
+) -> int:
+    """Return how many rows were written to published tables and are on the old side only.
 
-    The slot of the old direction still holds them: nobody reads it any more. Once it is gone, what
-    was counted before stands.
+    The slot of the old direction still holds them: nobody reads it any more. It holds others too,
+    applied and not confirmed when the worker ended, so the new side's origin says which. Once the
+    slot is gone, what was counted before stands; once the subscription is, the barrier says it.
+    Heartbeats are nobody's rows: a finisher sends its own.
     """
     barrier = register.barrier(old.tool, attempt)
     publication = names.publication(deployment, direction)
     total = 0
     for database, conn in old.databases.items():
         slot = names.slot(deployment, direction, database)
-        if barrier is None or conn.execute(_SENDER, (slot,)).fetchone() is None:
+        applied = _applied(new.databases[database], names.subscription(deployment, direction))
+        applied = applied or barrier
+        if applied is None or conn.execute(_SENDER, (slot,)).fetchone() is None:
             continue
-        row = conn.execute(_SLIPPED, (slot, publication, str(barrier))).fetchone()
+        row = conn.execute(_SLIPPED, (slot, publication, str(applied))).fetchone()
         total += int(row[0]) if row else 0
     return total
+
+
+def _applied(conn: Connection, name: str) -> Lsn | None:
+    """Return how far a stopped subscription has applied, durably; None when it is gone."""
+    found = subscription_state.find(conn, name)
+    if found is None or not found.position:
+        return None
+    conn.execute(_FLUSH)  # a synchronous commit flushes all before it
+    return found.position

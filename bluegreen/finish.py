@@ -272,7 +272,7 @@ def after(
     parts.do(lambda: end_sessions(new, until=until))
     slipped = [0]
     if stopped:  # else it may still be read, and a row that is read is not counted
-        parts.do(lambda: slipped.append(_count_slipped(plan, old, attempt)))
+        parts.do(lambda: slipped.append(_count_slipped(plan, old, new, attempt)))
     parts.require_all(plan, attempt)
     register.finish(old.tool, attempt, slipped[-1])
     timeline.passed(Step.DONE)
@@ -325,12 +325,12 @@ def _close_old(plan: SwitchPlan, old: Side, attempt: str) -> None:
         register.let_roles_in(old.tool, attempt)
 
 
-def _count_slipped(plan: SwitchPlan, old: Side, attempt: str) -> int:
+def _count_slipped(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> int:
     deployment, direction = plan.deployment, plan.direction
     aftermath.wait_until_unread(
         old, deployment=deployment, direction=direction, seconds=plan.finish_seconds
     )
-    return aftermath.count_slipped(old, attempt, deployment=deployment, direction=direction)
+    return aftermath.count_slipped(old, new, attempt, deployment=deployment, direction=direction)
 
 
 def _switched(

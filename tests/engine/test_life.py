@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,11 +13,16 @@ CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MU
 
 
 @pytest.fixture(scope="module")
-def deployment(lab: Lab) -> str:
-    """Return a deployment that is stood up and follows its source."""
-    stack = lab.new_stack()
+def deployment(lab: Lab) -> Iterator[str]:
+    """Yield a deployment that is stood up and follows its source; no other test finds it there."""
+    stack = lab.new_stack(
+        "bluegreen:environment.deletion_protection=false",
+        "bluegreen:environment.final_snapshot=false",
+        "bluegreen:environment.retire=true",
+    )
     lab.up(stack)
-    return stack
+    yield stack
+    lab.world.pulumi("destroy", "-s", stack, "--yes", "--skip-preview", "--color=never")
 
 
 def _insert(lab: Lab, stack: str) -> int:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
@@ -15,6 +21,7 @@ from bluegreen.dns import Records
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import State
+from bluegreen.side import Side
 from bluegreen.switch_plan import SwitchPlan
 from bluegreen.switchover import switch
 from dynamic_providers.switchover import SwitchoverProvider
@@ -168,6 +175,78 @@ def test_who_dies_between_stop_and_opening_leaves_something_to_finish(
     finish.finish(plan, attempt)
     assert switchable.open_sides() == [plan.new.cluster]
     assert _state(plan, attempt) == State.DONE
+
+
+@contextmanager
+def _confirming_nothing(world: Switchable) -> Iterator[None]:
+    """Let the apply worker end in the block without having said how far it came.
+
+    It has applied, sleeps, and its next sight is the signal that ends it.
+    """
+    with world.pair.target_lab.connect() as conn:
+        row = conn.execute("SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL").fetchone()
+    assert row is not None
+    worker = psutil.Process(row[0])
+    worker.suspend()
+
+    def resume() -> None:
+        wait_until(lambda: _is_to_end(worker.pid), "the worker's end")
+        worker.resume()
+
+    with ThreadPoolExecutor(1) as pool:
+        resumed = pool.submit(resume)
+        try:
+            yield
+        finally:
+            resumed.result()
+
+
+def _is_to_end(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = (int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line)
+    return any(signals & 1 << signal.SIGTERM - 1 for signals in pending)
+
+
+def test_what_a_finisher_sends_itself_has_not_slipped_in(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own barrier lies behind the decision's; seen: it barred the way back."""
+    stop_early = finish.stop_early
+
+    def stop(plan: SwitchPlan, new: Side) -> None:
+        with _confirming_nothing(switchable):
+            stop_early(plan, new)
+
+    plan = switchable.cutover(fence="read-only")
+    attempt = leave_decided(plan, monkeypatch)
+    monkeypatch.setattr(finish, "stop_early", stop)
+    assert finish.finish(plan, attempt).slipped == 0
+
+
+def test_what_was_applied_and_is_not_confirmed_has_not_slipped_in(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a write behind the decision that came across before the opening."""
+    world, pair = switchable, switchable.pair
+    stop_early = finish.stop_early
+
+    def write(*numbers: int) -> None:
+        with world.connect(pair.source) as stale:
+            stale.execute("BEGIN READ WRITE")
+            stale.execute("INSERT INTO ledger SELECT unnest(%s::int[])", (list(numbers),))
+            stale.execute("COMMIT")
+
+    def slip_in_and_stop(plan: SwitchPlan, new: Side) -> None:
+        write(-1)
+        wait_until(lambda: -1 in world.rows(pair.target), "the row on the other side")
+        with _confirming_nothing(world):
+            stop_early(plan, new)
+        write(-2, -3)
+
+    monkeypatch.setattr(finish, "stop_early", slip_in_and_stop)
+    done = switch(world.cutover(fence="read-only"))
+    assert done.slipped == 2
+    assert [n for n in world.rows(pair.target) if n < 0] == [-1]
 
 
 def test_what_no_repetition_mends_is_known_before_the_fence(
