@@ -29,11 +29,13 @@ from tests.fixtures.switchable import Switchable, wait_until
 LEAK = -1
 _WRITE = "INSERT INTO ledger VALUES (-1)"
 
-# Without a pause in which the decision could be made: a client's would be one.
+# Without a pause in which the decision could be made: a client's would be one, and so would a busy
+# machine's, which lets one of several transactions wait before it has an id.
 _WRITE_ON = """\
 DO $$ BEGIN
     LOOP
         INSERT INTO ledger DEFAULT VALUES;
+        PERFORM pg_sleep(0.002);
         COMMIT;
     END LOOP;
 END $$"""
@@ -176,10 +178,11 @@ def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(
             conn.execute(_WRITE_ON)
 
     def again_and_again() -> None:
-        thread = threading.Thread(target=write_on, daemon=True)
-        thread.start()
-        stack.callback(thread.join)
-        wait_until(lambda: world.rows(source) != [], "a row behind the fence")
+        for _ in range(4):
+            thread = threading.Thread(target=write_on, daemon=True)
+            thread.start()
+            stack.callback(thread.join)
+        wait_until(lambda: len(world.rows(source)) >= 4, "rows behind the fence")
 
     def and_stays_open() -> None:
         conn = world.connect(source)
