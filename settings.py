@@ -217,8 +217,9 @@ class Switch(_Model):
     client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
     transactions were on the old side only, and the switch came to no decision for 8 s."""
     old_side: Literal["closed", "readable"] = "closed"
-    """What the old writer is afterwards: `closed` takes LOGIN from the application roles, and
-    `readable` leaves it to them; what then says BEGIN READ WRITE there is written there only."""
+    """What the side is that is not the writer, the fresh clone too: `closed` takes LOGIN from the
+    application roles, and `readable` leaves it to them; what then says BEGIN READ WRITE there is
+    written there only. Roles that only read may keep it by `spare_roles`."""
     drain_seconds: Positive = 5.0
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: Positive = 10.0

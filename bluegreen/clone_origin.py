@@ -19,6 +19,7 @@ from psycopg import errors, sql
 from bluegreen import (
     cluster,
     fence,
+    fenced_roles,
     grants,
     heartbeat,
     names,
@@ -28,7 +29,8 @@ from bluegreen import (
     subscription,
 )
 from bluegreen.cluster import Cluster
-from bluegreen.errors import CloneAgain, Refused
+from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.fenced_roles import Wish
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA, Direction
 from bluegreen.server import Server
@@ -77,12 +79,14 @@ def ensure(
     slots: Sequence[SourceSlot],
     deadline: float,
     resource_id: str | None = None,
+    wish: Wish | None = None,
 ) -> Origin:
     """Return the clone's origin; read, checked, stored and the clone cleaned if it isn't yet.
 
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
-    `resource_id` is AWS's id of the clone that the caller means, if it knows.
+    `resource_id` is AWS's id of the clone that the caller means, if it knows; `wish` says which
+    roles lose LOGIN there.
     """
     with clone.connect(TOOL_DATABASE) as conn, grants.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
@@ -116,6 +120,7 @@ def ensure(
             _refuse_used(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
+        _close(conn, clone, wish or Wish(), deadline=deadline)
         _clean(conn, clone, databases, deployment, deadline=deadline)
         done = Origin(itself.resource_id, found, finished=True)
         _store(conn, done)
@@ -292,6 +297,17 @@ def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
     return records
 
 
+def _close(conn: psycopg.Connection[Any], clone: Server, wish: Wish, *, deadline: float) -> None:
+    """Let nobody write there: a client that finds its way to the clone may say READ WRITE.
+
+    It has been open since it was made, so whoever came before keeps no session.
+    """
+    closed = wish.old_side == "closed"
+    fence.close_all(conn, fenced_roles.closable(conn, clone, wish) if closed else [])
+    if not fence.end_earlier(conn, deadline=deadline):
+        raise Retry(f"clone {clone}: sessions from before it was closed do not end")
+
+
 def _clean(
     conn: psycopg.Connection[Any],
     clone: Server,
@@ -300,8 +316,7 @@ def _clean(
     *,
     deadline: float,
 ) -> None:
-    """Close the clone, then remove what it inherited; every step may be repeated."""
-    fence.close_all(conn)
+    """Remove what a closed clone inherited; every step may be repeated."""
     _drop_subscriptions(conn, clone, deadline=deadline)
     _drop_slots(conn, clone, deadline=deadline)
     _roll_back_prepared(conn, clone)

@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from bluegreen import register
+from bluegreen.polling import looks
 from bluegreen.side import fenced_name, fuse_name
 
 Connection = psycopg.Connection[Any]
@@ -34,6 +35,10 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
            AND CASE WHEN option LIKE 'default_transaction_read_only=%%'
                     THEN split_part(option, '=', 2)::boolean ELSE false END))
   FROM pg_database d WHERE d.datname = ANY (%s)"""
+
+_CLOSED = """\
+SELECT coalesce(array_agg(name), '{}'), clock_timestamp() FROM bluegreen.closure
+ WHERE kind = 'database'"""
 
 _PUT_UP = """\
 DO $do$
@@ -129,10 +134,36 @@ def is_closed(conn: Connection, databases: Collection[str]) -> bool:
     return bool(row and row[0])
 
 
-def close_all(conn: Connection) -> None:
-    """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing."""
+def close_all(conn: Connection, roles: Collection[str] = ()) -> None:
+    """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing.
+
+    `roles` lose LOGIN until its opening, as they do on an old side that is closed.
+    """
     register.ensure_tables(conn)
-    conn.execute("SELECT bluegreen.close_databases(NULL::text)")
+    with conn.transaction():
+        conn.execute("SELECT bluegreen.close_databases(NULL::text)")
+        conn.execute("SELECT bluegreen.close_roles(NULL::text, %s::text[])", (list(roles),))
+
+
+def end_earlier(conn: Connection, *, deadline: float) -> bool:
+    """End every session in a closed database from before now, those that log in included.
+
+    Returns whether none was left by `deadline`, in seconds of `time.monotonic()`.
+    """
+    row = conn.execute(_CLOSED).fetchone()
+    databases, at = row or ([], None)
+    suspects: list[int] | None = None
+    clean = 0
+    for _ in looks(deadline, first=0.001, most=0.1):
+        found = conn.execute("SELECT bluegreen.still_starting(%s::int[])", (suspects,)).fetchone()
+        suspects = found[0] if found else []
+        if suspects:
+            conn.execute("SELECT bluegreen.end_starting(%s::int[])", (suspects,))
+        ended = end_sessions(conn, databases, ours=[conn.info.backend_pid], until=at)
+        clean = 0 if ended or suspects else clean + 1
+        if clean == 2:
+            return True
+    return False
 
 
 def rehearse(conn: Connection) -> None:

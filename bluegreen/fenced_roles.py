@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from bluegreen import aws_roles, keepers
 from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
@@ -54,6 +55,17 @@ class Wish:
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
 
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return what the settings of `switch` say, or those of them that are there."""
+        roles = settings.get("roles")
+        return cls(
+            None if roles is None else tuple(roles),
+            tuple(settings.get("spare_roles") or ()),
+            settings.get("fence", DEFAULT_FENCE),
+            settings.get("old_side", DEFAULT_OLD_SIDE),
+        )
+
     @property
     def taken(self) -> bool:
         """Return whether anything takes LOGIN from roles at all."""
@@ -85,6 +97,13 @@ def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
     if wish.roles is not None:
         return [name for name in wish.roles if name not in wish.spared and name not in ours]
     return column(conn, _BY_DEFAULT, [*ours, *wish.spared, *aws_roles.LOGINS])
+
+
+def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:
+    """Return which of these LOGIN may be taken from; readiness names the others."""
+    wanted = names(conn, server, wish)
+    barred = column(conn, _UNALTERABLE, wanted)
+    return [name for name in wanted if name not in barred]
 
 
 def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:

@@ -6,6 +6,7 @@ long.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from bluegreen.switch_plan import from_props
 _LONG_SECONDS = 60
 _LOCK_SECONDS = 10.0  # a report that waits for somebody's DDL says nothing at all
 _WIDTH = 96
+_INDENT = " " * 8  # where a finding's words begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +267,18 @@ def _subscription(database: Database) -> Finding:
 
 
 def render(findings: list[Finding]) -> list[str]:
-    """Return the report as lines of at most 96 columns."""
+    """Return the report as lines of at most 96 columns, and of more for a longer word."""
     blocked = sum(finding.level is Level.BLOCK for finding in findings)
     verdict = f"{blocked} blocker(s)" if blocked else "ready"
     lines = [f"readiness: {verdict}, {len(findings)} checks"]
     for finding in findings:
-        lines.append(f"  {finding.level:<5} {finding.line()}"[:_WIDTH])
+        lines.extend(
+            textwrap.wrap(
+                f"  {finding.level:<5} {finding.line()}",
+                _WIDTH,
+                subsequent_indent=_INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
     return lines

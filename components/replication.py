@@ -68,6 +68,7 @@ class Replication(pulumi.ComponentResource):
                 }
                 for database in stack.databases
             ],
+            roles=stack.settings.switch.model_dump(include={"roles", "spare_roles", "old_side"}),
             clone_id=self._primary.cluster.cluster_resource_id,
             opts=pulumi.ResourceOptions(parent=self),
         )

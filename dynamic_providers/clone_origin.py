@@ -14,6 +14,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 from bluegreen import clone_origin, cluster, register
 from bluegreen.clone_origin import SourceSlot
 from bluegreen.errors import Retry
+from bluegreen.fenced_roles import Wish
 from bluegreen.polling import looks
 from bluegreen.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
@@ -46,6 +47,7 @@ class CloneOriginProvider(Provider):
             slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
             deadline=time.monotonic() + _CLEAN_SECONDS,
             resource_id=props.get("clone_id"),
+            wish=Wish.from_settings(props.get("roles") or {}),
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
@@ -88,6 +90,8 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         databases: The databases that are replicated.
         deployment: The deployment's name.
         slots: The slots that were made on the source before the clone: `database` and `name` each.
+        roles: Which roles lose LOGIN on the clone until it is opened: `roles`, `spare_roles` and
+            `old_side` of the settings. Asked once, when the clone is closed.
         clone_id: AWS's resource id of the clone. Another one, under whatever name, replaces this
             resource.
 
@@ -115,6 +119,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         databases: pulumi.Input[Sequence[str]],
         deployment: pulumi.Input[str],
         slots: pulumi.Input[Sequence[Mapping[str, str]]],
+        roles: pulumi.Input[Mapping[str, Any]] | None = None,
         clone_id: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -124,6 +129,7 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
             "databases": databases,
             "deployment": deployment,
             "slots": slots,
+            "roles": roles,
             "clone_id": clone_id,
             "lsn": None,
             "resource_id": None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
 
+from lab import command
 from tests.fixtures.lab import SOURCE, Lab
 
 CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
@@ -51,6 +53,66 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
     assert written <= _items(lab, deployment)
     lab.set(deployment, "bluegreen:cutover=false")
     lab.up(deployment)
+
+
+def test_preflight_is_the_report_of_the_preview(lab: Lab, deployment: str) -> None:
+    """It asks what the deployment declares, the differences that may stay included."""
+    with lab.connect() as conn:
+        conn.execute("CREATE VIEW recent AS SELECT id FROM item")
+    try:
+        code, said = _command(lab, "preflight", "-s", deployment)
+        assert code == 1, said
+        assert "view public.recent" in said
+        assert _report(said) == _report(_preview_of_a_flip(lab, deployment))
+        lab.set(deployment, "bluegreen:switch.accept_differences[0]=app: view public.recent")
+        lab.up(deployment)
+        code, said = _command(lab, "preflight", "-s", deployment)
+        assert code == 0, said
+        assert _report(said) == _report(_preview_of_a_flip(lab, deployment))
+    finally:
+        path = "bluegreen:switch.accept_differences"
+        lab.world.pulumi("config", "rm", "--path", path, "-s", deployment)
+        with lab.connect() as conn:
+            conn.execute("DROP VIEW recent")
+
+
+def _preview_of_a_flip(lab: Lab, stack: str) -> str:
+    lab.set(stack, "bluegreen:cutover=true")
+    try:
+        return lab.world.pulumi("preview", "-s", stack, "--non-interactive", "--color=never")
+    finally:
+        lab.set(stack, "bluegreen:cutover=false")
+
+
+def _report(said: str) -> list[str]:
+    """Return the lines of a report, without what moves by itself."""
+    found = [line.strip() for line in said.splitlines()]
+    lines = [line for line in found if re.match("readiness: |(ok|warn|block) ", line)]
+    assert len(lines) > 10, said
+    return sorted(re.sub(r"\d[\d,]* (bytes|MB|GB)", "some bytes", line) for line in lines)
+
+
+def test_the_command_says_how_an_environment_is(lab: Lab, deployment: str) -> None:
+    for stack, writer in ((SOURCE, True), (deployment, False)):
+        code, said = _command(lab, "status", "-s", stack, "--json")
+        assert code == 0, said
+        answer = json.loads(said)
+        assert (answer["stack"], answer["writer"], answer["switch"]) == (stack, writer, None)
+    code, said = _command(lab, "recover", "-s", deployment)
+    assert code == 0, said
+    for asked in ("preflight", "recover"):
+        code, said = _command(lab, asked, "-s", SOURCE)
+        assert (code, said.strip()) == (
+            2,
+            "stack blue: has no switch; expected the stack of a deployment, which has a source",
+        )
+
+
+def _command(lab: Lab, *arguments: str) -> tuple[int, str]:
+    """Run `bluegreen` as somebody who has entered the lab does."""
+    return command.run(
+        ["bluegreen", *arguments], cwd=lab.world.place.project, environment=lab.world.environment
+    )
 
 
 def test_two_flags_at_once_are_refused(lab: Lab, deployment: str) -> None:
