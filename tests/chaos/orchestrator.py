@@ -1,6 +1,7 @@
 """`python -m tests.chaos.orchestrator`: a switch in a process of its own, which dies when told.
 
 One line of JSON on standard input: the plan, the step after which to die, and whom to take along.
+Or to freeze, until somebody continues it: a laptop that sleeps, a machine that is paused.
 The library has no line for this: its one gate for steps is wrapped here.
 """
 
@@ -33,6 +34,8 @@ class Order:
     die_after: str | None = None
     local_fuse_too: bool = False
     server_fuse_too: bool = False
+    freeze: bool = False
+    """To stop (SIGSTOP) instead of dying; the server fuse is another machine's and goes on."""
 
     def to_line(self) -> bytes:
         """Return the line that the child reads."""
@@ -59,17 +62,21 @@ def _arm(order: Order, last: Step) -> None:
     for kind in (LocalFuse, ServerFuse):
         _note_instances(kind, fuses)
     passed = Timeline.passed
+    end = signal.SIGSTOP if order.freeze else signal.SIGKILL
+    met = False
 
     def pass_and_die(self: Timeline, step: Step) -> None:
+        nonlocal met
         passed(self, step)
-        if step is not last:
+        if step is not last or met:
             return
+        met = True
         for fuse in fuses:
             if order.local_fuse_too and isinstance(fuse, LocalFuse):
-                os.kill(fuse.pid, signal.SIGKILL)
+                os.kill(fuse.pid, end)
             if order.server_fuse_too and isinstance(fuse, ServerFuse):
                 _end_backend(SwitchPlan.from_line(order.plan), fuse.pid)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), end)
 
     Timeline.passed = pass_and_die  # type: ignore[method-assign]
 

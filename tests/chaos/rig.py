@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from bluegreen import fence, names, register, slot, subscription
@@ -148,6 +150,34 @@ class Rig:
             check=False,
         )
         return child.returncode, child.stdout.decode()
+
+    @contextmanager
+    def frozen(self, order: Order) -> Iterator[None]:
+        """Run an orchestrator until it freezes; behind the block it goes on, to its end.
+
+        A local fuse that was frozen with it goes on as well.
+        """
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.orchestrator"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert child.stdin is not None
+        child.stdin.write(order.to_line())
+        child.stdin.flush()
+        process = psutil.Process(child.pid)
+        try:
+            self._until(lambda: process.status() == psutil.STATUS_STOPPED, "the freeze")
+            family = [*process.children(recursive=True), process]
+            yield
+            for one in family:
+                one.resume()
+            child.communicate(timeout=_CHILD_SECONDS)
+        finally:
+            child.kill()
+            child.communicate()
 
     def switch_again(self) -> str:
         """Run the next switch until it is made; return what it said.
