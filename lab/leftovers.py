@@ -20,7 +20,10 @@ def write_note(place: Place, control: int) -> None:
     """Remember addresses and control process, with its start time: process ids come round again."""
     started = psutil.Process(control).create_time()
     note = {"block": place.block, "port": place.port, "dns_port": place.dns_port}
-    place.note.write_text(json.dumps(note | {"control": control, "started": started}))
+    # Whole or not there: others look for it meanwhile.
+    unfinished = place.note.with_suffix(".new")
+    unfinished.write_text(json.dumps(note | {"control": control, "started": started}))
+    unfinished.replace(place.note)
 
 
 def running(place: Place) -> bool:

@@ -14,8 +14,14 @@ from bluegreen.step import Step
 from tests.chaos.faults import Fault
 from tests.chaos.rounds import Arena
 
+_ALWAYS = (Step.FENCE, Step.DECIDE, Step.STOP)
+"""Behind the fence, behind the decision, behind the opening; the others in `make test-all`."""
 
-@pytest.mark.parametrize("step", list(Step))
+
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(step, marks=() if step in _ALWAYS else pytest.mark.slow) for step in Step],
+)
 def test_a_switch_that_nobody_listens_to_is_completed(arena: Arena, step: Step) -> None:
     outcome = arena.play(Fault.ENGINE, step)
     assert outcome.gate, "the switch did not come as far as the step"

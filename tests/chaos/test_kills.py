@@ -56,6 +56,7 @@ def test_the_orchestrator_killed_after_any_step(rig: Rig) -> None:
         rig.wait_for_clients()
 
 
+@pytest.mark.slow
 def test_the_orchestrator_and_the_local_fuse_killed_after_any_step(rig: Rig) -> None:
     """Before the decision the server fuse opens again; after it the next switch carries it out."""
     for step in (*BEFORE_DECISION, *AFTER_DECISION):
@@ -70,6 +71,7 @@ def test_the_orchestrator_and_the_local_fuse_killed_after_any_step(rig: Rig) -> 
         rig.wait_for_clients()
 
 
+@pytest.mark.slow
 def test_the_orchestrator_and_both_fuses_killed_after_any_step(rig: Rig) -> None:
     """Nobody is left: the fence stays until the next switch, which waits for the deadline."""
     for step in (Step.REGISTER, Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.MARK, Step.DECIDE):

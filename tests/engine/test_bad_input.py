@@ -23,11 +23,13 @@ from tests.fixtures.lab import SOURCE, Lab
             "bluegreen:environment.instances=many",
             "bluegreen:environment.instances: got 'many', but input should be a valid integer",
             id="wrong-type",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "bluegreen:switch.fence=wooden",
             "bluegreen:switch.fence: got 'wooden', but input should be 'read-only' or 'no-login'",
             id="wrong-value",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "bluegreen:rollback=false",
@@ -53,6 +55,7 @@ def test_a_source_stack_that_was_destroyed_or_never_brought_up(lab: Lab) -> None
     assert f"run pulumi up -s {empty}" in said
 
 
+@pytest.mark.slow
 def test_a_streaming_that_the_source_lacks_is_refused_at_preview(lab: Lab) -> None:
     """The source becomes a subscriber by the cutover only, which is too late to learn of it."""
     source = _stack_of_version(lab, "15.13")
@@ -121,12 +124,14 @@ def test_a_table_without_replica_identity(lab: Lab) -> None:
     assert "replica identity" in said.lower()
 
 
+@pytest.mark.slow
 def test_a_cluster_identifier_that_is_taken(lab: Lab) -> None:
     taken = lab.world.outputs(SOURCE)["cluster_identifier"]
     said = lab.refused(lab.new_stack(f"bluegreen:environment.cluster_identifier={taken}"))
     assert taken in said
 
 
+@pytest.mark.slow
 def test_a_source_without_logical_replication(lab: Lab) -> None:
     source = lab.new_stack(
         'bluegreen:environment.parameters["rds.logical_replication"]=0',

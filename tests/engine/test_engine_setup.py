@@ -98,6 +98,7 @@ def test_a_resource_is_made_changed_and_removed(project: Project) -> None:
     assert not _note(project).exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_said_about_where_programs_were_found(project: Project) -> None:
     assert "warning" not in project.up()
 
@@ -129,6 +130,7 @@ def test_a_failure_of_the_program_shows_the_programs_frames_only(project: Projec
     assert "runpy" not in text
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_itself_fails_with_its_exit_code(project: Project) -> None:
     project.write("__main__.py", "import sys\nsys.exit(3)\n")
     code, text = project.try_run("preview", "--non-interactive")
@@ -144,6 +146,7 @@ def test_a_missing_virtual_environment_is_named(project: Project) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_a_secret_of_the_configuration_is_encrypted_in_the_state(project: Project) -> None:
     project.run("config", "set", "--secret", "password", "hunter-two")
     project.up()
@@ -151,6 +154,7 @@ def test_a_secret_of_the_configuration_is_encrypted_in_the_state(project: Projec
     assert "hunter-two" in project.run("stack", "output", "secret", "--show-secrets")
 
 
+@pytest.mark.slow
 def test_the_program_keeps_the_callers_python_path(project: Project, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "found.py").write_text("TEXT = 'found'\n")
@@ -167,6 +171,7 @@ def test_the_program_keeps_the_callers_python_path(project: Project, tmp_path: P
     }
 
 
+@pytest.mark.slow
 def test_about_knows_the_language(project: Project) -> None:
     assert "python" in project.run("about", "--stack", "test")
 
@@ -180,6 +185,7 @@ signal.pause()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_an_engine_that_is_ended(

@@ -88,6 +88,7 @@ def test_both_stacks_are_there_and_set(world: World) -> None:
     assert arn.strip() == world.seed.admin_secret_arn
 
 
+@pytest.mark.slow
 def test_the_stand_in_is_found_without_a_word(world: World, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: tiny\nruntime: python\n")
     (tmp_path / "__main__.py").write_text(
@@ -113,6 +114,7 @@ def test_the_stand_in_is_found_without_a_word(world: World, tmp_path: Path) -> N
     assert "warning" not in text
 
 
+@pytest.mark.slow
 def test_two_labs_run_side_by_side_and_share_nothing(world: World) -> None:
     other = World.up(_name("two"), lambda _: None)
     try:
@@ -132,6 +134,7 @@ def test_a_second_lab_of_the_same_name_is_refused(world: World) -> None:
     assert leftovers.running(world.place)
 
 
+@pytest.mark.slow
 def test_a_lab_whose_owner_is_killed_ends_and_its_name_is_free_again() -> None:
     name = _name("killed")
     code = f"""
@@ -160,6 +163,7 @@ signal.pause()
     assert any("did not end well" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_killed_control_process_leaves_servers_that_the_next_lab_ends() -> None:
     name = _name("crashed")
     first = World.up(name, lambda _: None)
@@ -175,7 +179,12 @@ def test_a_killed_control_process_leaves_servers_that_the_next_lab_ends() -> Non
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_start_that_is_interrupted_leaves_nothing(number: signal.Signals, code: int) -> None:
     name = _name(f"sig{number.value}")
@@ -246,6 +255,7 @@ def _interrupted(number: signal.Signals, moment: int) -> tuple[int, int]:
     return done.returncode, int(done.stderr.split()[-1])
 
 
+@pytest.mark.slow
 def test_a_start_that_is_interrupted_where_its_process_begins_leaves_nothing() -> None:
     for moment in (18, 24, 30):
         assert _interrupted(signal.SIGTERM, moment)[0] == 143
@@ -263,6 +273,7 @@ def test_a_start_that_is_interrupted_at_every_fourth_line_leaves_nothing() -> No
     assert found == sorted(found, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_command_starts_names_and_ends_a_lab_that_stays() -> None:
     name = _name("stays")
     before = _checkout()

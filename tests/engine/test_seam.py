@@ -65,6 +65,7 @@ def test_the_life_of_a_clones_origin(project: Project, seam: Seam) -> None:
     assert TOOL_DATABASE not in seam.lab.databases()
 
 
+@pytest.mark.slow
 def test_another_clone_of_the_same_name_replaces_it(project: Project, seam: Seam) -> None:
     project.write("wish.json", json.dumps(wish := _wish(seam)))
     project.up()

@@ -70,6 +70,7 @@ def _set(side: Database, value: int) -> None:
         conn.execute("SELECT setval('s', %s)", (value,))
 
 
+@pytest.mark.slow
 def test_the_life_of_sequence_values(
     project: Project, sides: tuple[Database, Database], placed: PlacedClusters
 ) -> None:

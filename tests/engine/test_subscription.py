@@ -148,6 +148,7 @@ def test_life_of_a_subscription_and_its_gate(
     assert len(this.on_source("SELECT FROM pg_replication_slots WHERE slot_name = %s", this.slot))
 
 
+@pytest.mark.slow
 def test_removed_by_hand_before_it_applied_is_made_anew_and_deleted(
     make_project: MakeProject, subscribe_pair: Callable[..., Subscribed], moto_url: str
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_clone_holds_exactly_the_commits_before_its_lsn(
     assert slots == [("s",)]
 
 
+@pytest.mark.slow
 def test_the_fleet_upgrades_and_frees_addresses(postgres_root, block) -> None:  # type: ignore[no-untyped-def]
     fleet = Fleet(postgres_root, block, 5434)
     try:

@@ -185,7 +185,13 @@ def clone_and_compare(busy: Cloning, way: Way) -> None:
     busy.remove(lab)
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(copies.clone, id="base-backup", marks=pytest.mark.slow),
+        pytest.param(copies.clone_at_target, id="recovery-target"),
+    ],
+)
 def test_a_clone_made_under_load_loses_and_doubles_nothing(busy: Cloning, way: Way) -> None:
     clone_and_compare(busy, way)
 

@@ -117,6 +117,7 @@ def test_a_wrong_password_is_refused(writer: LabServer) -> None:
         open_session(Address(writer.host, writer.port), APP_DATABASE, wrong)
 
 
+@pytest.mark.slow
 def test_the_seed_runs_on_16_too(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server(16)
     schema.seed(server.host, server.port, Login(MASTER, PASSWORD), LOGINS, bench_scale=1)
@@ -203,6 +204,7 @@ def test_what_is_planted_is_found(writer: LabServer, recorded: Path, name: str) 
     assert any(expected in line for line in found), found
 
 
+@pytest.mark.slow
 def test_a_pgbench_transaction_applied_twice_is_found(writer: LabServer, recorded: Path) -> None:
     with (
         writer.connect(APP_DATABASE) as app,
@@ -214,6 +216,7 @@ def test_a_pgbench_transaction_applied_twice_is_found(writer: LabServer, recorde
     assert "pgbench" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shop.orders_order_id_seq", """shop."Invoice Number's\""""])
 def test_a_sequence_set_back_is_found(writer: LabServer, recorded: Path, name: str) -> None:
     with writer.connect(APP_DATABASE) as conn:
@@ -234,6 +237,7 @@ def test_the_report_is_json_with_the_verdict(writer: LabServer, recorded: Path) 
     assert summary["sequences_wrong"] == 0
 
 
+@pytest.mark.slow
 def test_tables_that_differ_are_found_whatever_their_types(writer: LabServer) -> None:
     changes = (
         "DELETE FROM shop.sampler WHERE sample_id = (SELECT min(sample_id::text)::uuid"
@@ -262,6 +266,7 @@ def test_a_table_missing_on_one_side_differs(writer: LabServer) -> None:
     assert (found.table, found.standby) == (("shop", "extra"), None)
 
 
+@pytest.mark.slow
 def test_broken_connections_are_settled_truthfully(writer: LabServer, tmp_path: Path) -> None:
     """Sessions are ended all the time, at any moment of a transaction."""
     with Workload(tmp_path) as workload, writer.connect() as conn:
@@ -277,6 +282,7 @@ def test_broken_connections_are_settled_truthfully(writer: LabServer, tmp_path: 
     assert Outcome.UNSETTLED not in outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deferred", [False, True], ids=["at once", "at the commit"])
 def test_what_the_server_refuses_is_recorded_as_refused(
     writer: LabServer, tmp_path: Path, deferred: bool
@@ -304,6 +310,7 @@ def test_what_the_server_refuses_is_recorded_as_refused(
     assert last.connects == 2  # a refusal is no reason to connect again
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_server_is_survived_and_settled(writer: LabServer, tmp_path: Path) -> None:
     with Workload(tmp_path) as workload:
         workload.start(writer.host, writer.port, clients=4, rate=800)
@@ -322,6 +329,7 @@ def _terminate(conn: psycopg.Connection[Any], roles: list[str]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_settling_waits_for_a_transaction_that_is_still_under_way(writer: LabServer) -> None:
     where = Address(writer.host, writer.port)
     key = (time.time_ns() // 1_000_000 * 1000 + 999, 1)
@@ -347,6 +355,7 @@ def _waits(conn: psycopg.Connection[Any], pid: int) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_settled_key_can_never_be_used_again(writer: LabServer) -> None:
     key = (time.time_ns() // 1_000_000 * 1000 + 998, 1)
     with open_session(Address(writer.host, writer.port), APP_DATABASE, LOGINS.app) as conn:
@@ -357,6 +366,7 @@ def test_a_settled_key_can_never_be_used_again(writer: LabServer) -> None:
         conn.execute("DELETE FROM shop.request WHERE client = %s", (key[0],))
 
 
+@pytest.mark.slow
 def test_clients_wait_out_a_fence_and_go_on(writer: LabServer, tmp_path: Path) -> None:
     with Workload(tmp_path) as workload, writer.connect() as conn:
         workload.start(writer.host, writer.port, clients=4, rate=400, bench_rate=50)
@@ -403,6 +413,7 @@ def _unfence(conn: psycopg.Connection[Any]) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_client_that_died_is_reported_by_name(writer: LabServer, tmp_path: Path) -> None:
     with Workload(tmp_path) as workload:
         workload.start(writer.host, writer.port, clients=2, rate=100, bench_rate=0)
@@ -422,6 +433,7 @@ def test_a_client_that_died_is_reported_by_name(writer: LabServer, tmp_path: Pat
     assert checker.check(tmp_path, _side(writer)).problems == []
 
 
+@pytest.mark.slow
 def test_no_process_outlives_the_one_that_started_it(writer: LabServer, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lab.workload.workload import Workload;"
@@ -442,6 +454,7 @@ def test_no_process_outlives_the_one_that_started_it(writer: LabServer, tmp_path
     assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
+@pytest.mark.slow
 def test_passwords_are_in_no_process_list(writer: LabServer, tmp_path: Path) -> None:
     with Workload(tmp_path) as workload:
         workload.start(writer.host, writer.port, clients=1, rate=50)
@@ -451,6 +464,7 @@ def test_passwords_are_in_no_process_list(writer: LabServer, tmp_path: Path) -> 
     assert not any(LOGINS.app.password in line for line in shown)
 
 
+@pytest.mark.slow
 def test_the_command_runs_and_checks(
     writer: LabServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

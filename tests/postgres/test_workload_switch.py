@@ -230,6 +230,7 @@ def test_a_switch_and_its_way_back_are_measured_and_proved(
     assert report.probed > 50
 
 
+@pytest.mark.slow
 def test_a_switch_without_sequences_is_found(pair: Pair, names: Names, tmp_path: Path) -> None:
     folder = tmp_path / "records"
     with _started(pair, names, folder) as workload:
@@ -242,6 +243,7 @@ def test_a_switch_without_sequences_is_found(pair: Pair, names: Names, tmp_path:
     assert report.differences == ()
 
 
+@pytest.mark.slow
 def test_a_writer_opened_without_a_fence_is_found_by_clients_and_by_probes(
     pair: Pair, names: Names, tmp_path: Path
 ) -> None:
@@ -279,6 +281,7 @@ def _end_half_of_the_sessions(server: LabServer) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_switch_that_does_not_drain_loses_and_is_found(
     pair: Pair, names: Names, tmp_path: Path
 ) -> None:
