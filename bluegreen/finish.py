@@ -38,8 +38,11 @@ log = logging.getLogger(__name__)
 
 AGAIN = "run pulumi up again, or bluegreen recover"
 
-# What a finisher may need besides the drain and the end of the old direction, which it insists on
-# for `finish_seconds` each: connecting, ending sessions, moving names.
+# How often a finisher may wait for all of `finish_seconds`: while it holds both rows, for the drain
+# and the early end of the old direction; behind the opening, for its end and for its last reader.
+_WAITS_HOLDING_ROWS = 2
+_WAITS = 4
+# What it may need besides: connecting, ending sessions, moving names.
 _BESIDES_SECONDS = 30.0
 
 
@@ -151,7 +154,7 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
             _set_seconds(
                 side.tool,
                 "idle_in_transaction_session_timeout",
-                _BESIDES_SECONDS + plan.finish_seconds,
+                _BESIDES_SECONDS + _WAITS_HOLDING_ROWS * plan.finish_seconds,
             )
         crossing = Crossing(old, new)
         stack.callback(crossing.close)
@@ -211,7 +214,7 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
     """
     name = application_name(attempt, finishing=True)
     with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
-        longest = 2 * (_BESIDES_SECONDS + plan.finish_seconds)
+        longest = 2 * _BESIDES_SECONDS + _WAITS * plan.finish_seconds
         _set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
         _set_seconds(conn, "lock_timeout", longest)
         try:

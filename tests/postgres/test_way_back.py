@@ -82,6 +82,28 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
     assert world.open_sides() == ["orders-2"]
 
 
+def test_places_are_counted_alike_before_and_after_the_slot_is_made(
+    switchable: Switchable,
+) -> None:
+    """The report comes before the update that makes the slot; the switch's own look after."""
+
+    def room() -> list[str]:
+        return [line for line in _report(switchable, Level.BLOCK) if "room for the way" in line]
+
+    with _on(switchable, "new") as conn:
+        conn.execute(
+            "SELECT pg_create_physical_replication_slot('taken_' || n) FROM generate_series(1,"
+            " (SELECT current_setting('max_replication_slots')::int - count(*)::int"
+            "    FROM pg_replication_slots)) n"
+        )
+        assert room() == []  # made already, and no place is left
+        conn.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+        assert room() == []  # exactly enough
+        conn.execute("SELECT pg_create_physical_replication_slot('one_more')")
+        (said,) = room()
+    assert "replication slots are in use, 1 more needed; raise max_replication_slots" in said
+
+
 def test_who_could_not_follow_is_named_before_he_has_to(switchable: Switchable) -> None:
     """Tables, keys, rights and logins of the other direction."""
     world = switchable
