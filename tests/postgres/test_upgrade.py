@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from bluegreen import after_upgrade, upgrade_check
+from bluegreen import after_upgrade, heartbeat, owned, register, upgrade_check
 from bluegreen.after_upgrade import Table
 from bluegreen.errors import Refused
 from bluegreen.server import Server
@@ -127,14 +130,42 @@ def test_an_index_finds_its_functions_where_its_owner_would(lab: LabServer, serv
         assert after_upgrade.without_statistics(conn) == []
 
 
+def _tools_own(lab: LabServer) -> list[tuple[object, ...]]:
+    """Return whose the tool's database and schemas are: marks, owners, and who may come in."""
+    with lab.connect("bluegreen") as conn:
+        own = conn.execute(
+            "SELECT shobj_description(oid, 'pg_database'), pg_get_userbyid(datdba), datacl::text"
+            "  FROM pg_database WHERE datname = 'bluegreen' UNION ALL "
+            "SELECT obj_description(oid), pg_get_userbyid(nspowner), nspacl::text"
+            "  FROM pg_namespace WHERE nspname = 'bluegreen'"
+        ).fetchall()
+    with lab.connect("postgres") as conn:
+        heartbeats = conn.execute(
+            "SELECT obj_description(oid), pg_get_userbyid(nspowner), nspacl::text"
+            "  FROM pg_namespace WHERE nspname = 'bluegreen'"
+        ).fetchall()
+    return own + heartbeats
+
+
 def test_a_real_major_upgrade_is_finished(lab: LabServer, placed: PlacedClusters) -> None:
+    before = placed.place(lab, "orders-2")
+    register.ensure_database(before)
+    with before.connect("postgres") as conn:
+        heartbeat.ensure(conn)
+    own = _tools_own(lab)
+    mark = json.dumps(owned.MARK)
+    assert [comment for comment, *_ in own] == [mark, None, mark]
     upgraded = clone.upgrade(lab, 18, {"autovacuum": "off", "wal_level": "logical"})
     try:
-        server = placed.place(upgraded, "orders-2")
+        server = replace(before, host=upgraded.host, port=upgraded.port)
         with upgraded.connect("app") as conn:
             assert set(after_upgrade.without_statistics(conn)) == FULL
             after_upgrade.finish(server, ["app"])
             assert after_upgrade.without_statistics(conn) == []
+        assert _tools_own(upgraded) == own
+        register.ensure_database(server)
+        with server.connect("postgres") as conn:
+            heartbeat.ensure(conn)
     finally:
         upgraded.remove()
 
