@@ -1,8 +1,9 @@
-"""docs/resources.md says what the code says, and its matrix names tests that exist."""
+"""The pages say what the code says, and name tests that exist."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,35 @@ def test_every_cell_names_tests_that_exist_or_a_reason() -> None:
     assert make_resources.missing_tests(cells) == []
     bare = [c for c in cells if not c.tests and c.reason != "open" and len(c.reason) < REASONS]
     assert bare == []
+
+
+def _named_tests(page: Path) -> list[tuple[str, str]]:
+    """Return (file, test) for each test that a page names; a test alone is of the last file."""
+    found, file = [], ""
+    for path, test in re.findall(
+        r"`((?:tests/[\w/]+/)?(?:test_\w+\.py)?)(?:::(test_\w+))?`", page.read_text()
+    ):
+        file = path or file
+        if path or test:
+            found.append((file if "/" in file else f"tests/postgres/{file}", test))
+    return found
+
+
+@pytest.mark.parametrize("name", ["switch.md", "limits.md"])
+def test_a_page_names_tests_that_exist(name: str) -> None:
+    named = _named_tests(documented.ROOT / "docs" / name)
+    assert (name != "switch.md") or len(named) > 50
+    for file, test in named:
+        path = documented.ROOT / file
+        assert path.is_file(), file
+        assert f"def {test}" in path.read_text(), f"{file}::{test}"
+
+
+def test_every_hook_is_named_in_the_layers() -> None:
+    page = (documented.ROOT / "docs" / "architecture.md").read_text()
+    (named,) = re.findall(r"^\| `hooks/` \| ([^|]+) \|", page, re.MULTILINE)
+    files = {path.stem for path in (documented.ROOT / "hooks").glob("[!_]*.py")}
+    assert {one.split()[0] for one in named.split(", ")} == files
 
 
 def test_the_matrix_has_no_hole() -> None:
