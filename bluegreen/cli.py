@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from bluegreen import __version__, cluster, fence, readiness, switch_in_progress
+from bluegreen import __version__, closing, cluster, readiness, switch_in_progress
 from bluegreen import recover as recovery
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Level
@@ -52,7 +52,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
         server = _server(outputs)
         found = cluster.get(server.region, server.cluster)
         with server.connect("postgres") as conn:
-            closed = fence.is_closed(conn, outputs["databases"])
+            closed = closing.is_closed(conn, outputs["databases"])
             slots = conn.execute(
                 "SELECT slot_name, active, wal_status FROM pg_replication_slots ORDER BY 1"
             ).fetchall()
@@ -179,7 +179,7 @@ def _flipped(props: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     wish = from_props(props)
     with wish.new.connect("postgres") as conn:
-        closed = fence.is_closed(conn, wish.databases)
+        closed = closing.is_closed(conn, wish.databases)
     if closed:
         return props
     return {**props, "writer": SOURCE if props["writer"] == TARGET else TARGET}

@@ -17,8 +17,8 @@ import psycopg
 from psycopg import errors, sql
 
 from bluegreen import (
+    closing,
     cluster,
-    fence,
     fenced_roles,
     grants,
     heartbeat,
@@ -303,8 +303,8 @@ def _close(conn: psycopg.Connection[Any], clone: Server, wish: Wish, *, deadline
     It has been open since it was made, so whoever came before keeps no session.
     """
     closed = wish.old_side == "closed"
-    fence.close_all(conn, fenced_roles.closable(conn, clone, wish) if closed else [])
-    if not fence.end_earlier(conn, deadline=deadline):
+    closing.close_all(conn, fenced_roles.closable(conn, clone, wish) if closed else [])
+    if not closing.end_earlier(conn, deadline=deadline):
         raise Retry(f"clone {clone}: sessions from before it was closed do not end")
 
 

@@ -20,7 +20,7 @@ from functools import partial
 
 import psycopg
 
-from bluegreen import aftermath, fence, fenced_roles, register, traffic
+from bluegreen import aftermath, closing, fenced_roles, register, traffic
 from bluegreen.connection import ConnectionLost
 from bluegreen.crossing import Crossed, Crossing, Fence
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
@@ -346,7 +346,7 @@ def _switched(
 
 def end_sessions(side: Side, *, until: datetime | None = None) -> None:
     """End the sessions in the databases that move, but for the switch's own."""
-    fence.end_sessions(side.tool, list(side.databases), ours=side.pids(), until=until)
+    closing.end_sessions(side.tool, list(side.databases), ours=side.pids(), until=until)
 
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:

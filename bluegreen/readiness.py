@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from bluegreen import (
+    closing,
     coverage,
     database_code,
-    fence,
     leaks,
     left_behind,
     names,
@@ -112,7 +112,7 @@ def check(asked: Question) -> list[Finding]:
         new = {n: stack.enter_context(asked.new.connect(n)) for n in asked.databases}
         queries.limit_lock_waits([*old.values(), *new.values()], _LOCK_SECONDS)
         first = min(asked.databases)
-        if fence.is_closed(old[first], asked.databases):
+        if closing.is_closed(old[first], asked.databases):
             # Nothing is to be begun: replication may be stopped already, as it is after an opening.
             return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
         direction = asked.direction or _running(asked, first, old[first])

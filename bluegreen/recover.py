@@ -13,7 +13,7 @@ from typing import assert_never
 
 import psycopg
 
-from bluegreen import cluster, fence, finish, register
+from bluegreen import closing, cluster, finish, register
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.register import Attempt, Opening, State
@@ -250,7 +250,7 @@ def _at_rest(plan: SwitchPlan) -> Decision:
         if cluster.find(server.region, server.cluster) is None:
             continue
         with server.connect(TOOL_DATABASE) as conn:
-            if not fence.is_closed(conn, plan.databases):
+            if not closing.is_closed(conn, plan.databases):
                 writers.append(server.cluster)
     found = f"no attempt is live; open to writers: {', '.join(writers) or 'nobody'}"
     if len(writers) == 1:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bluegreen import cluster, fence, names, switch_in_progress
+from bluegreen import closing, cluster, names, switch_in_progress
 from bluegreen.cluster import AVAILABLE
 from bluegreen.errors import Refused
 from bluegreen.names import Direction
@@ -80,7 +80,7 @@ def require_retirable(asked: Retirement) -> None:
 def look(asked: Retirement) -> Environment:
     """Return what the environment is like now; raises `Retry` when it can't be reached."""
     with asked.server.connect("postgres") as conn:
-        closed = fence.is_closed(conn, sorted(asked.databases))
+        closed = closing.is_closed(conn, sorted(asked.databases))
         slots = tuple(name for (name,) in conn.execute(_LOGICAL_SLOTS).fetchall())
         subscriptions = tuple(
             (name, database) for name, database in conn.execute(_SUBSCRIPTIONS).fetchall()

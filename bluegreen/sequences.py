@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen import fence
+from bluegreen import closing
 from bluegreen.errors import Refused, Retry
 from bluegreen.grants import statement
 
@@ -280,7 +280,7 @@ def copy(writer: Connection, standby: Connection) -> int:
 def require_closed(standby: Connection) -> None:
     """Raise `Refused` unless the database of `standby` refuses writes by default."""
     database = standby.info.dbname
-    if not fence.is_closed(standby, [database]):
+    if not closing.is_closed(standby, [database]):
         statement = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(
             sql.Identifier(database)
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from bluegreen import capacity, fence, names, session_timeouts, versions
+from bluegreen import capacity, closing, names, session_timeouts, versions
 from bluegreen.capacity import Capacity
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE, Direction
@@ -142,7 +142,7 @@ def look(source: Server, databases: Collection[str]) -> Source:
         has_rds_role = conn.execute(_HAS_RDS_ROLE).fetchone()
         room = capacity.look(conn)
         existing = sorted(set(databases) & set(row.databases))
-        closed = fence.is_closed(conn, existing) if existing else False
+        closed = closing.is_closed(conn, existing) if existing else False
     return Source(
         cluster=source.cluster,
         wal_level=row.wal_level,

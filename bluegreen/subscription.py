@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors, sql
 
 from bluegreen import (
-    fence,
+    closing,
     grants,
     heartbeat,
     owned,
@@ -227,7 +227,7 @@ def _seal(publisher: psycopg.Connection[Any]) -> None:
 
     Not on a standby: its heartbeats are its writer's.
     """
-    if not fence.is_closed(publisher, [publisher.info.dbname]):
+    if not closing.is_closed(publisher, [publisher.info.dbname]):
         heartbeat.seal(publisher)
 
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from bluegreen import (
+    closing,
     connection,
     coverage,
     dns,
@@ -134,8 +135,8 @@ def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
 
 def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
     """Return the attempt that made `new` the writer, when it is; raises unless one side is open."""
-    closed_old = fence.is_closed(old.tool, plan.databases)
-    closed_new = fence.is_closed(new.tool, plan.databases)
+    closed_old = closing.is_closed(old.tool, plan.databases)
+    closed_new = closing.is_closed(new.tool, plan.databases)
     if closed_old and not closed_new:
         opening = register.last_opening(new.tool)
         if opening is None:

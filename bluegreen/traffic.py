@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from bluegreen import cluster, dns, fence, register
+from bluegreen import closing, cluster, dns, register
 from bluegreen.dns import Found
 from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
@@ -37,8 +37,8 @@ def lead(plan: SwitchPlan, conn: Connection, attempt: str) -> None:
     def is_writer(server: Server, conn: Connection | None = None) -> bool:
         if conn is None or conn.closed:
             with server.connect(TOOL_DATABASE) as fresh:
-                return not fence.is_closed(fresh, plan.databases)
-        return not fence.is_closed(conn, plan.databases)
+                return not closing.is_closed(fresh, plan.databases)
+        return not closing.is_closed(conn, plan.databases)
 
     def require_opened() -> None:
         try:
@@ -97,7 +97,7 @@ class Environment:
         known = {key: self.credentials.get(key) for key in Credentials.__dataclass_fields__}
         with found.server(Credentials(**known)).connect("postgres") as conn:  # type: ignore[arg-type]
             names = [name for (name,) in conn.execute(_OWN_DATABASES).fetchall()]
-            return fence.is_closed(conn, names)
+            return closing.is_closed(conn, names)
 
 
 def _same_cluster(one: str, other: str) -> bool:

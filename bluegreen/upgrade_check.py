@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from psycopg.rows import class_row
 
-from bluegreen import fence, upgrade_sql, versions
+from bluegreen import closing, upgrade_sql, versions
 from bluegreen.errors import Refused
 from bluegreen.queries import column
 from bluegreen.server import Server
@@ -70,7 +70,7 @@ class Obstacles:
 def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
     """Return what would stop an upgrade of `server` to `to_major`, or what it would stop itself."""
     with server.connect("postgres") as conn:
-        closed = fence.is_closed(conn, sorted(databases))
+        closed = closing.is_closed(conn, sorted(databases))
         me = conn.info.user
         with conn.cursor(row_factory=class_row(_Row)) as cursor:
             row = cursor.execute(_SERVER, ([me, "rdsadmin"], sorted(databases))).fetchone()

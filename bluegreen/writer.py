@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 
-from bluegreen import fence
+from bluegreen import closing
 from bluegreen.server import Server
 
 
@@ -30,4 +30,4 @@ def writer(*, source_closed: bool, target_closed: bool) -> Writer:
 def is_closed(server: Server, databases: Collection[str]) -> bool:
     """Return whether an environment refuses writes; raises `Retry` when it can't be reached."""
     with server.connect("postgres") as conn:
-        return fence.is_closed(conn, sorted(databases))
+        return closing.is_closed(conn, sorted(databases))

@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import fence, register
+from bluegreen import closing, register
 from bluegreen.finish import Switched
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
@@ -85,7 +85,7 @@ class SwitchoverProvider(Provider):
 
 def _is_writer(props: Props, side: str) -> bool:
     with _server(props, side).connect(TOOL_DATABASE) as conn:
-        return not fence.is_closed(conn, props["databases"])
+        return not closing.is_closed(conn, props["databases"])
 
 
 def _opening(props: Props, writer: str) -> Props:

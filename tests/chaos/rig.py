@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from bluegreen import fence, names, register, slot, subscription
+from bluegreen import closing, names, register, slot, subscription
 from bluegreen.errors import BlueGreenError
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
@@ -274,7 +274,7 @@ class Rig:
                         "SELECT attempt, state FROM bluegreen.opening"
                         " ORDER BY changed_at DESC LIMIT 3"
                     ).fetchall()
-                    closed = fence.is_closed(conn, [DATABASE])
+                    closed = closing.is_closed(conn, [DATABASE])
                     live = register.find_live(conn)
                 lines.append(f"{server}: closed {closed}, live {live}, {rows}, {openings}")
             except (BlueGreenError, psycopg.Error) as error:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from psycopg import sql
 
-from bluegreen import fence, heartbeat, names, register, server
+from bluegreen import closing, heartbeat, names, register, server
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Credentials, Server
@@ -178,7 +178,7 @@ class Deployment:
                 _publish(target, database, Direction.REVERSE)
                 _subscribe(target, source, database, Direction.FORWARD, None)
             with target.server.connect(TOOL_DATABASE) as conn:
-                fence.close_all(conn)
+                closing.close_all(conn)
             logins = server.logins_of(source.server, target.server)
             yield cls(root, source, target, aws, logins, source, target)
 

@@ -8,7 +8,7 @@ from typing import Self
 import psycopg
 import pytest
 
-from bluegreen import fence, register
+from bluegreen import closing, fence, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.switchover import switch
@@ -207,7 +207,7 @@ def test_who_comes_early_or_late_is_told_so_while_replication_goes_the_other_way
     with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
         world.connect(pair.source)
     with pair.source.connect(TOOL_DATABASE) as conn:
-        assert fence.is_closed(conn, [DATABASE])
+        assert closing.is_closed(conn, [DATABASE])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
-from bluegreen import fence, leaks, strangers
+from bluegreen import closing, leaks, strangers
 from bluegreen.errors import Refused, Retry
 from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Level
@@ -94,7 +94,7 @@ def test_who_keeps_login_and_may_write_is_refused_whatever_the_role_is_called(
     with pair.target_lab.connect() as lab, pair.target.connect(TOOL_DATABASE) as conn:
         for spelt in ("true", "1", "YES", "tr", "on"):  # closed by hand
             lab.execute(f"ALTER DATABASE {DATABASE} SET default_transaction_read_only = '{spelt}'")
-            assert fence.is_closed(conn, [DATABASE]), spelt
+            assert closing.is_closed(conn, [DATABASE]), spelt
     for role in (MASTER, REPLICATOR):
         login = {"user": role, "password": PASSWORD, "application_name": "orders-api"}
         said = rf"tool's roles: orders-api as {role} in app \(pid \d+\);"

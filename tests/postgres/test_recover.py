@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import fence, recover, register
+from bluegreen import closing, recover, register
 from bluegreen.errors import Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.recover import Recovery, Verdict
@@ -105,7 +105,7 @@ def test_a_new_writer_that_aws_says_is_gone_is_given_up(
     assert found.decision.verdict is Verdict.GO_BACK
     recover.apply(found)
     with switchable.pair.source.connect(TOOL_DATABASE) as conn:
-        assert not fence.is_closed(conn, ["app"])
+        assert not closing.is_closed(conn, ["app"])
 
 
 def test_a_new_writer_that_opened_is_never_given_up(switchable: Switchable) -> None:

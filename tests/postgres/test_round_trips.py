@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
-from bluegreen import fence, heartbeat, names
+from bluegreen import closing, heartbeat, names
 from bluegreen.names import Direction
 from bluegreen.server import Server
 from bluegreen.step import OUTAGE, Step
@@ -76,7 +76,7 @@ def add_database(pair: Pair, name: str) -> None:
             )
         )
     with pair.target.connect(names.TOOL_DATABASE) as conn:
-        fence.close_all(conn)
+        closing.close_all(conn)
 
 
 @pytest.mark.parametrize("databases", [1, 5])

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import fence, register
+from bluegreen import closing, fence, register
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.server import Server
 from bluegreen.server_fuse import ServerFuse
@@ -47,7 +47,7 @@ class Fenced:
 
     def is_closed(self) -> bool:
         """Return whether the fence is up."""
-        return fence.is_closed(self.tool, ["app"])
+        return closing.is_closed(self.tool, ["app"])
 
     def waits(self, pid: int) -> bool:
         """Return whether a session waits for somebody's transaction."""

@@ -14,7 +14,7 @@ import psycopg
 import pulumi
 from psycopg import sql
 
-from bluegreen import fence, names, register, versions
+from bluegreen import closing, names, register, versions
 from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.server import Server
 from bluegreen.versions import Feature
@@ -266,7 +266,7 @@ def close(server: Server) -> None:
     """Close an environment that is no clone, as `CloneOrigin` closes one."""
     register.ensure_database(server)
     with server.connect(TOOL_DATABASE) as conn:
-        fence.close_all(conn)
+        closing.close_all(conn)
 
 
 def copy_of(server: LabServer, number: int) -> LabServer:
