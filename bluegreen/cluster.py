@@ -18,7 +18,6 @@ from bluegreen.aws import client
 from bluegreen.aws_errors import asking, code_of, explained
 from bluegreen.errors import Refused, Retry
 from bluegreen.polling import looks
-from bluegreen.server import Credentials, Server
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +91,6 @@ class Cluster:
     def parameter_group_status(self) -> str:
         """The state of the cluster parameter group on the writer; empty without a writer."""
         return self.writer.parameter_group_status if self.writer else ""
-
-    def server(self, credentials: Credentials) -> Server:
-        """Return the writer endpoint, opened by `credentials`."""
-        return Server(self.identifier, self.region, self.endpoint, self.port, credentials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,13 +299,13 @@ def _source_if_it_lives(want: Deployment) -> Server | None:
 def _target(want: Deployment) -> Server | None:
     """Return the target, None when AWS has no such cluster."""
     found = cluster.find(want.wishes.region, want.wishes.cluster)
-    return found.server(want.credentials) if found is not None else None
+    return Server.of(found, want.credentials) if found is not None else None
 
 
 def _living_target(want: Deployment) -> Server:
     found = cluster.get(want.wishes.region, want.wishes.cluster)
     _require_available(found, f"target {found.identifier}")
-    return found.server(want.credentials)
+    return Server.of(found, want.credentials)
 
 
 def _require_available(found: Cluster, what: str) -> None:

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
 from bluegreen.aws import client
+from bluegreen.cluster import Cluster
 from bluegreen.connection import Connection
 from bluegreen.connection import Row as Row
 from bluegreen.errors import Refused, Retry, Unreachable
@@ -121,6 +122,11 @@ class Server:
     host: str
     port: int
     credentials: Credentials
+
+    @classmethod
+    def of(cls, cluster: Cluster, credentials: Credentials) -> Self:
+        """Return the writer endpoint of `cluster`, opened by `credentials`."""
+        return cls(cluster.identifier, cluster.region, cluster.endpoint, cluster.port, credentials)
 
     @classmethod
     def from_props(cls, props: Mapping[str, Any]) -> Self:

@@ -95,7 +95,7 @@ class Environment:
         if found is None:
             return None
         known = {key: self.credentials.get(key) for key in Credentials.__dataclass_fields__}
-        with found.server(Credentials(**known)).connect("postgres") as conn:  # type: ignore[arg-type]
+        with Server.of(found, Credentials(**known)).connect("postgres") as conn:  # type: ignore[arg-type]
             names = [name for (name,) in conn.execute(_OWN_DATABASES).fetchall()]
             return closing.is_closed(conn, names)
 
