@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bluegreen import versions
-from bluegreen.engine_version import EngineVersion
 from bluegreen.lsn import Lsn
 from bluegreen.subscription_state import Streaming, Subscription
 from bluegreen.versions import Feature
@@ -63,13 +62,16 @@ def require_features(major: int, wanted: Wanted) -> None:
             versions.require(major, feature, str(wanted))
 
 
-def unfit_streaming(wanted: Streaming | None, server: str, version: EngineVersion) -> str | None:
-    """Return why a subscriber of `version` can't take the setting, None when it can."""
+def unfit_streaming(wanted: Streaming | None, major: int, found: str) -> str | None:
+    """Return why a subscriber of `major` can't take the setting, None when it can.
+
+    `found` is what to say of it: which server runs which version.
+    """
     least = versions.LEAST_MAJOR[Feature.STREAMING_PARALLEL]
-    if wanted != "parallel" or version.major >= least:
+    if wanted != "parallel" or major >= least:
         return None
     return (
-        f"got 'parallel', but {server} runs {version}; allowed from {least} on: leave it out for "
+        f"got 'parallel', but {found}; allowed from {least} on: leave it out for "
         "the best that each side has, or set on or off"
     )
 

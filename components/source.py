@@ -64,10 +64,9 @@ def _checked(name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _subscribable(stack: Stack, name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
     # A subscriber by the cutover only: too late to learn of it. The target is no older.
+    version = EngineVersion.parse(outputs["engine_version"])
     reason = unfit_streaming(
-        stack.settings.replication.streaming,
-        f"source {name!r}",
-        EngineVersion.parse(outputs["engine_version"]),
+        stack.settings.replication.streaming, version.major, f"source {name!r} runs {version}"
     )
     if reason is not None:
         raise pulumi.RunError(f"bluegreen:replication.streaming: {reason}")
