@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pulumi
 
-from bluegreen import dns, traffic
+from bluegreen import dns, traffic_guard
 from bluegreen.queries import failure
-from bluegreen.traffic import Environment
+from bluegreen.traffic_guard import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ class Guard:
         whole = dns.plain(name)
         if not f".{whole}".endswith(f".{zone}"):
             return f"is not a name in zone {self.zone_id} ({zone}); give the whole name"
-        return traffic.refusal(dns.find(self.zone_id, whole, self.region), target, sides)
+        return traffic_guard.refusal(dns.find(self.zone_id, whole, self.region), target, sides)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pulumi
 import pytest
 
-from bluegreen import dns, traffic
+from bluegreen import dns, traffic_guard
 from bluegreen.dns import Found
-from bluegreen.traffic import Environment
+from bluegreen.traffic_guard import Environment
 from hooks.traffic import Guard
 
 WRITER = "orders-1.cluster-abc123.eu-west-1.rds.amazonaws.com"
@@ -76,7 +76,7 @@ def test_a_cluster_of_the_same_name_in_another_account_is_another() -> None:
 def test_only_what_leads_to_a_side_of_this_stack_is_touched(
     found: list[Found], sides: list[Environment], match: str | None
 ) -> None:
-    reason = traffic.refusal(found, None, sides)
+    reason = traffic_guard.refusal(found, None, sides)
     if match is None:
         assert reason is None
         return
@@ -87,16 +87,16 @@ def test_only_what_leads_to_a_side_of_this_stack_is_touched(
 
 def test_a_name_goes_to_the_writer_only(closed: dict[str, bool | None]) -> None:
     sides = [GREEN, BLUE]
-    assert traffic.refusal([cname(WRITER)], OTHER, sides) is None
-    assert traffic.refusal([cname(OTHER)], OTHER, sides) is None
-    assert "closed to writers" in str(traffic.refusal([cname(OTHER)], WRITER, sides))
-    assert "no environment of this stack" in str(traffic.refusal([], "a.example", sides))
+    assert traffic_guard.refusal([cname(WRITER)], OTHER, sides) is None
+    assert traffic_guard.refusal([cname(OTHER)], OTHER, sides) is None
+    assert "closed to writers" in str(traffic_guard.refusal([cname(OTHER)], WRITER, sides))
+    assert "no environment of this stack" in str(traffic_guard.refusal([], "a.example", sides))
     closed["orders-1"] = False
-    assert "only a switch moves it" in str(traffic.refusal([cname(WRITER)], OTHER, sides))
+    assert "only a switch moves it" in str(traffic_guard.refusal([cname(WRITER)], OTHER, sides))
     closed["orders-1"] = None
-    assert traffic.refusal([cname(WRITER)], OTHER, sides) is None
+    assert traffic_guard.refusal([cname(WRITER)], OTHER, sides) is None
     closed["orders-2"] = None
-    assert "there is no cluster orders-2" in str(traffic.refusal([], OTHER, sides))
+    assert "there is no cluster orders-2" in str(traffic_guard.refusal([], OTHER, sides))
 
 
 def test_the_spelling_of_a_name_makes_no_difference() -> None:
@@ -116,7 +116,7 @@ def test_each_side_is_opened_by_its_own_credentials(monkeypatch: pytest.MonkeyPa
         Environment("orders-2", "eu-west-1", OTHER, {"admin_secret_arn": "green's"}),
         Environment("orders-1", "eu-west-1", WRITER, {"admin_secret_arn": "blue's"}),
     ]
-    assert traffic.refusal([cname(WRITER)], OTHER, sides) is None
+    assert traffic_guard.refusal([cname(WRITER)], OTHER, sides) is None
     assert [one["admin_secret_arn"] for one in asked] == ["green's", "blue's"]
 
 
