@@ -13,14 +13,15 @@ import psycopg
 from psycopg import sql
 
 from bench.switch_lab import SOURCE, TARGET, SwitchLab
-from bluegreen import dns, names
-from bluegreen.dns import Records
-from bluegreen.fence_mode import DEFAULT_FENCE, FenceMode
+from bluegreen import names
+from bluegreen.aws import dns
+from bluegreen.aws.dns import Records
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.server import Server
-from bluegreen.step import OUTAGE
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
+from bluegreen.postgres.server import Server
+from bluegreen.register.fence_mode import DEFAULT_FENCE, FenceMode
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.step import OUTAGE
+from bluegreen.switch.switchover import switch
 from lab import seed as seeds
 
 _LAG_LOOK_SECONDS = 0.5

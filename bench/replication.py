@@ -21,8 +21,9 @@ from psycopg import sql
 from bench import report
 from bench.report import Goal, Spread
 from bench.world import World, world
-from bluegreen import names, sequences
+from bluegreen import names
 from bluegreen.names import Direction
+from bluegreen.replication import sequences
 from dynamic_providers.publication import PublicationProvider
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from dynamic_providers.sequence_values import SequenceValuesProvider

@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from bluegreen import aws
-from bluegreen.server import Credentials, Server
+from bluegreen.aws import clients
+from bluegreen.postgres.server import Credentials, Server
 from lab import dns
 from lab import seed as seeds
 from lab.place import Place
@@ -115,7 +115,7 @@ def switch_lab(
     before = dict(os.environ)
     try:
         os.environ.update({k: v for k, v in world.environment.items() if k.startswith("AWS_")})
-        aws.client.cache_clear()  # an earlier lab's clients lead to where nobody is any more
+        clients.client.cache_clear()  # an earlier lab's clients lead to where nobody is any more
         dns.use(world.place.dns)
         names = (APP_DATABASE, *(f"more_{n}" for n in range(1, databases)))
         made = SwitchLab(world, names, {})

@@ -22,8 +22,9 @@ import psycopg
 from moto.server import ThreadedMotoServer
 from psycopg import sql
 
-from bluegreen import aws, heartbeat
-from bluegreen.server import Credentials, Server
+from bluegreen.aws import clients
+from bluegreen.postgres.server import Credentials, Server
+from bluegreen.replication import heartbeat
 from lab.postgres import clone as copies
 from lab.postgres.owner import owner
 from lab.postgres.server import LabServer, with_master
@@ -147,9 +148,9 @@ def _aws(password: str) -> Iterator[Credentials]:
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     try:
-        secret = aws.client("secretsmanager", REGION).create_secret
+        secret = clients.client("secretsmanager", REGION).create_secret
         texts: Mapping[str, str] = {
             user: json.dumps({"username": user, "password": password})
             for user in (_ADMIN, _REPLICATOR)
@@ -163,11 +164,11 @@ def _aws(password: str) -> Iterator[Credentials]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        aws.client.cache_clear()
+        clients.client.cache_clear()
 
 
 def _placed(server: LabServer, credentials: Credentials) -> Server:
-    aws.client("rds", REGION).create_db_cluster(
+    clients.client("rds", REGION).create_db_cluster(
         DBClusterIdentifier=server.name,
         Engine="aurora-postgresql",
         MasterUsername=_ADMIN,

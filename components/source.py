@@ -8,8 +8,8 @@ from typing import Any
 
 import pulumi
 
-from bluegreen.engine_version import EngineVersion
-from bluegreen.subscription_options import unfit_streaming
+from bluegreen.replication.subscription.options import unfit_streaming
+from bluegreen.upgrade.engine_version import EngineVersion
 from components.stack import Stack
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bluegreen.versions import LEAST_MAJOR
+from bluegreen.postgres.versions import LEAST_MAJOR
 from docs.documented import ROOT, Documented, UndocumentedError, read
 
 PAGE = ROOT / "docs" / "resources.md"

@@ -9,10 +9,12 @@ import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import caught_up, names, presence
-from bluegreen import subscription_state as state
+from bluegreen import names
 from bluegreen.names import Direction
-from bluegreen.server import Server
+from bluegreen.postgres import presence
+from bluegreen.postgres.server import Server
+from bluegreen.replication import caught_up
+from bluegreen.replication.subscription import state
 from dynamic_providers.live_tables import covered
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 

@@ -11,12 +11,14 @@ import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import clone_origin, cluster, register
-from bluegreen.clone_origin import SourceSlot
+from bluegreen.aws import cluster
 from bluegreen.errors import Retry
-from bluegreen.fenced_roles import Wish
 from bluegreen.polling import looks
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
+from bluegreen.register.fenced_roles import Wish
+from bluegreen.replication import clone_origin
+from bluegreen.replication.clone_origin import SourceSlot
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 _CLEAN_SECONDS = 120.0

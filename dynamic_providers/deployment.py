@@ -19,12 +19,12 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import deployment
-from bluegreen.deployment import Deployment as Wanted
-from bluegreen.deployment import Published
-from bluegreen.publication_scope import from_scope
-from bluegreen.server import Credentials, Server
-from bluegreen.transition import State, Wishes, refusals
+from bluegreen.deployment import preconditions as deployment
+from bluegreen.deployment.preconditions import Deployment as Wanted
+from bluegreen.deployment.preconditions import Published
+from bluegreen.deployment.transition import State, Wishes, refusals
+from bluegreen.postgres.server import Credentials, Server
+from bluegreen.replication.publication.scope import from_scope
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = (

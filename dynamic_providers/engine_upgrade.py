@@ -9,9 +9,10 @@ import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import cluster, engine_upgrade
-from bluegreen.engine_version import EngineVersion
-from bluegreen.server import Server
+from bluegreen.aws import cluster
+from bluegreen.postgres.server import Server
+from bluegreen.upgrade import engine
+from bluegreen.upgrade.engine_version import EngineVersion
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = (
@@ -59,14 +60,14 @@ class EngineUpgradeProvider(Provider):
 
 
 def _ensured(props: Props, *, asked_before: str | None) -> Props:
-    wanted = engine_upgrade.Upgrade(
+    wanted = engine.Upgrade(
         server=Server.from_props(props["server"]),
         databases=tuple(props["databases"]),
         version=EngineVersion.parse(props["engine_version"]),
         cluster_parameter_group=props.get("cluster_parameter_group"),
         instance_parameter_group=props.get("instance_parameter_group"),
     )
-    actual = engine_upgrade.ensure(
+    actual = engine.ensure(
         wanted,
         asked_before=EngineVersion.parse(asked_before) if asked_before else None,
         deadline=time.monotonic() + float(props["timeout_seconds"]),

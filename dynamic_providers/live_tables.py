@@ -12,10 +12,10 @@ from typing import Any
 
 import psycopg
 
-from bluegreen import coverage
-from bluegreen.coverage import Coverage
 from bluegreen.errors import BlueGreenError
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
+from bluegreen.replication import coverage
+from bluegreen.replication.coverage import Coverage
 from dynamic_providers.provider import one_line
 
 log = logging.getLogger(__name__)

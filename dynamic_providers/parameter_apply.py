@@ -16,9 +16,10 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import cluster, parameter_apply
-from bluegreen.parameter_apply import AllowReboot
-from bluegreen.server import Server
+from bluegreen.aws import cluster
+from bluegreen.postgres.server import Server
+from bluegreen.upgrade import parameters as parameter_apply
+from bluegreen.upgrade.parameters import AllowReboot
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = ("server", "parameters", "allow_reboot", "timeout_seconds")

@@ -13,7 +13,7 @@ from pulumi import contains_unknowns
 from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.queries import failure
+from bluegreen.postgres.queries import failure
 from dynamic_providers.host_errors import ProviderError, answer_in_lines
 
 Props = dict[str, Any]

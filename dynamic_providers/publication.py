@@ -18,9 +18,11 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import declared_identity, presence, publication, publication_scope, publishing
 from bluegreen.errors import Refused
-from bluegreen.server import Server
+from bluegreen.postgres import presence
+from bluegreen.postgres.server import Server
+from bluegreen.replication.publication import declared_identity, definition, publishing
+from bluegreen.replication.publication import scope as publication_scope
 from dynamic_providers.provider import (
     Props,
     Provider,
@@ -48,7 +50,7 @@ class PublicationProvider(Provider):
             except Refused as error:
                 failures.append(CheckFailure("scope", str(error)))
             else:
-                why = publication.unchangeable(_kind_of(name, old), want) if old else None
+                why = definition.unchangeable(_kind_of(name, old), want) if old else None
                 failures += [CheckFailure("scope", why)] if why is not None else []
         return CheckResult(news, failures)
 
@@ -72,18 +74,18 @@ class PublicationProvider(Provider):
                 alter=alter,
                 deadline=time.monotonic() + _LOCK_SECONDS,
             )
-        return {**inputs_only(props), "published": publication.described(have)}
+        return {**inputs_only(props), "published": definition.described(have)}
 
     def read(self, id_: str, props: Props) -> ReadResult:
         conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            have = publication.find(conn, props["name"])
+            have = definition.find(conn, props["name"])
             identities = declared_identity.live(conn, props.get("replica_identity") or {})
         if have is None:
             return ReadResult(None, {})
-        published = publication.described(have)
+        published = definition.described(have)
         # The server spells filters its own way: unchanged there, the wish keeps the user's words.
         same = published == props.get("published")
         live = inputs_only(props) | {
@@ -103,9 +105,9 @@ class PublicationProvider(Provider):
         )
 
 
-def _kind_of(name: str, scope: Props) -> publication.Publication:
+def _kind_of(name: str, scope: Props) -> definition.Publication:
     """Return what of a scope can't change; after a refresh it may hold what no wish can say."""
-    return publication.Publication(
+    return definition.Publication(
         name,
         all_tables=scope.get("kind") == "all",
         via_root=bool(scope.get("publish_via_partition_root")),

@@ -17,10 +17,11 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import owned, presence, slot
 from bluegreen.errors import CloneAgain, Refused
-from bluegreen.server import Server
-from bluegreen.slot import Status
+from bluegreen.postgres import owned, presence
+from bluegreen.postgres.server import Server
+from bluegreen.replication import slot
+from bluegreen.replication.slot import Status
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 Connection = psycopg.Connection[Any]

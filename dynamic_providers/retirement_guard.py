@@ -10,8 +10,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import retirement
-from bluegreen.server import Server
+from bluegreen.deployment import retirement
+from bluegreen.postgres.server import Server
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = ("server", "databases", "deployment", "stack", "deletion_protection", "retire")

@@ -20,9 +20,10 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import presence, sequences
 from bluegreen.errors import Retry
-from bluegreen.server import Server
+from bluegreen.postgres import presence
+from bluegreen.postgres.server import Server
+from bluegreen.replication import sequences
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)

@@ -19,24 +19,21 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import (
-    coverage,
-    failing_transaction,
-    names,
-    presence,
-    session_timeouts,
-    slot,
-    subscription,
-    subscription_connection,
-    subscription_options,
-    versions,
-)
-from bluegreen import subscription_state as state
+from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused, Retry
 from bluegreen.lsn import Lsn
-from bluegreen.server import Server
-from bluegreen.subscription_options import Wanted
-from bluegreen.subscription_state import Subscription as Found
+from bluegreen.postgres import presence, versions
+from bluegreen.postgres.server import Server
+from bluegreen.replication import coverage, session_timeouts, slot
+from bluegreen.replication.subscription import (
+    connection,
+    failing_transaction,
+    options,
+    state,
+    subscribing,
+)
+from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.state import Subscription as Found
 from dynamic_providers.live_tables import covered
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
@@ -106,7 +103,7 @@ class SubscriptionProvider(Provider):
                 "admin",
                 versions.major(subscriber),
             )
-            have = subscription.ensure(
+            have = subscribing.ensure(
                 subscriber,
                 publisher,
                 source,
@@ -127,8 +124,8 @@ class SubscriptionProvider(Provider):
             if have is None:
                 return ReadResult(None, {})
             major = versions.major(conn)
-            drift = subscription_options.fixed(have, wanted)
-            drift += subscription_options.alterable(major, have, wanted)
+            drift = options.fixed(have, wanted)
+            drift += options.alterable(major, have, wanted)
             trouble = state.trouble(have)
             try:
                 drift += _connection_drift(conn, props, wanted)
@@ -143,7 +140,7 @@ class SubscriptionProvider(Provider):
         left = presence.while_it_exists(
             Server.from_props(props["server"]),
             props["database"],
-            lambda conn: subscription.drop_own(
+            lambda conn: subscribing.drop_own(
                 conn, props["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,
@@ -244,8 +241,8 @@ def _live_inputs(props: Props, have: Found, major: int) -> Props:
         "disable_on_error": have.disable_on_error,
         "owner": have.owner,
     }
-    best = subscription_options.options(major, _wanted(props))
-    actual = subscription_options.live_options(have)
+    best = options.options(major, _wanted(props))
+    actual = options.live_options(have)
     for key in ("streaming", "origin"):
         if props.get(key) is None and actual[key] == best.get(key, actual[key]):
             live[key] = None
@@ -283,14 +280,14 @@ def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
     Where this role may not read it, as on Aurora, the secret's version tells of a rotation.
     """
     source = Server.from_props(props["publisher"])
-    text = subscription_connection.text(source, props["database"], wanted.name)
-    agrees = subscription_connection.agrees(conn, wanted.name, text)
+    text = connection.text(source, props["database"], wanted.name)
+    agrees = connection.agrees(conn, wanted.name, text)
     if agrees is None:
         known, now = _secret_version(props), source.credentials.replication_version(source.region)
         return ["the replication secret was rotated"] if known not in (None, now) else []
     if agrees:
         return []
-    elsewhere = subscription_connection.other_address(conn, wanted.name, text)
+    elsewhere = connection.other_address(conn, wanted.name, text)
     return [elsewhere or "its connection's login differs from the replication secret"]
 
 
@@ -321,7 +318,7 @@ def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
         if conn is None:
             return
         with conn:
-            subscription.drop_sync_slots(conn, left, str(publisher))
+            subscribing.drop_sync_slots(conn, left, str(publisher))
     except BlueGreenError as error:
         # The subscription is gone already, and its publisher may be for good.
         log.warning("slots %s may be left on %s: %s", ", ".join(left), publisher, error)
@@ -368,7 +365,7 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             the subscription was disabled (by `enabled`, or by an error that CaughtUp has seen).
 
     `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:
-    `bluegreen/subscription_options.py` says why.
+    `bluegreen/replication/subscription/options.py` says why.
     """
 
     live: pulumi.Output[dict[str, Any]]

@@ -10,14 +10,14 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen import closing, register
-from bluegreen.finish import Switched
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.server import Server
-from bluegreen.switch_plan import SOURCE, TARGET, from_props
-from bluegreen.switchover import switch
-from bluegreen.timeline import render
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing, register
+from bluegreen.switch.finish import Switched
+from bluegreen.switch.plan import SOURCE, TARGET, from_props
+from bluegreen.switch.switchover import switch
+from bluegreen.switch.timeline import render
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pulumi
 
-from bluegreen import readiness
 from bluegreen.errors import BlueGreenError
 from bluegreen.finding import Finding, Level
-from bluegreen.queries import failure
+from bluegreen.postgres.queries import failure
+from bluegreen.switch.readiness import report
 
 
 async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
@@ -37,7 +37,7 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
         said = failure(error) if isinstance(error, psycopg.Error) else str(error)
         pulumi.log.warn(f"readiness: {said}")
         return
-    for line in readiness.render(findings):
+    for line in report.render(findings):
         pulumi.log.info(line)
     blockers = [finding for finding in findings if finding.level is Level.BLOCK]
     if blockers and not pulumi.runtime.is_dry_run():
@@ -45,4 +45,4 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
 
 
 def _findings(props: Mapping[str, Any]) -> list[Finding]:
-    return readiness.check(readiness.Question.from_props(props))
+    return report.check(report.Question.from_props(props))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
-from bluegreen import timeline
+from bluegreen.switch import timeline
 
 
 async def tell_timeline(args: pulumi.ResourceHookArgs) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pulumi
 
-from bluegreen import dns, traffic_guard
-from bluegreen.queries import failure
-from bluegreen.traffic_guard import Environment
+from bluegreen.aws import dns
+from bluegreen.deployment import traffic_guard
+from bluegreen.deployment.traffic_guard import Environment
+from bluegreen.postgres.queries import failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from bluegreen.step import Step
+from bluegreen.switch.step import Step
 from tests.chaos.faults import DNS, Fault
 from tests.chaos.rounds import Arena, Broken, Outcome
 

@@ -14,8 +14,8 @@ import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from bluegreen import aws
-from bluegreen.dns import Records
+from bluegreen.aws import clients
+from bluegreen.aws.dns import Records
 
 REGION = "eu-west-1"
 WRITER_NAME = "writer.shop.example"
@@ -42,7 +42,7 @@ class FaultyAws:
         self._thread.start()
         self._before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)  # the next switch is made in this very process
-        aws.client.cache_clear()
+        clients.client.cache_clear()
         zone = self.client("route53").create_hosted_zone(
             Name="shop.example", CallerReference="chaos"
         )
@@ -58,7 +58,7 @@ class FaultyAws:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-        aws.client.cache_clear()
+        clients.client.cache_clear()
         for name, value in self._before.items():
             os.environ.pop(name)
             if value is not None:

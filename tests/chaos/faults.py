@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.step import OUTAGE, Step
+from bluegreen.switch.step import OUTAGE, Step
 from lab.proxy import Proxy
 from tests.chaos.gate import Orchestrator
 from tests.chaos.servers import APP, DATABASES, Deployment, Part

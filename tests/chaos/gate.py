@@ -23,12 +23,12 @@ from typing import Any
 
 import psutil
 
-from bluegreen import server
 from bluegreen.errors import BlueGreenError
-from bluegreen.step import Step
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
-from bluegreen.timeline import Timeline
+from bluegreen.postgres import server
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.step import Step
+from bluegreen.switch.switchover import switch
+from bluegreen.switch.timeline import Timeline
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ class Orchestrator:
 
     def _find_fuse(self) -> psutil.Process | None:
         for child in psutil.Process(self._process.pid).children():
-            if "bluegreen.local_fuse" in child.cmdline():
+            if "bluegreen.switch.local_fuse" in child.cmdline():
                 return child
         return None
 

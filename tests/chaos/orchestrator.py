@@ -17,13 +17,13 @@ from typing import Any
 
 import psycopg
 
-from bluegreen import switchover
 from bluegreen.errors import BlueGreenError
-from bluegreen.local_fuse import LocalFuse
-from bluegreen.server_fuse import ServerFuse
-from bluegreen.step import Step
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.timeline import Timeline
+from bluegreen.switch import switchover
+from bluegreen.switch.local_fuse import LocalFuse
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.server_fuse import ServerFuse
+from bluegreen.switch.step import Step
+from bluegreen.switch.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)

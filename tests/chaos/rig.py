@@ -17,14 +17,17 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from bluegreen import closing, names, register, slot, subscription
+from bluegreen import names
 from bluegreen.errors import BlueGreenError
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.server import Server
-from bluegreen.step import Step
-from bluegreen.subscription_options import Wanted
-from bluegreen.switch_plan import SwitchPlan
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing, register
+from bluegreen.replication import slot
+from bluegreen.replication.subscription import subscribing
+from bluegreen.replication.subscription.options import Wanted
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.step import Step
 from tests.chaos.orchestrator import Order
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable
@@ -208,8 +211,8 @@ class Rig:
         )
         deadline = time.monotonic() + 30
         with self.new.connect(DATABASE) as new, self.old.connect(DATABASE) as old:
-            subscription.ensure(old, new, self.new, wanted, mend=False, deadline=deadline)
-            subscription.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
+            subscribing.ensure(old, new, self.new, wanted, mend=False, deadline=deadline)
+            subscribing.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
             slot.drop(
                 old,
                 names.slot(DEPLOYMENT, running, DATABASE),

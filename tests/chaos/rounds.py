@@ -11,12 +11,13 @@ from typing import Self
 
 import psycopg
 
-from bluegreen import register, server
 from bluegreen.errors import BlueGreenError
-from bluegreen.finish import Switched
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.step import Step
-from bluegreen.switchover import switch
+from bluegreen.postgres import server
+from bluegreen.register import register
+from bluegreen.switch.finish import Switched
+from bluegreen.switch.step import Step
+from bluegreen.switch.switchover import switch
 from lab.postgres.server import LabServer
 from tests.chaos import checker, faults
 from tests.chaos.clients import Application, Clients, Commit, database_of

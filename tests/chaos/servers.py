@@ -19,11 +19,14 @@ from typing import Any, Self
 
 from psycopg import sql
 
-from bluegreen import closing, heartbeat, names, register, server
+from bluegreen import names
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.server import Credentials, Server
-from bluegreen.switch_plan import SwitchPlan
+from bluegreen.postgres import server
+from bluegreen.postgres.server import Credentials, Server
+from bluegreen.register import closing, register
+from bluegreen.replication import heartbeat
+from bluegreen.switch.plan import SwitchPlan
 from lab.postgres.owner import owner
 from lab.postgres.server import LabServer, with_master
 from lab.proxy import Proxy

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from bluegreen import server
 from bluegreen.errors import BlueGreenError, Retry
-from bluegreen.finish import Switched
-from bluegreen.step import OUTAGE, Step
-from bluegreen.switchover import switch
-from bluegreen.timeline import Timeline
+from bluegreen.postgres import server
+from bluegreen.switch.finish import Switched
+from bluegreen.switch.step import OUTAGE, Step
+from bluegreen.switch.switchover import switch
+from bluegreen.switch.timeline import Timeline
 from lab.proxy import Proxy
 from tests.chaos.servers import APP, PASSWORD, Deployment, Part
 from tests.fixtures.switchable import wait_until

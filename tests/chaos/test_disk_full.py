@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen import server
 from bluegreen.errors import BlueGreenError
-from bluegreen.switchover import switch
+from bluegreen.postgres import server
+from bluegreen.switch.switchover import switch
 from tests.chaos.servers import APP, DATABASES, PASSWORD, Deployment
 from tests.fixtures.switchable import wait_until
 

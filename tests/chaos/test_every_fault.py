@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.step import OUTAGE, Step
+from bluegreen.switch.step import OUTAGE, Step
 from tests.chaos.faults import DNS, Fault
 from tests.chaos.rounds import Arena
 

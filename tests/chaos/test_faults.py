@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.step import Step
+from bluegreen.switch.step import Step
 from tests.chaos.faults import Fault
 from tests.chaos.rounds import Arena
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen.step import Step
+from bluegreen.switch.step import Step
 from tests.chaos.orchestrator import Order
 from tests.chaos.rig import AFTER_DECISION, BEFORE_DECISION, Clients, Rig
 from tests.fixtures.switchable import Switchable

@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from bluegreen import server
 from bluegreen.errors import Retry
-from bluegreen.finish import Switched
-from bluegreen.step import Step
-from bluegreen.switchover import switch
+from bluegreen.postgres import server
+from bluegreen.switch.finish import Switched
+from bluegreen.switch.step import Step
+from bluegreen.switch.switchover import switch
 from tests.chaos.faults import Fault
 from tests.chaos.rounds import Arena
 from tests.chaos.servers import APP, DATABASES, PASSWORD, Deployment, Part

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from bluegreen.step import Step
+from bluegreen.switch.step import Step
 from tests.chaos.rounds import LIMIT_SECONDS
 from tests.fixtures.lab import SOURCE, Lab
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from bluegreen.register import Opening, State
-from bluegreen.step import Step
+from bluegreen.register.register import Opening, State
+from bluegreen.switch.step import Step
 
 # Plain strings: an enum's hash is computed in Python, and millions of states are hashed.
 PREPARING, DECIDED, ABORTED, DONE = (state.value for state in State)

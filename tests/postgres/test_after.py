@@ -16,14 +16,17 @@ import pytest
 from botocore.exceptions import ClientError
 from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 
-from bluegreen import aftermath, aws, dns, finish, recover, register, switch_plan, traffic
-from bluegreen.dns import Records
+from bluegreen.aws import clients, dns
+from bluegreen.aws.dns import Records
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.register import State
-from bluegreen.side import Side
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
+from bluegreen.register import register
+from bluegreen.register.register import State
+from bluegreen.switch import aftermath, finish, recover, traffic
+from bluegreen.switch import plan as switch_plan
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.side import Side
+from bluegreen.switch.switchover import switch
 from dynamic_providers.switchover import SwitchoverProvider
 from tests.fixtures.rds import REGION
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
@@ -51,7 +54,7 @@ def _quiet(text: str) -> None:
 @pytest.fixture
 def zone(switchable: Switchable) -> str:
     """Return a zone whose names lead to the source."""
-    route53 = aws.client("route53", REGION)
+    route53 = clients.client("route53", REGION)
     made = route53.create_hosted_zone(Name="shop.example", CallerReference=str(id(switchable)))
     zone = str(made["HostedZone"]["Id"]).rpartition("/")[2]
     _lead(zone, switchable.pair.source.host)
@@ -65,7 +68,7 @@ def _lead(zone: str, host: str, *, name: str = NAME, **record: Any) -> None:
         "TTL": 5,
         "ResourceRecords": [{"Value": host}],
     }
-    aws.client("route53", REGION).change_resource_record_sets(
+    clients.client("route53", REGION).change_resource_record_sets(
         HostedZoneId=zone,
         ChangeBatch={"Changes": [{"Action": "UPSERT", "ResourceRecordSet": change | record}]},
     )
@@ -98,7 +101,7 @@ def test_no_part_waits_for_another_and_the_fuse_goes_on_until_done(
 ) -> None:
     """Route 53 says no: the old direction is stopped and the old side closed all the same."""
     plan = switchable.cutover(records=_records(switchable, zone))
-    route53 = aws.client("route53", REGION, once=True)
+    route53 = clients.client("route53", REGION, once=True)
     with monkeypatch.context() as broken:
         broken.setattr(route53, "change_resource_record_sets", _denied)
         with pytest.raises(
@@ -275,7 +278,7 @@ def test_what_no_repetition_mends_is_known_before_the_fence(
         targets={**records.targets, f"w.{READER}": "x"},
     )
     with monkeypatch.context() as broken:
-        broken.setattr(aws.client("route53", REGION), "change_resource_record_sets", _denied)
+        broken.setattr(clients.client("route53", REGION), "change_resource_record_sets", _denied)
         refused("route53:ChangeResourceRecordSets: not permitted")
     with world.pair.source.connect(TOOL_DATABASE) as conn:
         assert conn.execute("SELECT FROM bluegreen.register").fetchall() == []

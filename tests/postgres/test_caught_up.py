@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen import heartbeat
+from bluegreen.replication import heartbeat
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until

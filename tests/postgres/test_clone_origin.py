@@ -190,7 +190,7 @@ def test_active_cron_jobs_are_named_in_one_line(
         conn.execute("CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigint, active boolean)")
         conn.execute("INSERT INTO cron.job VALUES (7, true), (8, false)")
     _, clone = cloning.clone()
-    with caplog.at_level(logging.WARNING, "bluegreen.clone_origin"):
+    with caplog.at_level(logging.WARNING, "bluegreen.replication.clone_origin"):
         CloneOriginProvider().create(cloning.props(clone))
     lines = [one.getMessage() for one in caplog.records if "pg_cron" in one.getMessage()]
     assert len(lines) == 1

@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import heartbeat, names
+from bluegreen import names
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.replication import heartbeat
 from dynamic_providers.clone_origin import CloneOriginProvider
 from lab.postgres.clone import wait_until
 from lab.postgres.server import LabServer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen.subscription_connection import execute_secret
+from bluegreen.replication.subscription.connection import execute_secret
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.server import LabServer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import caught_up, coverage, readiness
 from bluegreen.errors import Refused, Retry
 from bluegreen.finding import Level
 from bluegreen.names import Direction
-from bluegreen.readiness import Question
-from bluegreen.switchover import switch
+from bluegreen.replication import caught_up, coverage
+from bluegreen.switch.readiness import report
+from bluegreen.switch.readiness.report import Question
+from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import APP, Switchable, wait_until
@@ -22,7 +23,7 @@ LIMITS = caught_up.Limits(lag_ms=5000, stable_seconds=0.2, timeout_seconds=60)
 
 def _blockers(world: Switchable) -> list[str]:
     asked = Question(DEPLOYMENT, world.pair.source, world.pair.target, (DATABASE,), ())
-    return [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+    return [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
 
 
 def _on(world: Switchable, sides: str, statement: str) -> None:

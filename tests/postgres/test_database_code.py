@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from bluegreen import database_code
-from bluegreen.database_code import Code
 from bluegreen.errors import Refused
-from bluegreen.publication import Publication, Table
+from bluegreen.replication import database_code
+from bluegreen.replication.database_code import Code
+from bluegreen.replication.publication.definition import Publication, Table
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import EVERY_MAJOR, MASTER, PASSWORD, MakeServer
 

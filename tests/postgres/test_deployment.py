@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pulumi.dynamic import CreateResult
 
-from bluegreen import register
 from bluegreen.names import Direction
-from bluegreen.server import Server
-from bluegreen.switch_in_progress import has_register
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
+from bluegreen.register.switch_in_progress import has_register
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer

@@ -7,9 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from bluegreen import database_code, failing_transaction, source_check, upgrade_check
+from bluegreen.deployment import source_check
 from bluegreen.lsn import Lsn
-from bluegreen.publication import Publication
+from bluegreen.replication import database_code
+from bluegreen.replication.publication.definition import Publication
+from bluegreen.replication.subscription import failing_transaction
+from bluegreen.upgrade import obstacles
 from tests.fixtures.postgres import MakeServer
 from tests.fixtures.rds import PlacedClusters
 
@@ -50,5 +53,5 @@ def test_names_in_another_encoding_are_read(
     source_check.require_replicable(server, found, ["latin1", "sql_ascii"], "green")
     with lab.connect("latin1") as conn:
         conn.execute('ALTER TABLE "größe" ADD c regproc'.encode("latin1"))
-    found_there = upgrade_check.look(server, ["latin1"], to_major=18)
+    found_there = obstacles.look(server, ["latin1"], to_major=18)
     assert found_there.unstorable_columns == ('public."größe".c (regproc) in latin1',)

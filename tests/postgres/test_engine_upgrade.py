@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bluegreen import engine_upgrade
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
+from bluegreen.upgrade import engine
 from dynamic_providers.engine_upgrade import EngineUpgradeProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
@@ -89,7 +89,7 @@ def test_a_major_upgrade_is_asked_for_awaited_and_finished(
 ) -> None:
     # A plain moto knows no upgrade targets, and only the label of its cluster changes: the server
     # has the new version from the start.
-    monkeypatch.setattr(engine_upgrade, "targets", lambda _: {"18.4": True})
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.4": True})
     upgraded = make_server(18, autovacuum="off")
     with upgraded.connect() as conn:
         conn.execute("CREATE DATABASE app")

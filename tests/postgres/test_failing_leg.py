@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen import fence
 from bluegreen.errors import Refused, Retry
-from bluegreen.switchover import switch
+from bluegreen.switch import fence
+from bluegreen.switch.switchover import switch
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable
 

@@ -8,11 +8,12 @@ from typing import Self
 import psycopg
 import pytest
 
-from bluegreen import closing, fence, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.switchover import switch
-from bluegreen.watchdog import Watchdog
+from bluegreen.register import closing, register
+from bluegreen.switch import fence
+from bluegreen.switch.switchover import switch
+from bluegreen.switch.watchdog import Watchdog
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
@@ -179,7 +180,7 @@ def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
 
     lose_local_fuse(monkeypatch)
     monkeypatch.setattr(register, "open_environment", crash)
-    monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
+    monkeypatch.setattr("bluegreen.switch.switchover._give_up", lambda *_: None)
     with pytest.raises(Gone):
         switch(world.cutover())
     pair.source_lab.start()
@@ -230,7 +231,7 @@ def test_an_abort_has_taken_the_fence_off_right_behind_the_deadline(
             deadlines.append(self.deadline)
             return super().__enter__()
 
-    monkeypatch.setattr("bluegreen.switchover.Watchdog", Noted)
+    monkeypatch.setattr("bluegreen.switch.switchover.Watchdog", Noted)
     monkeypatch.setattr(fence, "put_up", fence_and_block)
     off_ms, late_ms = [], []
     for _ in range(5):

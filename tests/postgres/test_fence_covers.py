@@ -5,11 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from bluegreen import fence, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.server_fuse import ServerFuse
-from bluegreen.switchover import switch
+from bluegreen.register import register
+from bluegreen.switch import fence
+from bluegreen.switch.server_fuse import ServerFuse
+from bluegreen.switch.switchover import switch
 from tests.fixtures.postgres import PASSWORD
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import APP, Switchable

@@ -14,14 +14,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import fence, finish, heartbeat, readiness, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.finding import Level
-from bluegreen.heartbeat import Barrier, Connection
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.side import Side
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
+from bluegreen.register import register
+from bluegreen.replication import heartbeat
+from bluegreen.replication.heartbeat import Barrier, Connection
+from bluegreen.switch import fence, finish
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.readiness import report
+from bluegreen.switch.side import Side
+from bluegreen.switch.switchover import switch
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable, wait_until
 
@@ -335,8 +338,8 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
     assert done.slipped == 1
     world.run_reverse(str(done.mark))
     pair.publish_again_after_drop(pair.source)
-    asked = readiness.Question(DEPLOYMENT, pair.target, pair.source, (DATABASE,), ())
-    blockers = [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+    asked = report.Question(DEPLOYMENT, pair.target, pair.source, (DATABASE,), ())
+    blockers = [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
     assert [line for line in blockers if "orders-1: 1 write(s);" in line]
     with pytest.raises(Refused, match="orders-1: 1 write"):
         switch(world.rollback())

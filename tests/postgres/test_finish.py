@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from psycopg.pq import TransactionStatus
 
-from bluegreen import finish, register
 from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.side import Connection, Side
-from bluegreen.switch_plan import SwitchPlan
+from bluegreen.register import register
+from bluegreen.switch import finish
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.side import Connection, Side
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable, leave_decided, wait_until
 

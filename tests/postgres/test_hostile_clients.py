@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 import psycopg
 import pytest
 
-from bluegreen import closing, leaks, strangers
 from bluegreen.errors import Refused, Retry
-from bluegreen.fenced_roles import Wish
 from bluegreen.finding import Level
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.switchover import switch
+from bluegreen.register import closing
+from bluegreen.register.fenced_roles import Wish
+from bluegreen.switch.readiness import leaks, strangers
+from bluegreen.switch.switchover import switch
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, PASSWORD
 from tests.fixtures.rds import REPLICATOR

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen.switchover import switch
+from bluegreen.switch.switchover import switch
 from dynamic_providers.provider import one_line
 from tests.fixtures.databases import Database
 from tests.fixtures.postgres import MASTER

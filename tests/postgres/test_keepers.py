@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import keepers
+from bluegreen.register import keepers
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, PASSWORD, MakeServer
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bluegreen import left_behind, replica_identity
 from bluegreen.errors import Refused
-from bluegreen.publication import Publication
-from bluegreen.publishing import require_publishable
+from bluegreen.replication.publication import replica_identity
+from bluegreen.replication.publication.definition import Publication
+from bluegreen.replication.publication.publishing import require_publishable
+from bluegreen.switch.readiness import left_behind
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import EVERY_MAJOR
 

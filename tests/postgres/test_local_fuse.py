@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bluegreen.errors import Retry
-from bluegreen.local_fuse import LocalFuse
+from bluegreen.switch.local_fuse import LocalFuse
 from tests.fixtures.switchable import Switchable
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import readiness
 from bluegreen.errors import Refused
 from bluegreen.finding import Level
-from bluegreen.readiness import Question
-from bluegreen.switchover import switch
+from bluegreen.switch.readiness import report
+from bluegreen.switch.readiness.report import Question
+from bluegreen.switch.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import APP, Switchable
@@ -16,7 +16,7 @@ from tests.fixtures.switchable import APP, Switchable
 
 def _blockers(world: Switchable) -> list[str]:
     asked = Question(DEPLOYMENT, world.pair.source, world.pair.target, (DATABASE,), ())
-    return [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+    return [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
 
 
 def test_a_cutover_and_a_rollback_as_an_ordinary_master_lose_nothing(

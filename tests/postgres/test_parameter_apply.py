@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from moto.rds.models import RDSBackend
 
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
 from dynamic_providers.host_errors import ProviderError
 from dynamic_providers.parameter_apply import ParameterApplyProvider
 from lab.postgres.server import LabServer

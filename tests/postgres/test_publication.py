@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen import owned
+from bluegreen.postgres import owned
 from dynamic_providers.publication import PublicationProvider
 from lab.postgres.server import LabServer
 from tests.fixtures.databases import Connection, Database

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from psycopg import errors, sql
 
-from bluegreen import heartbeat, publication, publishing, replica_identity, versions
 from bluegreen.errors import Refused
 from bluegreen.polling import looks
-from bluegreen.publication import Publication
-from bluegreen.versions import Feature
+from bluegreen.postgres import versions
+from bluegreen.postgres.versions import Feature
+from bluegreen.replication import heartbeat
+from bluegreen.replication.publication import definition, publishing, replica_identity
+from bluegreen.replication.publication.definition import Publication
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import EVERY_MAJOR
 from tests.fixtures.zoo import (
@@ -89,7 +91,7 @@ def test_publishing_it_all_names_every_table_without_identity(database: Database
         assert all(replica_identity.shown(table) in named for table in IDENTITIES)
         assert "zoo.composite_key" not in named
         assert "give each a primary key, or declare it in replica_identity" in named
-        assert publication.find(conn, ALL.name) is None
+        assert definition.find(conn, ALL.name) is None
         write_zoo(conn, 1, keyless=True)  # production writes on
 
 

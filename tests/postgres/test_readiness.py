@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bluegreen import readiness
 from bluegreen.finding import Finding, Level
-from bluegreen.readiness import Question
-from bluegreen.switchover import switch
+from bluegreen.switch.readiness import report
+from bluegreen.switch.readiness.report import Question
+from bluegreen.switch.switchover import switch
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import APP, Switchable, wait_until
@@ -24,7 +24,7 @@ def blockers(switchable: Switchable) -> Callable[..., list[str]]:
     def found(*accept_stale: str) -> list[str]:
         pair = switchable.pair
         asked = Question(DEPLOYMENT, pair.source, pair.target, (DATABASE,), accept_stale)
-        return [one.line() for one in readiness.check(asked) if one.level is Level.BLOCK]
+        return [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
 
     return found
 
@@ -125,7 +125,7 @@ def test_what_differs_between_the_sides_is_named_whatever_the_tool_has_closed(
 
 
 def _blockers(asked: Question) -> list[Finding]:
-    return [one for one in readiness.check(asked) if one.level is Level.BLOCK]
+    return [one for one in report.check(asked) if one.level is Level.BLOCK]
 
 
 def test_a_switch_that_others_have_carried_out_is_no_blocker(

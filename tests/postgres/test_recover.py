@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import closing, recover, register
 from bluegreen.errors import Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.recover import Recovery, Verdict
-from bluegreen.register import Opening
-from bluegreen.switchover import switch
+from bluegreen.register import closing, register
+from bluegreen.register.register import Opening
+from bluegreen.switch import recover
+from bluegreen.switch.recover import Recovery, Verdict
+from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import PlacedClusters
 from tests.fixtures.switchable import Switchable
 

@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from bluegreen import names, register
+from bluegreen import names
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
-from bluegreen.register import Opening, State
+from bluegreen.register import register
+from bluegreen.register.register import Opening, State
 from tests.fixtures.postgres import MakeServer
 from tests.model.world import OPENING_CHANGES, REGISTER_CHANGES, UNKNOWN, UNREGISTERED
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bluegreen import register
 from bluegreen.names import Direction
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
 from dynamic_providers.host_errors import ProviderError
 from dynamic_providers.retirement_guard import RetirementGuardProvider
 from tests.fixtures.rds import PlacedClusters

@@ -12,12 +12,14 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
-from bluegreen import closing, heartbeat, names
+from bluegreen import names
 from bluegreen.names import Direction
-from bluegreen.server import Server
-from bluegreen.step import OUTAGE, Step
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing
+from bluegreen.replication import heartbeat
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.step import OUTAGE, Step
+from bluegreen.switch.switchover import switch
 from lab.proxy import Proxy
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT, Pair
 from tests.fixtures.switchable import Switchable

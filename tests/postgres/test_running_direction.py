@@ -7,9 +7,9 @@ import time
 import pytest
 from psycopg import sql
 
-from bluegreen import running_direction
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.names import Direction
+from bluegreen.replication import running_direction
 from tests.fixtures.replicated import Pair
 
 NAME = "bg_green_forward"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from bluegreen import names, publishing
+from bluegreen import names
 from bluegreen.names import Direction
-from bluegreen.publication import Publication
+from bluegreen.replication.publication import publishing
+from bluegreen.replication.publication.definition import Publication
 from lab.postgres import clone as copies
 from lab.postgres.binaries import binaries
 from lab.postgres.server import SUPERUSER, LabServer

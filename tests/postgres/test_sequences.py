@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from bluegreen import sequences
 from bluegreen.errors import Refused, Retry
-from bluegreen.sequences import Reader, Value
+from bluegreen.replication import sequences
+from bluegreen.replication.sequences import Reader, Value
 from tests.fixtures.databases import Connection, Database
 from tests.fixtures.postgres import PASSWORD
 from tests.fixtures.zoo import make_zoo, write_zoo

@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from bluegreen import closing, fence, register
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.server import Server
-from bluegreen.server_fuse import ServerFuse
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing, register
+from bluegreen.switch import fence
+from bluegreen.switch.server_fuse import ServerFuse
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import PASSWORD, MakeServer
 from tests.fixtures.rds import PlacedClusters

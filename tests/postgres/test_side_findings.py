@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bluegreen import fingerprint, register, side_findings
-from bluegreen.comparison import differences
 from bluegreen.finding import Finding, Level
-from bluegreen.fingerprint import Fingerprint
-from bluegreen.server import Server
-from bluegreen.side_findings import Tolerance
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
+from bluegreen.switch.readiness import fingerprint, side_findings
+from bluegreen.switch.readiness.comparison import differences
+from bluegreen.switch.readiness.fingerprint import Fingerprint
+from bluegreen.switch.readiness.side_findings import Tolerance
 from lab.postgres import clone
 from lab.postgres.binaries import available
 from lab.postgres.server import LabServer

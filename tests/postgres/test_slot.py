@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen import heartbeat
 from bluegreen.polling import looks
+from bluegreen.replication import heartbeat
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from lab.postgres.server import LabServer
 from tests.fixtures import provider_host as hosts

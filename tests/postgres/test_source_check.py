@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from psycopg import sql
 
-from bluegreen import source_check
+from bluegreen.deployment import source_check
 from bluegreen.errors import Refused
-from bluegreen.server import Server
+from bluegreen.postgres.server import Server
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, MakeServer
 from tests.fixtures.rds import REPLICATOR, PlacedClusters

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen import owned
 from bluegreen.lsn import Lsn
+from bluegreen.postgres import owned
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost

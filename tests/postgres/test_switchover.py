@@ -9,11 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from bluegreen import fence, register
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.server_fuse import ServerFuse
-from bluegreen.switchover import switch
+from bluegreen.register import register
+from bluegreen.switch import fence
+from bluegreen.switch.server_fuse import ServerFuse
+from bluegreen.switch.switchover import switch
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import APP, Switchable, leave_decided, lose_local_fuse, wait_until
 
@@ -132,7 +133,7 @@ def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
 
     put_up = fence.put_up
     monkeypatch.setattr(fence, "put_up", die)
-    monkeypatch.setattr("bluegreen.switchover._give_up", lambda *_: None)
+    monkeypatch.setattr("bluegreen.switch.switchover._give_up", lambda *_: None)
     lose_local_fuse(monkeypatch)
     disarm, armed = ServerFuse.disarm, list[ServerFuse]()
     monkeypatch.setattr(ServerFuse, "disarm", lambda fuse: armed.append(fuse))

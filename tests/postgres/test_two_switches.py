@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 import pytest
 
-from bluegreen import names, register, switchover
+from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused
-from bluegreen.local_fuse import LocalFuse
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.register import Attempt
-from bluegreen.server import Server
-from bluegreen.switch_plan import SwitchPlan
-from bluegreen.switchover import switch
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
+from bluegreen.register.register import Attempt
+from bluegreen.switch import switchover
+from bluegreen.switch.local_fuse import LocalFuse
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.switchover import switch
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT, Pair
 from tests.fixtures.switchable import Switchable
 

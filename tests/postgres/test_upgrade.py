@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen import after_upgrade, heartbeat, owned, register, upgrade_check
-from bluegreen.after_upgrade import Table
 from bluegreen.errors import Refused
-from bluegreen.server import Server
+from bluegreen.postgres import owned
+from bluegreen.postgres.server import Server
+from bluegreen.register import register
+from bluegreen.replication import heartbeat
+from bluegreen.upgrade import aftercare, obstacles
+from bluegreen.upgrade.aftercare import Table
 from lab.postgres import clone
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, MakeServer
@@ -51,7 +54,7 @@ def server(lab: LabServer, placed: PlacedClusters) -> Server:
 
 
 def test_a_clean_server_has_nothing_in_the_way(server: Server) -> None:
-    upgrade_check.require_none(server, ["app"], to_major=18)
+    obstacles.require_none(server, ["app"], to_major=18)
 
 
 def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
@@ -69,8 +72,8 @@ def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
         conn.execute("PREPARE TRANSACTION 'tx1'")
         conn.execute("CREATE ROLE shop LOGIN PASSWORD 'shop'")
     with lab.connect("app", user="shop", password="shop"):
-        found = upgrade_check.look(server, ["app"], to_major=18)
-    assert found == upgrade_check.Obstacles(
+        found = obstacles.look(server, ["app"], to_major=18)
+    assert found == obstacles.Obstacles(
         cluster="orders-2",
         open_to_writers=True,
         prepared=("tx1 in app",),
@@ -84,18 +87,18 @@ def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
         pytest.raises(Refused, match=r"serves clients \(shop in app\)"),
         lab.connect("app", user="shop", password="shop"),
     ):
-        upgrade_check.require_none(server, ["app"], to_major=18)
+        obstacles.require_none(server, ["app"], to_major=18)
 
 
 def test_statistics_are_gathered_where_they_are_missing(server: Server, lab: LabServer) -> None:
     with lab.connect("app") as conn:
-        assert set(after_upgrade.without_statistics(conn)) == FULL
-        after_upgrade.finish(server, ["app"])
-        assert after_upgrade.without_statistics(conn) == []
+        assert set(aftercare.without_statistics(conn)) == FULL
+        aftercare.finish(server, ["app"])
+        assert aftercare.without_statistics(conn) == []
         counted = conn.execute("SELECT reltuples FROM pg_class WHERE relname = 'orders'").fetchone()
         assert counted == (1000,)
         before = conn.execute("SELECT sum(analyze_count) FROM pg_stat_user_tables").fetchone()
-        after_upgrade.finish(server, ["app"])
+        aftercare.finish(server, ["app"])
         assert (
             conn.execute("SELECT sum(analyze_count) FROM pg_stat_user_tables").fetchone() == before
         )
@@ -121,13 +124,13 @@ def test_an_index_finds_its_functions_where_its_owner_would(lab: LabServer, serv
             """
         )
         with pytest.raises(Refused, match=r"app\.words: function fold.*in PL/pgSQL function .*bad"):
-            after_upgrade.finish(server, ["app"])
+            aftercare.finish(server, ["app"])
         # The others are done all the same.
-        assert after_upgrade.without_statistics(conn) == [Table("app", "words")]
+        assert aftercare.without_statistics(conn) == [Table("app", "words")]
         conn.execute("ALTER ROLE keeper IN DATABASE app SET search_path = app")
         conn.execute("ALTER DATABASE app SET search_path = public")
-        after_upgrade.finish(server, ["app"])
-        assert after_upgrade.without_statistics(conn) == []
+        aftercare.finish(server, ["app"])
+        assert aftercare.without_statistics(conn) == []
 
 
 def _tools_own(lab: LabServer) -> list[tuple[object, ...]]:
@@ -159,9 +162,9 @@ def test_a_real_major_upgrade_is_finished(lab: LabServer, placed: PlacedClusters
     try:
         server = replace(before, host=upgraded.host, port=upgraded.port)
         with upgraded.connect("app") as conn:
-            assert set(after_upgrade.without_statistics(conn)) == FULL
-            after_upgrade.finish(server, ["app"])
-            assert after_upgrade.without_statistics(conn) == []
+            assert set(aftercare.without_statistics(conn)) == FULL
+            aftercare.finish(server, ["app"])
+            assert aftercare.without_statistics(conn) == []
         assert _tools_own(upgraded) == own
         register.ensure_database(server)
         with server.connect("postgres") as conn:
@@ -176,7 +179,7 @@ def test_a_table_that_may_not_be_analyzed_is_named(lab: LabServer, placed: Place
         conn.execute(f"ALTER ROLE {MASTER} NOSUPERUSER")
         conn.execute("ALTER TABLE orders OWNER TO rdsadmin")
     with pytest.raises(Refused, match=r"without statistics \(.*public\.orders"):
-        after_upgrade.finish(server, ["app"])
+        aftercare.finish(server, ["app"])
 
 
 @pytest.mark.usefixtures("placed")
@@ -198,7 +201,7 @@ def test_extensions_are_brought_to_the_version_on_offer(
         conn.execute(
             "UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", (installed,)
         )
-        failed = after_upgrade.update_extensions(conn)
+        failed = aftercare.update_extensions(conn)
         assert len(failed) == failures
         assert all(text.startswith("vector 0.0.1 to 0.8.5: ") for text in failed)
         row = conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")

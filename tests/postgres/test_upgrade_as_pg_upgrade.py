@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bluegreen import upgrade_check
+from bluegreen.upgrade import obstacles
 from lab.postgres.owner import owner, run
 from lab.postgres.server import SUPERUSER, LabServer
 from tests.fixtures.postgres import MakeServer
@@ -155,8 +155,8 @@ def test_what_pg_upgrade_refuses_is_named_before(
         for statement in fault.plant.split(";"):
             conn.execute(statement.encode())
     try:
-        found = upgrade_check.look(server, ["app"], to_major=18)
-        said = upgrade_check.reason(dataclasses.replace(found, open_to_writers=False))
+        found = obstacles.look(server, ["app"], to_major=18)
+        said = obstacles.reason(dataclasses.replace(found, open_to_writers=False))
         their = refused(lab, target)
     finally:
         with lab.connect("other") as conn:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from bluegreen import readiness
 from bluegreen.errors import Refused
 from bluegreen.finding import Level
-from bluegreen.readiness import Question
-from bluegreen.switchover import switch
+from bluegreen.switch.readiness import report
+from bluegreen.switch.readiness.report import Question
+from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable, wait_until
@@ -26,7 +26,7 @@ PUBLICATION = f"bg_{DEPLOYMENT}_reverse"
 def _report(world: Switchable, level: Level, *accepted: str, rollback: bool = True) -> list[str]:
     pair = world.pair
     asked = Question(DEPLOYMENT, pair.source, pair.target, (DATABASE,), accepted, rollback=rollback)
-    return [one.line() for one in readiness.check(asked) if one.level is level]
+    return [one.line() for one in report.check(asked) if one.level is level]
 
 
 def _refused(world: Switchable, words: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bluegreen import heartbeat
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
+from bluegreen.replication import heartbeat
 from tests.fixtures import canary
 from tests.fixtures.canary import Tally
 from tests.fixtures.fresh_clone import Seam, Source

@@ -10,7 +10,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from bluegreen.aws_errors import asking, explained
+from bluegreen.aws.errors import asking, explained
 from bluegreen.errors import BlueGreenError, Refused, Retry
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bluegreen.clone_origin import SourceSide, refuse_gap, refuse_other_cluster
-from bluegreen.cluster import Cluster
+from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
+from bluegreen.replication.clone_origin import SourceSide, refuse_gap, refuse_other_cluster
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 

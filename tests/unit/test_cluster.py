@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bluegreen import cluster
-from bluegreen.cluster import Cluster
+from bluegreen.aws import cluster
+from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused, Retry
 from tests.fixtures.rds import REGION, PlacedClusters
 

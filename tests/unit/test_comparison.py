@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.comparison import differences, plain
-from bluegreen.fingerprint import Fact, Fingerprint
+from bluegreen.switch.readiness.comparison import differences, plain
+from bluegreen.switch.readiness.fingerprint import Fact, Fingerprint
 
 
 def _side(major: int, *facts: Fact) -> Fingerprint:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.engine_upgrade import Upgrade, request
-from bluegreen.engine_version import EngineVersion, Step, require_target, step
 from bluegreen.errors import Refused
-from bluegreen.server import Credentials, Server
+from bluegreen.postgres.server import Credentials, Server
+from bluegreen.upgrade.engine import Upgrade, request
+from bluegreen.upgrade.engine_version import EngineVersion, Step, require_target, step
 
 V = EngineVersion.parse
 SERVER = Server("orders-2", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen import function_text
+from bluegreen.replication import function_text
 
 
 @pytest.mark.parametrize(

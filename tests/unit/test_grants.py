@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.grants import remedy
+from bluegreen.postgres.grants import remedy
 
 _FUNCTION = "permission denied for function "
 _ON_FUNCTION = "GRANT EXECUTE ON FUNCTION "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.parameter_apply import Setting, effective, pending
+from bluegreen.upgrade.parameters import Setting, effective, pending
 
 FOUND = {
     "rds.logical_replication": Setting("wal_level", "replica", "enum"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.publication import Publication, Table, difference, statements
-from bluegreen.publication_scope import from_scope, to_scope
+from bluegreen.replication.publication.definition import Publication, Table, difference, statements
+from bluegreen.replication.publication.scope import from_scope, to_scope
 from tests.fixtures.zoo import ODD
 
 ALL = Publication("bg", all_tables=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bluegreen.finding import Finding, Level
-from bluegreen.readiness import render
+from bluegreen.switch.readiness.report import render
 
 _STATEMENT = 'ALTER TABLE public."Order" ADD CONSTRAINT positive CHECK (amount > 0 AND amount < 9)'
 

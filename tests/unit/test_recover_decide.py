@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.recover import Snapshot, Verdict, decide
-from bluegreen.register import Opening, State
+from bluegreen.register.register import Opening, State
+from bluegreen.switch.recover import Snapshot, Verdict, decide
 
 DECIDED = Snapshot(
     old="orders-1",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluegreen.errors import Refused
-from bluegreen.replica_identity import (
+from bluegreen.replication.publication.replica_identity import (
     Identity,
     TableIdentity,
     missing,

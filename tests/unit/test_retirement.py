@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bluegreen.retirement import Environment, Retirement, protected, refusal
-from bluegreen.server import Credentials, Server
+from bluegreen.deployment.retirement import Environment, Retirement, protected, refusal
+from bluegreen.postgres.server import Credentials, Server
 
 SERVER = Server("orders-1", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r"))
 BLUE = Retirement(SERVER, ("app",), "blue", None, deletion_protection=False, retire=False)

@@ -7,8 +7,14 @@ from dataclasses import replace
 import pytest
 
 from bluegreen.names import Direction
-from bluegreen.running_direction import RunningDirection, SlotState, SubscriptionState, idle, lost
-from bluegreen.writer import Writer, writer
+from bluegreen.register.writer import Writer, writer
+from bluegreen.replication.running_direction import (
+    RunningDirection,
+    SlotState,
+    SubscriptionState,
+    idle,
+    lost,
+)
 
 ALIVE = RunningDirection(
     deployment="green",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.sequences import Value, changed, chunks
+from bluegreen.replication.sequences import Value, changed, chunks
 
 VALUES = st.dictionaries(st.text(max_size=3), st.builds(Value, st.integers(), st.booleans()))
 

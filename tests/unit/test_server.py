@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import conninfo, sql
 
-from bluegreen import server as server_module
-from bluegreen.server import Credentials, Server
+from bluegreen.postgres import server as server_module
+from bluegreen.postgres.server import Credentials, Server
 
 SERVER = Server("orders", "eu-west-1", "db.example", 5432, Credentials("admin", "repl"))
 

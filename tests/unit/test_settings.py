@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bluegreen.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
+from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
 from settings import Settings, SettingsError, Switch, load
 
 ROOT = Path(__file__).resolve().parents[2]

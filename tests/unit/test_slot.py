@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.slot import Slot, Status, status, unfit
+from bluegreen.replication.slot import Slot, Status, status, unfit
 
 FIT = Slot(
     name="bg_green_forward_app",

@@ -6,8 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.capacity import Capacity
-from bluegreen.source_check import ReplicationRole, Source, unfit_to_clone, unfit_to_replicate
+from bluegreen.deployment.source_check import (
+    ReplicationRole,
+    Source,
+    unfit_to_clone,
+    unfit_to_replicate,
+)
+from bluegreen.postgres.capacity import Capacity
 
 ROLE = ReplicationRole(
     "repl", exists=True, can_login=True, can_replicate=True, rds_role_exists=True

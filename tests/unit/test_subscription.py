@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen import failing_transaction, subscription_options
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
-from bluegreen.subscription_options import Wanted
-from bluegreen.subscription_state import Streaming, Subscription, trouble
+from bluegreen.replication.subscription import failing_transaction, options
+from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.state import Streaming, Subscription, trouble
 
 WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
 
@@ -59,7 +59,7 @@ LIVE = Subscription(
     ],
 )
 def test_each_major_gets_the_best_that_it_has(major: int, more: dict[str, str]) -> None:
-    found = subscription_options.options(major, WANTED)
+    found = options.options(major, WANTED)
     assert found == {"binary": "false", "synchronous_commit": "off"} | more
 
 
@@ -74,23 +74,23 @@ def test_each_major_gets_the_best_that_it_has(major: int, more: dict[str, str]) 
 )
 def test_what_is_asked_for_by_name_must_be_there(wanted: Wanted, major: int, named: str) -> None:
     with pytest.raises(Refused, match=rf"subscription bg: {named}.* needs PostgreSQL {major + 1}"):
-        subscription_options.require_features(major, wanted)
-    subscription_options.require_features(major + 1, wanted)
+        options.require_features(major, wanted)
+    options.require_features(major + 1, wanted)
 
 
 def test_what_matches_has_no_difference() -> None:
-    assert subscription_options.alterable(18, LIVE, WANTED) == []
-    assert subscription_options.fixed(LIVE, WANTED) == []
+    assert options.alterable(18, LIVE, WANTED) == []
+    assert options.fixed(LIVE, WANTED) == []
 
 
 def test_an_option_that_the_major_lacks_is_no_difference() -> None:
     old = replace(LIVE, stream="true", origin=None)
-    assert subscription_options.alterable(14, old, WANTED) == []
+    assert options.alterable(14, old, WANTED) == []
 
 
 def test_publications_are_a_set() -> None:
     live = replace(LIVE, publications=["b", "a"])
-    assert subscription_options.alterable(18, live, replace(WANTED, publications=("a", "b"))) == []
+    assert options.alterable(18, live, replace(WANTED, publications=("a", "b"))) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_publications_are_a_set() -> None:
     ],
 )
 def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None:
-    assert subscription_options.fixed(live, WANTED) == [said]
+    assert options.fixed(live, WANTED) == [said]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_trouble_in_words(live: Subscription, said: list[str]) -> None:
 @pytest.mark.parametrize("wish", [None, "off", "on", "parallel"])
 @pytest.mark.parametrize("major", [14, 15, 16, 17, 18])
 def test_only_parallel_needs_a_version(wish: Streaming | None, major: int) -> None:
-    said = subscription_options.unfit_streaming(wish, major, f"target runs {major}.4")
+    said = options.unfit_streaming(wish, major, f"target runs {major}.4")
     if wish == "parallel" and major < 16:
         assert said is not None
         assert said.startswith(f"got 'parallel', but target runs {major}.4; allowed from 16 on")

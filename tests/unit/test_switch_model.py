@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.register import Opening, State
+from bluegreen.register.register import Opening, State
 from tests.model import world
 from tests.model.explore import STUCK, Overlap, explore
 from tests.model.rules import Rule

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pulumi
 import pytest
 
-from bluegreen import dns, traffic_guard
-from bluegreen.dns import Found
-from bluegreen.traffic_guard import Environment
+from bluegreen.aws import dns
+from bluegreen.aws.dns import Found
+from bluegreen.deployment import traffic_guard
+from bluegreen.deployment.traffic_guard import Environment
 from hooks.traffic import Guard
 
 WRITER = "orders-1.cluster-abc123.eu-west-1.rds.amazonaws.com"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.transition import ALLOWED, State, Wishes, refusals
+from bluegreen.deployment.transition import ALLOWED, State, Wishes, refusals
 
 PLAIN = Wishes(
     stack="green",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.upgrade_check import Obstacles, reason
+from bluegreen.upgrade.obstacles import Obstacles, reason
 
 NOTHING = Obstacles("orders-2", open_to_writers=False)
 

@@ -14,10 +14,12 @@ import psycopg
 import pulumi
 from psycopg import sql
 
-from bluegreen import closing, names, register, versions
+from bluegreen import names
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.server import Server
-from bluegreen.versions import Feature
+from bluegreen.postgres import versions
+from bluegreen.postgres.server import Server
+from bluegreen.postgres.versions import Feature
+from bluegreen.register import closing, register
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.clone_origin import CloneOriginProvider
 from dynamic_providers.publication import PublicationProvider

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from bluegreen import versions
-from bluegreen.versions import Feature
+from bluegreen.postgres import versions
+from bluegreen.postgres.versions import Feature
 from lab.postgres.binaries import MAJORS, available
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MakeServer

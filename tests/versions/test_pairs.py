@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bluegreen import heartbeat, names, owned, register
+from bluegreen import names
 from bluegreen.names import Direction
+from bluegreen.postgres import owned
+from bluegreen.register import register
+from bluegreen.replication import heartbeat
 from lab.postgres import clone as copies
 from lab.postgres.binaries import available, binaries
 from lab.postgres.server import LabServer

@@ -25,7 +25,9 @@ def _strike() -> None:
     victims: list[psutil.Process] = []
     for wanted in os.environ["CHAOS_KILL"].split(","):
         if wanted == "fuse":
-            victims += [one for one in me.children() if "bluegreen.local_fuse" in one.cmdline()]
+            victims += [
+                one for one in me.children() if "bluegreen.switch.local_fuse" in one.cmdline()
+            ]
         elif wanted == "pulumi":
             victims += [one for one in me.parents() if one.name() == "pulumi"]
         else:
@@ -54,7 +56,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Arms the module as soon as it is loaded; nothing of the product is imported before."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
-        if name != "bluegreen.timeline":
+        if name != "bluegreen.switch.timeline":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -70,5 +72,5 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if "CHAOS_AT" in os.environ and "bluegreen.local_fuse" not in sys.orig_argv:
+if "CHAOS_AT" in os.environ and "bluegreen.switch.local_fuse" not in sys.orig_argv:
     sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,1 @@
+"""What a stack may become: transitions, a fit source, retirement, where names lead."""

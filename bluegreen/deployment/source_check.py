@@ -1,0 +1,256 @@
+"""Is a cluster fit to be cloned, and to be replicated from? One look, one decision."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from bluegreen import names
+from bluegreen.errors import Refused
+from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.postgres import capacity, versions
+from bluegreen.postgres.capacity import Capacity
+from bluegreen.postgres.server import Role, Server, secret_login
+from bluegreen.register import closing
+from bluegreen.replication import session_timeouts
+
+log = logging.getLogger(__name__)
+
+# Databases of the service and of the tool; nobody's data is in them.
+_NOT_THE_USERS = frozenset({TOOL_DATABASE, "postgres", "rdsadmin"})
+
+_SERVER = """
+SELECT pg_catalog.current_setting('wal_level') AS wal_level,
+       ARRAY(SELECT datname::text FROM pg_catalog.pg_database
+              WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2
+              ORDER BY 1) AS databases,
+       ARRAY(SELECT pg_catalog.format('%%s in %%s', subname, datname)
+               FROM pg_catalog.pg_subscription
+               JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY 1) AS subscriptions,
+       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
+              WHERE slot_type = 'logical' ORDER BY 1) AS slots,
+       (SELECT setting::bigint FROM pg_catalog.pg_settings
+         WHERE name = 'max_slot_wal_keep_size') AS slot_keep_mb,
+       coalesce(extract(epoch FROM pg_catalog.current_setting(
+           'idle_replication_slot_timeout', true)::interval), 0)::int AS slot_idle_seconds
+"""
+
+# The forward slot rests while the clone is made and upgraded, with all that is written meanwhile:
+# about an hour, for some clusters several.
+_LEAST_KEPT_MB = 1024
+_LEAST_IDLE_SECONDS = 24 * 3600
+
+# rds_replication is Aurora's: nobody there may grant the attribute REPLICATION.
+_ROLE = """
+SELECT rolcanlogin AS can_login,
+       rolreplication OR rolsuper OR EXISTS (
+           SELECT FROM pg_catalog.pg_roles g
+            WHERE g.rolname = 'rds_replication'
+              AND pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')) AS can_replicate
+  FROM pg_catalog.pg_roles r WHERE rolname = %s
+"""
+
+_HAS_RDS_ROLE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rds_replication')"
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerRow:
+    wal_level: str
+    databases: list[str]
+    subscriptions: list[str]
+    slots: list[str]
+    slot_keep_mb: int
+    slot_idle_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class _RoleRow:
+    can_login: bool
+    can_replicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationRole:
+    """The role that subscriptions log in as, on the server that they read from."""
+
+    name: str
+    exists: bool
+    can_login: bool
+    can_replicate: bool
+    rds_role_exists: bool
+
+    def missing(self) -> str | None:
+        """Return what it lacks and the statements that mend it; None when it lacks nothing."""
+        name = sql.Identifier(self.name).as_string()
+        statements = []
+        if not self.exists:
+            found = "doesn't exist"
+            attributes = "LOGIN" if self.rds_role_exists else "LOGIN REPLICATION"
+            statements.append(f"CREATE ROLE {name} {attributes} PASSWORD '(that of the secret)'")
+            if self.rds_role_exists:
+                statements.append(f"GRANT rds_replication TO {name}")
+        else:
+            lacks = []
+            if not self.can_login:
+                lacks.append("LOGIN")
+                statements.append(f"ALTER ROLE {name} LOGIN")
+            if not self.can_replicate:
+                lacks.append("the right to replicate")
+                statements.append(
+                    f"GRANT rds_replication TO {name}"
+                    if self.rds_role_exists
+                    else f"ALTER ROLE {name} REPLICATION"
+                )
+            found = "lacks " + " and ".join(lacks)
+        if not statements:
+            return None
+        return f"replication role {self.name!r} {found}; run: {'; '.join(statements)};"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a cluster is like, as far as a clone or replication needs to know."""
+
+    cluster: str
+    wal_level: str
+    capacity: Capacity
+    databases: frozenset[str]
+    """Connectable, valid, and no templates."""
+    subscriptions: tuple[str, ...]
+    """`name in database`, whoever made them."""
+    slots: frozenset[str]
+    """Logical ones."""
+    closed: bool
+    role: ReplicationRole
+    slot_keep_mb: int = -1
+    """WAL that is kept for a slot; -1 is all there is."""
+    slot_idle_seconds: int = 0
+    """How long a slot may rest before it is lost (from 18 on); 0 is for ever."""
+
+
+def look(source: Server, databases: Collection[str]) -> Source:
+    """Return what `source` is like now; raises `Retry` when it can't be reached."""
+    user, _ = secret_login(source.credentials.replication_secret_arn, source.region)
+    # Through a database that is asked for it would fail with less to say if that didn't exist.
+    with source.connect("postgres") as conn:
+        with conn.cursor(row_factory=class_row(_ServerRow)) as cursor:
+            row = cursor.execute(_SERVER, ()).fetchone()
+        assert row is not None  # a SELECT without FROM has one row
+        with conn.cursor(row_factory=class_row(_RoleRow)) as cursor:
+            role = cursor.execute(_ROLE, (user,)).fetchone()
+        has_rds_role = conn.execute(_HAS_RDS_ROLE).fetchone()
+        room = capacity.look(conn)
+        existing = sorted(set(databases) & set(row.databases))
+        closed = closing.is_closed(conn, existing) if existing else False
+    return Source(
+        cluster=source.cluster,
+        wal_level=row.wal_level,
+        capacity=room,
+        databases=frozenset(row.databases),
+        subscriptions=tuple(row.subscriptions),
+        slots=frozenset(row.slots),
+        closed=closed,
+        role=ReplicationRole(
+            name=user,
+            exists=role is not None,
+            can_login=role is not None and role.can_login,
+            can_replicate=role is not None and role.can_replicate,
+            rds_role_exists=bool(has_rds_role and has_rds_role[0]),
+        ),
+        slot_keep_mb=row.slot_keep_mb,
+        slot_idle_seconds=row.slot_idle_seconds,
+    )
+
+
+def unfit_to_clone(found: Source, databases: Collection[str]) -> str | None:
+    """Return why the source can't be cloned, None when it can."""
+    missing = sorted(set(databases) - found.databases)
+    if missing:
+        return (
+            f"databases: {', '.join(missing)} not found on {found.cluster}; "
+            f"it has {', '.join(sorted(found.databases - _NOT_THE_USERS)) or 'none'}"
+        )
+    if found.closed:
+        return (
+            f"source {found.cluster}: is closed to writers, expected the writer; "
+            "finish or destroy the deployment that it takes part in, or name the writer as source"
+        )
+    if found.subscriptions:
+        # Enabled ones start at the clone's boot and take their publisher's rows away from the
+        # source (measured); a disabled one may be enabled between this look and the clone.
+        return (
+            f"source {found.cluster}: is a subscriber itself ({', '.join(found.subscriptions)}); "
+            "a clone would steal its rows: drop the subscription first"
+        )
+    return None
+
+
+def unfit_to_replicate(found: Source, databases: Collection[str], deployment: str) -> str | None:
+    """Return why the source can't be replicated from for `deployment`, None when it can."""
+    if found.wal_level != "logical":
+        return (
+            f"source {found.cluster}: wal_level is {found.wal_level}, expected logical; set "
+            "rds.logical_replication to 1 in its cluster parameter group and reboot its writer"
+        )
+    ours = {names.slot(deployment, direction, d) for direction in Direction for d in databases}
+    others = sorted(name for name in found.slots - ours if name.startswith("bg_"))
+    if others:
+        return (
+            f"source {found.cluster}: another deployment replicates from it "
+            f"({', '.join(others)}); finish or destroy that one first"
+        )
+    needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
+    # The way back makes a subscriber of it, which can't wait until then: a reboot is an outage.
+    lacking = capacity.lacking_to_publish(
+        found.capacity, slots=len(needed), senders=len(needed)
+    ) or capacity.lacking_to_subscribe(found.capacity, subscriptions=len(needed))
+    if lacking is not None:
+        return f"source {found.cluster}: {lacking}"
+    if 0 <= found.slot_keep_mb < _LEAST_KEPT_MB:
+        return (
+            f"source {found.cluster}: max_slot_wal_keep_size is {found.slot_keep_mb} MB, so the "
+            "slots would be lost while the clone is made; set it to -1, or to what is written in "
+            "some hours"
+        )
+    if 0 < found.slot_idle_seconds < _LEAST_IDLE_SECONDS:
+        return (
+            f"source {found.cluster}: idle_replication_slot_timeout is {found.slot_idle_seconds} "
+            "s, so the slots would be lost while the clone is made; set it to 0"
+        )
+    missing = found.role.missing()
+    return f"source {found.cluster}: {missing}" if missing else None
+
+
+def require_clonable(found: Source, databases: Collection[str]) -> None:
+    """Raise `Refused` unless the source can be cloned; log what the clone will leave behind."""
+    reason = unfit_to_clone(found, databases)
+    if reason:
+        raise Refused(reason)
+    left = sorted(found.databases - set(databases) - _NOT_THE_USERS)
+    if left:
+        log.warning(
+            "source %s: not in databases, so the target keeps them as they were when cloned: %s",
+            found.cluster,
+            ", ".join(left),
+        )
+
+
+def require_replicable(
+    source: Server, found: Source, databases: Collection[str], deployment: str
+) -> None:
+    """Raise `Refused` unless the source can be replicated from, by a login of that role."""
+    reason = unfit_to_replicate(found, databases, deployment)
+    if reason:
+        raise Refused(reason)
+    for database in sorted(databases):
+        # Wrong password, no CONNECT: better said now than by a worker's log in an hour.
+        logins: tuple[Role, ...] = ("replication", "admin")
+        for login in logins:
+            with source.connect(database, role=login) as conn:
+                role, major = conn.info.user, versions.major(conn)
+            # The clone inherits roles: its apply workers run as the administrator unless set.
+            session_timeouts.require_none(source, database, role, login, major)

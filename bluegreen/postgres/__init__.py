@@ -1,0 +1,1 @@
+"""One PostgreSQL server: connections, what it is asked, what its version can do."""

@@ -1,0 +1,55 @@
+"""Asking a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+
+from bluegreen.postgres import connection
+
+Connection = psycopg.Connection[Any]
+
+# What to do, by the class of the SQLSTATE: PostgreSQL's appendix A lists them.
+_NEXT = {
+    "08": "try again once the server can be reached",
+    "22": "see which name or value there is malformed, or can't be written in UTF-8",
+    "25": "see which setting or standby makes it so",
+    "40": "try again",
+    "42": "see that the role may use it, and that nobody has changed or dropped it",
+    "53": "see the server's memory, disk and connections, then try again",
+    "55": "try again once nothing uses it any more",
+    "57": "try again once the server is up; its log says who ended or cancelled it",
+}
+_ELSE = "see the server's log, and try again once the cause is mended"
+
+
+def column(conn: Connection, query: str, *values: Any) -> list[Any]:
+    """Return a query's only column."""
+    rows = conn.execute(query, values or None).fetchall()
+    return [row[0] for row in rows]
+
+
+def limit_lock_waits(conns: Iterable[Connection], seconds: float) -> None:
+    """Let no statement wait for a lock for longer than `seconds`; 0 lifts the limit.
+
+    Looking at what a publication sends locks its tables, so somebody's DDL would be waited for as
+    long as it takes.
+    """
+    for conn in conns:
+        conn.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+
+
+def failure(error: psycopg.Error) -> str:
+    """Return an unexpected error as one line: where, what, and what to do next.
+
+    Without its detail, which may quote rows.
+    """
+    # libpq's own errors have no state: the connection is gone.
+    state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+    place = connection.where(error)
+    said = f"{place}: " if place else ""
+    said += f"PostgreSQL: {connection.said(error)}"
+    said += f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+    return f"{said}; {_NEXT.get(state[:2], _ELSE)}"

@@ -1,0 +1,1 @@
+"""The tool's own database on each environment: switches, and who is closed."""

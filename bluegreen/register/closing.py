@@ -1,0 +1,87 @@
+"""Closed: an environment refuses writes by default, and what was there before it did is ended.
+
+A standby is closed, and so is an old side after the switch. What closes a writer amid a switch, and
+holds whoever could still write, is the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from bluegreen.polling import looks
+from bluegreen.register import register
+
+Connection = psycopg.Connection[Any]
+
+_IS_CLOSED = """\
+SELECT count(*) > 0 AND bool_and(EXISTS (
+        SELECT FROM pg_db_role_setting s, unnest(s.setconfig) option
+         WHERE s.setdatabase = d.oid AND s.setrole = 0
+           AND CASE WHEN option LIKE 'default_transaction_read_only=%%'
+                    THEN split_part(option, '=', 2)::boolean ELSE false END))
+  FROM pg_database d WHERE d.datname = ANY (%s)"""
+
+_CLOSED = """\
+SELECT coalesce(array_agg(name), '{}'), clock_timestamp() FROM bluegreen.closure
+ WHERE kind = 'database'"""
+
+
+def is_closed(conn: Connection, databases: Collection[str]) -> bool:
+    """Return whether all of `databases` refuse writes by default: the mark of a standby."""
+    row = conn.execute(_IS_CLOSED, (list(databases),)).fetchone()
+    return bool(row and row[0])
+
+
+def close_all(conn: Connection, roles: Collection[str] = ()) -> None:
+    """Close a fresh clone; `conn` is to the tool's database. Repeating it changes nothing.
+
+    `roles` lose LOGIN until its opening, as they do on an old side that is closed.
+    """
+    register.ensure_tables(conn)
+    with conn.transaction():
+        conn.execute("SELECT bluegreen.close_databases(NULL::text)")
+        conn.execute("SELECT bluegreen.close_roles(NULL::text, %s::text[])", (list(roles),))
+
+
+def end_earlier(conn: Connection, *, deadline: float) -> bool:
+    """End every session in a closed database from before now, those that log in included.
+
+    Returns whether none was left by `deadline`, in seconds of `time.monotonic()`.
+    """
+    row = conn.execute(_CLOSED).fetchone()
+    databases, at = row or ([], None)
+    suspects: list[int] | None = None
+    clean = 0
+    for _ in looks(deadline, first=0.001, most=0.1):
+        found = conn.execute("SELECT bluegreen.still_starting(%s::int[])", (suspects,)).fetchone()
+        suspects = found[0] if found else []
+        if suspects:
+            conn.execute("SELECT bluegreen.end_starting(%s::int[])", (suspects,))
+        ended = end_sessions(conn, databases, ours=[conn.info.backend_pid], until=at)
+        clean = 0 if ended or suspects else clean + 1
+        if clean == 2:
+            return True
+    return False
+
+
+def end_sessions(
+    conn: Connection,
+    databases: Sequence[str],
+    *,
+    ours: Sequence[int],
+    until: datetime | None = None,
+) -> int:
+    """End the sessions that began before now, or before `until`, but for `ours`; return how many.
+
+    Sessions that began under a fence keep its read-only default when it is gone. Call it only
+    after the transaction that took it off has committed: before, new ones would be born the same.
+    """
+    row = conn.execute(
+        "SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])",
+        (list(databases), until, list(ours)),
+    ).fetchone()
+    return int(row[0]) if row else 0

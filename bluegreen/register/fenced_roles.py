@@ -1,0 +1,132 @@
+"""Fenced roles: which lose LOGIN with the old side, and what stands in the way of that.
+
+Without `switch.roles` all that applications can log in as; `switch.spare_roles` keep it. A role
+that keeps LOGIN and may write would be a second writer on the old side, by `BEGIN READ WRITE`, so
+it is found beforehand (`keepers`), and so is what the administrator lacks: behind the opening it is
+too late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bluegreen.postgres import aws_roles
+from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.server import Server, secret_login
+from bluegreen.register import keepers
+from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
+
+_BY_DEFAULT = """\
+SELECT rolname FROM pg_roles
+ WHERE rolcanlogin AND NOT rolreplication
+   AND (NOT rolsuper OR current_setting('is_superuser') = 'on')
+   AND rolname <> ALL (%s) AND rolname <> current_user
+ ORDER BY 1"""
+_UNKNOWN = """\
+SELECT name FROM unnest(%s::text[]) name
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1"""
+# Before 16 CREATEROLE is enough, but for roles that replicate.
+_UNALTERABLE = """\
+SELECT r.rolname
+  FROM pg_roles r, pg_roles me
+ WHERE me.rolname = current_user AND NOT me.rolsuper AND r.rolname = ANY (%s)
+   AND (NOT me.rolcreaterole OR r.rolsuper
+        OR CASE WHEN current_setting('server_version_num')::int < 160000 THEN r.rolreplication
+                ELSE NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') END)
+ ORDER BY 1"""
+_LACKING = """\
+SELECT name FROM unnest(ARRAY['pg_signal_backend', 'pg_read_all_stats']) name
+ WHERE NOT pg_has_role(name::name, 'USAGE')
+UNION ALL
+SELECT 'REPLICATION'
+ WHERE NOT EXISTS (SELECT FROM pg_roles r
+        WHERE r.rolname = current_user AND (r.rolsuper OR r.rolreplication))
+   AND NOT EXISTS (SELECT FROM pg_roles r
+        WHERE r.rolname = 'rds_replication' AND pg_has_role(r.oid, 'USAGE'))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the settings say about roles, and when LOGIN is taken from them."""
+
+    roles: tuple[str, ...] | None = None
+    spared: tuple[str, ...] = ()
+    fence: FenceMode = DEFAULT_FENCE
+    old_side: OldSide = DEFAULT_OLD_SIDE
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Return what the settings of `switch` say, or those of them that are there."""
+        roles = settings.get("roles")
+        return cls(
+            None if roles is None else tuple(roles),
+            tuple(settings.get("spare_roles") or ()),
+            settings.get("fence", DEFAULT_FENCE),
+            settings.get("old_side", DEFAULT_OLD_SIDE),
+        )
+
+    @property
+    def taken(self) -> bool:
+        """Return whether anything takes LOGIN from roles at all."""
+        return self.fence == "no-login" or self.old_side == "closed"
+
+    def problems(self, own: Mapping[str, str], unknown: list[str]) -> list[str]:
+        """Return what no server could make sense of; `own` are the tool's roles, each with why."""
+        found = [f"{name} is {own[name]}" for name in self.roles or () if name in own]
+        return found + [f"{name} does not exist" for name in unknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the roles of one environment are like."""
+
+    problems: list[str]
+    """Entries of `switch.roles` and `switch.spare_roles` that make no sense."""
+    keepers: list[str]
+    """Roles that keep LOGIN though they may write, each with what."""
+    unalterable: list[str]
+    """Roles that the administrator can't take LOGIN from, or give it back to."""
+    lacking: list[str]
+    """What the administrator lacks to see sessions, to end them, and to read a slot."""
+
+
+def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
+    """Return the roles that lose LOGIN where applications must not come any more; never ours."""
+    ours = own(conn, server)
+    if wish.roles is not None:
+        return [name for name in wish.roles if name not in wish.spared and name not in ours]
+    return column(conn, _BY_DEFAULT, [*ours, *wish.spared, *aws_roles.LOGINS])
+
+
+def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:
+    """Return which of these LOGIN may be taken from; readiness names the others."""
+    wanted = names(conn, server, wish)
+    barred = column(conn, _UNALTERABLE, wanted)
+    return [name for name in wanted if name not in barred]
+
+
+def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
+    """Look at one environment; `databases` are connections to those that move."""
+    conn = next(iter(databases.values()))
+    ours = own(conn, server)
+    lacking = column(conn, _LACKING)
+    if not wish.taken:
+        return Seen([], [], [], lacking)
+    fenced = names(conn, server, wish)
+    unknown = column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
+    found = {
+        keeper: None
+        for one in databases.values()
+        for keeper in keepers.find(one, [*fenced, conn.info.user], own=list(ours))
+    }
+    return Seen(
+        wish.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
+    )
+
+
+def own(conn: Connection, server: Server) -> dict[str, str]:
+    """Return the tool's roles, each with what it is."""
+    replication, _ = secret_login(server.credentials.replication_secret_arn, server.region)
+    return {conn.info.user: "the administrator", replication: "the role that replicates"}

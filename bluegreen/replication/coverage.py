@@ -1,0 +1,158 @@
+"""Coverage: is everything that the writer publishes subscribed, and ready, on the standby?
+
+Rows of a table that is published and not subscribed are thrown away without an error, and those of
+one whose first copy is under way are not behind the heartbeats. So the gate before a switch, the
+readiness report, the switch's own last look and what takes new tables in all ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bluegreen.errors import Refused
+from bluegreen.finding import Finding, Level, none
+from bluegreen.postgres.queries import Connection
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.replication.publication.replica_identity import TableName, shown
+
+# With publish_via_partition_root the view has the root, else its partitions, and so has the
+# subscription: both sides name what is sent.
+_PUBLISHED = """
+SELECT DISTINCT t.schemaname::text, t.tablename::text
+  FROM pg_catalog.pg_publication_tables t WHERE t.pubname = ANY (%s)
+"""
+_SUBSCRIBED = """
+SELECT n.nspname::text, c.relname::text, r.srsubstate::text
+  FROM pg_catalog.pg_subscription_rel r
+  JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
+  JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE s.subname = %s AND s.subdbid = (
+       SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+"""
+_HERE = """
+SELECT n.nspname::text, c.relname::text
+  FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS t(schema, name)
+  JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+ WHERE c.relkind IN ('r', 'p')
+"""
+
+# srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
+_STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
+_READY = "r"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What is sent and taken of one database, compared at one moment."""
+
+    unsubscribed: tuple[TableName, ...]
+    """Published, and on the subscriber, but not subscribed: their rows are thrown away."""
+    missing: tuple[TableName, ...]
+    """Published, and not on the subscriber at all."""
+    unready: dict[TableName, str]
+    """Subscribed, with the state of a first copy that isn't over, in words."""
+    withdrawn: tuple[TableName, ...]
+    """Subscribed, and published no more."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every published table is subscribed and ready."""
+        return not (self.unsubscribed or self.missing or self.unready)
+
+    @property
+    def outdated(self) -> bool:
+        """Tell whether the subscription has tables to take in or to let go."""
+        return bool(self.unsubscribed or self.missing or self.withdrawn)
+
+
+def look(
+    publisher: Connection, subscriber: Connection, publications: Collection[str], subscription: str
+) -> Coverage:
+    """Return how a database's subscription covers its publications."""
+    # The publisher first: a table that comes in between is seen by the next look.
+    sent = set(published(publisher, publications))
+    taken = {
+        (schema, name): state
+        for schema, name, state in subscriber.execute(_SUBSCRIBED, (subscription,)).fetchall()
+    }
+    new = sent - taken.keys()
+    here = existing(subscriber, new)
+    return Coverage(
+        unsubscribed=tuple(sorted(new & here)),
+        missing=tuple(sorted(new - here)),
+        unready={
+            table: _STATES.get(state, f"in state {state}")
+            for table, state in sorted(taken.items())
+            if state != _READY and table in sent
+        },
+        withdrawn=tuple(sorted(taken.keys() - sent)),
+    )
+
+
+def published(publisher: Connection, publications: Collection[str]) -> list[TableName]:
+    """Return the tables that publications send, as they are named there."""
+    return [
+        (schema, name)
+        for schema, name in publisher.execute(_PUBLISHED, (list(publications),)).fetchall()
+    ]
+
+
+def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
+    """Return which of `tables` there are."""
+    if not tables:
+        return set()
+    schemas, found = [one[0] for one in tables], [one[1] for one in tables]
+    return {(schema, name) for schema, name in conn.execute(_HERE, (schemas, found)).fetchall()}
+
+
+def judge(database: str, found: Coverage) -> list[Finding]:
+    """Judge one database's coverage; the remedies are commands."""
+    return [
+        none(
+            f"{database}: tables published and not subscribed",
+            names_of(found.unsubscribed),
+            "their rows would be missing: pulumi up, before the switch, takes them in",
+        ),
+        none(
+            f"{database}: published tables missing on the standby",
+            names_of(found.missing),
+            "create them there too; then pulumi up, before the switch, takes them in",
+        ),
+        none(
+            f"{database}: tables whose first copy is not over",
+            [f"{shown(table)} ({state})" for table, state in found.unready.items()],
+            "their rows are not all there: pulumi up waits for them, or try again later",
+        ),
+    ]
+
+
+def names_of(tables: Sequence[TableName]) -> list[str]:
+    """Return tables' names for people."""
+    return [shown(table) for table in tables]
+
+
+def findings(sides: BothSides) -> list[Finding]:
+    """Look at every database in the direction that runs, and judge."""
+    return [
+        finding
+        for database in sides.databases
+        for finding in judge(
+            database,
+            look(
+                sides.olds[database],
+                sides.news[database],
+                [sides.publication()],
+                sides.subscription(),
+            ),
+        )
+    ]
+
+
+def refuse(sides: BothSides) -> None:
+    """Raise `Refused` for the first table whose rows a switch would leave behind."""
+    for finding in findings(sides):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{sides.new}: {finding.line()}")

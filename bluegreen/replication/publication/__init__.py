@@ -1,0 +1,1 @@
+"""What the writer sends: publications and replica identities."""

@@ -1,0 +1,125 @@
+"""Replica identities that a deployment declares: set while tables are published, undone afterwards.
+
+What the tables had before is remembered on the server, in the comment of the tool's schema: it
+survives an interrupted update, and a clone inherits it together with the identities themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from bluegreen.errors import Refused, Retry
+from bluegreen.postgres import blockers, owned
+from bluegreen.replication.publication.replica_identity import (
+    Identity,
+    TableIdentity,
+    TableName,
+    resolve,
+    shown,
+    statement,
+    table_name,
+)
+
+log = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_MS = 2000
+
+
+def live(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
+    """Return `declared` as the server has it: a key whose table or partition differs says so."""
+    found = {}
+    for text, wish in declared.items():
+        try:
+            resolved = resolve(conn, {text: wish})
+        except Refused:
+            continue  # the table or its index is gone: so is its declaration
+        other = [table for table, wanted in resolved.values() if table.identity != wanted]
+        found[text] = str(other[0].identity) if other else wish
+    return found
+
+
+def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
+    """Return what the tables had before `declare` changed them."""
+    entries = owned.remembered(conn).get("replica_identity", {})
+    try:
+        return {table_name(key): Identity.parse(text) for key, text in entries.items()}
+    except (ValueError, AttributeError):
+        return {}  # a comment of somebody else's: nothing of ours to remember
+
+
+def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity]) -> None:
+    entries = {shown(table): str(identity) for table, identity in sorted(before.items())}
+    owned.remember(conn, replica_identity=entries)
+
+
+def declare(
+    conn: psycopg.Connection[Any],
+    wanted: Mapping[TableName, tuple[TableIdentity, Identity]],
+    *,
+    deadline: float,
+) -> None:
+    """Give each table its identity, each in a transaction that also remembers the one before."""
+    for key, (table, identity) in wanted.items():
+        if table.identity == identity:
+            continue
+        _alter(conn, key, identity, before=table.identity, deadline=deadline)
+        log.info("table %s: replica identity %s, was %s", shown(key), identity, table.identity)
+
+
+def undo(conn: psycopg.Connection[Any], tables: Iterable[TableName], *, deadline: float) -> None:
+    """Give `tables` back what they had before `declare`; others are left alone."""
+    before = remembered(conn)
+    for key in tables:
+        if key not in before:
+            continue
+        _alter(conn, key, before[key], before=None, deadline=deadline)
+        log.info("table %s: replica identity %s again", shown(key), before[key])
+
+
+def _alter(
+    conn: psycopg.Connection[Any],
+    table: TableName,
+    identity: Identity,
+    *,
+    before: Identity | None,
+    deadline: float,
+) -> None:
+    """Alter one table; `before` is remembered, and None forgets what was.
+
+    A short lock timeout: waiting for AccessExclusiveLock makes everybody else queue behind it.
+    """
+    while True:
+        try:
+            with conn.transaction():
+                memory = remembered(conn)
+                if before is None:
+                    memory.pop(table, None)
+                else:
+                    memory.setdefault(table, before)
+                _remember(conn, memory)
+                conn.execute(
+                    "SELECT set_config('lock_timeout', %s, true)", (str(_LOCK_TIMEOUT_MS),)
+                )
+                conn.execute(statement(table, identity))
+            return
+        except (errors.UndefinedTable, errors.UndefinedObject):
+            if before is not None:
+                raise
+            log.warning("table %s: gone or without its index, identity left", shown(table))
+            with conn.transaction():
+                memory = remembered(conn)
+                memory.pop(table, None)
+                _remember(conn, memory)
+            return
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            if time.monotonic() > deadline:
+                who = blockers.words(blockers.open_transactions(conn, writing=False))
+                raise Retry(
+                    f"table {shown(table)}: no lock to set its replica identity: {who}; try again"
+                ) from None

@@ -1,0 +1,267 @@
+"""Publishing: publications made, altered and dropped on a server.
+
+A publication is altered in place or not at all: drop it and make it anew under a slot that still
+has to decode, and 16 fails for ever while 18 skips the rows between without an error (measured on
+16.14 and 18.4).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors, sql
+
+from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.names import TOOL_SCHEMA
+from bluegreen.postgres import blockers, grants, owned, versions
+from bluegreen.postgres.versions import Feature
+from bluegreen.replication import heartbeat
+from bluegreen.replication.publication import declared_identity, replica_identity
+from bluegreen.replication.publication.definition import Publication, difference, find, statements
+from bluegreen.replication.publication.replica_identity import Identity, TableIdentity, TableName
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_MS = 2000
+_KIND = "PUBLICATION"
+
+# What reads a publication stands in the sender's own command, START_REPLICATION; a slot that
+# nobody reads now is known by its name only.
+_READERS = """
+SELECT s.slot_name::text AS slot
+  FROM pg_catalog.pg_replication_slots s
+  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
+ WHERE s.database = pg_catalog.current_database() AND s.plugin = 'pgoutput'
+   AND (starts_with(s.slot_name::text, %(name)s || '_')
+        OR starts_with(a.query, 'START_REPLICATION') AND strpos(a.query, %(quoted)s) > 0)
+ ORDER BY 1
+"""
+
+
+def ensure(
+    conn: psycopg.Connection[Any],
+    want: Publication,
+    identities: Mapping[str, str],
+    *,
+    alter: bool,
+    deadline: float,
+) -> Publication:
+    """Make the server's publication equal to `want`, in place, and return it as the server has it.
+
+    `identities` declares tables' replica identities, `{"schema.table": "full" | "index NAME"}`;
+    without `alter` one that exists is taken over only when it is equal. `deadline` is in seconds of
+    `time.monotonic()`. Raises `Refused` before anything changes where writes would break or another
+    one has the name, `CloneAgain` when it is gone under a slot, `Retry` when locks are held.
+    """
+    with grants.explained(conn, f"publication {want.name!r}"):
+        _require_features(conn, want)
+        have = find(conn, want.name)
+        _refuse_gone(conn, have, want)
+        if not alter:
+            owned.require_marked(conn, _KIND, want.name)
+        if have is not None and not alter and have.all_tables != want.all_tables:
+            raise Refused(_other(have, want))
+        declared = replica_identity.resolve(conn, identities)
+        planned, have, problems = _patiently(
+            conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
+        )
+        if have is not None and not alter and have != planned:
+            raise Refused(_other(have, planned))
+        replica_identity.refuse(want.name, problems)
+        heartbeat.ensure(conn)
+        declared_identity.declare(conn, declared, deadline=deadline)
+        if have is not None and not owned.is_marked(conn, _KIND, want.name):
+            owned.mark(conn, _KIND, want.name)  # of a version before marks: the state knows it
+        if have != planned:
+            count = _patiently(conn, want.name, deadline, lambda: _apply(conn, want))
+            log.info("publication %s: %d statement(s) committed", want.name, count)
+        stale = declared_identity.remembered(conn).keys() - declared.keys()
+        declared_identity.undo(conn, stale, deadline=deadline)
+    return planned
+
+
+def _refuse_gone(
+    conn: psycopg.Connection[Any], have: Publication | None, want: Publication
+) -> None:
+    if have is None and (slots := readers(conn, want.name)):
+        raise CloneAgain(
+            f"publication {want.name!r}: gone while slot {', '.join(slots)} reads it; made anew, "
+            "the rows in between would be lost without an error; clone again"
+        )
+
+
+def _other(have: Publication, want: Publication) -> str:
+    return (
+        f"publication {want.name!r}: exists and differs: {difference(have, want)}; drop it by hand "
+        "if nothing reads it, or declare what it has"
+    )
+
+
+def require_publishable(
+    conn: psycopg.Connection[Any],
+    want: Publication,
+    identities: Mapping[str, str],
+    *,
+    deadline: float,
+) -> None:
+    """Raise what `ensure` would refuse, and change nothing."""
+    with grants.explained(conn, f"publication {want.name!r}"):
+        _require_features(conn, want)
+        owned.require_marked(conn, _KIND, want.name)
+        declared = replica_identity.resolve(conn, identities)
+        _, _, problems = _patiently(
+            conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
+        )
+        replica_identity.refuse(want.name, problems)
+
+
+def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
+    """Drop the publication with heartbeat and declared identities; none there is fine.
+
+    Raises `Refused` while a slot reads it, and where somebody else made it, or what depends on the
+    heartbeats.
+    """
+    owned.require_marked(conn, _KIND, name)
+    if slots := readers(conn, name):
+        raise Refused(
+            f"publication {name!r}: slot {', '.join(slots)} still reads it; drop the slot first"
+        )
+    statement = sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name))
+    with grants.explained(conn, f"publication {name!r}"):
+        _patiently(conn, name, deadline, lambda: _rehearse_drop(conn, statement))
+        _patiently(conn, name, deadline, lambda: conn.execute(statement))
+        if not _heartbeat_elsewhere(conn):
+            declared_identity.undo(conn, declared_identity.remembered(conn), deadline=deadline)
+            heartbeat.drop(conn)
+    log.info("publication %s: dropped", name)
+
+
+def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
+    """Raise what is in the way of dropping everything, before anything is dropped."""
+    with conn.transaction(force_rollback=True):
+        _limit_lock_wait(conn)
+        conn.execute(statement)
+        if not _heartbeat_elsewhere(conn):
+            heartbeat.drop(conn)
+
+
+def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
+    """Return the slots of this database that read publication `name`, or will."""
+    quoted = sql.Identifier(name).as_string()
+    found = conn.execute(_READERS, {"name": name, "quoted": quoted}).fetchall()
+    return [slot for (slot,) in found]
+
+
+def _require_features(conn: psycopg.Connection[Any], want: Publication) -> None:
+    what, major = f"publication {want.name!r}", versions.major(conn)
+    if want.schemas:
+        versions.require(major, Feature.SCHEMA_PUBLICATION, what)
+    if any(one.where is not None for one in want.tables):
+        versions.require(major, Feature.ROW_FILTER, what)
+    if any(one.columns is not None for one in want.tables):
+        versions.require(major, Feature.COLUMN_LIST, what)
+
+
+def _rehearse(
+    conn: psycopg.Connection[Any],
+    want: Publication,
+    declared: Mapping[TableName, tuple[TableIdentity, Identity]],
+) -> tuple[Publication, Publication | None, dict[TableName, str]]:
+    """Return what the server would make of `want`, what it has, and which writes would break.
+
+    Done for real in a transaction that is rolled back: only the server knows which tables a scope
+    means, partitions and inheritance included, and how it spells a filter. Nobody else sees it.
+    """
+    with conn.transaction(force_rollback=True):
+        _limit_lock_wait(conn)
+        heartbeat.ensure(conn)
+        have = find(conn, want.name)
+        for statement in statements(have, want):
+            _execute(conn, statement)
+        planned = find(conn, want.name)
+        assert planned is not None
+        tables = replica_identity.published(conn, want.name)
+        restored = declared_identity.remembered(conn)
+    problems = {}
+    for table in tables:
+        identity = table.identity
+        if table.key in declared:
+            identity = declared[table.key][1]
+        elif table.key in restored:
+            identity = restored[table.key]
+        if (why := replica_identity.missing(table, identity)) is not None:
+            problems[table.key] = why
+    return planned, have, problems
+
+
+def _apply(conn: psycopg.Connection[Any], want: Publication) -> int:
+    with conn.transaction():
+        _limit_lock_wait(conn)
+        have = find(conn, want.name)
+        todo = statements(have, want)
+        for statement in todo:
+            _execute(conn, statement)
+        if have is None:
+            owned.mark(conn, _KIND, want.name)
+    return len(todo)
+
+
+def _execute(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
+    try:
+        # The extended protocol takes one statement: a filter can't smuggle in another.
+        conn.execute(statement, binary=True)
+    except (
+        errors.UndefinedTable,
+        errors.UndefinedColumn,
+        errors.InvalidSchemaName,
+        errors.SyntaxError,
+        errors.FeatureNotSupported,
+        errors.InvalidParameterValue,
+        errors.InvalidObjectDefinition,
+        errors.InvalidColumnReference,
+        errors.DatatypeMismatch,
+        errors.UndefinedFunction,
+        errors.DuplicateObject,
+    ) as error:
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        raise Refused(
+            f"publication: the server refuses it: {error.diag.message_primary}{detail}; "
+            "nothing was changed; mend its scope"
+        ) from None
+
+
+def _limit_lock_wait(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("SELECT set_config('lock_timeout', %s, true)", (str(_LOCK_TIMEOUT_MS),))
+
+
+def _patiently(
+    conn: psycopg.Connection[Any], name: str, deadline: float, act: Callable[[], T]
+) -> T:
+    """Return `act()`, tried again while somebody else's lock is in the way."""
+    while True:
+        try:
+            return act()
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            who = blockers.words(blockers.open_transactions(conn, writing=False))
+            if time.monotonic() > deadline:
+                raise Retry(
+                    f"publication {name!r}: no lock on its tables: {who}; try again"
+                ) from None
+            log.info("publication %s: waiting for a lock on its tables: %s", name, who)
+
+
+def _heartbeat_elsewhere(conn: psycopg.Connection[Any]) -> bool:
+    """Tell whether another publication still sends the heartbeat."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication_tables t"
+        " WHERE t.schemaname = %s AND t.tablename = 'heartbeat' AND EXISTS"
+        " (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = t.pubname"
+        "  AND starts_with(p.pubname::text, 'bg_')))",
+        (TOOL_SCHEMA,),
+    ).fetchone()
+    return bool(row and row[0])

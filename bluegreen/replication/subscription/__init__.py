@@ -1,0 +1,1 @@
+"""What the standby applies: subscriptions and their tables."""

@@ -1,0 +1,163 @@
+"""A subscription's connection to its publisher: its text, what it says now, and keeping it secret.
+
+The text holds the replication role's password, in clear in the catalog too. It is built when it is
+needed, run where no log takes it, and never part of an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, errors, sql
+
+from bluegreen.errors import Refused, Retry
+from bluegreen.postgres import grants
+from bluegreen.postgres.server import TCP, Server
+
+log = logging.getLogger(__name__)
+
+# Port 1 of the subscriber's own loopback: refused at once.
+_NOWHERE = "host=localhost port=1 dbname=none user=none password=none connect_timeout=1"
+
+_CONNINFO = """
+SELECT s.subconninfo FROM pg_catalog.pg_subscription s
+  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+ WHERE s.subname = %s AND d.datname = pg_catalog.current_database()
+"""
+_ADDRESS = ("host", "port", "dbname")
+
+# What could write a statement down; names of modules that aren't loaded are settable too.
+_SILENCED = (
+    ("log_statement", "none"),
+    ("log_min_error_statement", "panic"),
+    ("log_min_duration_statement", "-1"),
+    ("log_min_duration_sample", "-1"),
+    ("log_transaction_sample_rate", "0"),
+    ("pgaudit.log", "none"),
+    ("pg_stat_statements.track_utility", "off"),
+)
+# Whether a setting, left as it is, would write a statement that makes a subscription.
+_WRITES = """
+SELECT CASE %(name)s
+       WHEN 'log_statement' THEN value IN ('ddl', 'mod', 'all')
+       WHEN 'log_min_error_statement' THEN value NOT IN ('fatal', 'panic')
+       WHEN 'log_transaction_sample_rate' THEN value <> '0'
+       WHEN 'pgaudit.log' THEN value ~* '(ddl|all|misc)'
+       ELSE value NOT IN ('-1', 'off', 'none') END, value
+  FROM pg_catalog.current_setting(%(name)s, true) AS value
+ WHERE value IS NOT NULL
+"""
+
+
+def text(publisher: Server, database: str, name: str) -> str:
+    """Return the connection string of subscription `name`; it holds the password."""
+    return publisher.conninfo(database, "replication", application_name=name)
+
+
+def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
+    """Tell whether the subscription's connection says what `wanted` says.
+
+    None when this role may not read it, as without superuser rights. How soon a dead connection is
+    noticed is no difference where nothing is said of it: earlier releases did not.
+    """
+    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    return None if have is None else {key: want[key] for key in TCP if key in want} | have == want
+
+
+def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str | None:
+    """Return in words how the subscription reads from another place, None if it doesn't.
+
+    None as well when this role may not read it.
+    """
+    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    if have is None:
+        return None
+    found = [
+        f"{key} {have.get(key)!s}, expected {want.get(key)!s}"
+        for key in _ADDRESS
+        if str(have.get(key)) != str(want.get(key))
+    ]
+    return f"connects to {'; '.join(found)}" if found else None
+
+
+def _read(conn: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
+    try:
+        row = conn.execute(_CONNINFO, (name,)).fetchone()
+    except errors.InsufficientPrivilege:
+        return None
+    return {} if row is None else dict(conninfo.conninfo_to_dict(row[0]))
+
+
+def try_login(publisher: Server, database: str) -> None:
+    """Open and close a replication connection, as the subscription's worker will.
+
+    A worker's own failure shows in its server's log alone. Raises `Refused` or `Retry` with the
+    publisher's words: a wrong password, no right to replicate, no free sender.
+    """
+    publisher.try_replication(database)
+
+
+def set_text(conn: psycopg.Connection[Any], name: str, wanted: str) -> None:
+    """Alter the connection; a running worker starts again with it by itself."""
+    statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
+    execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(wanted)), name)
+    log.info("subscription %s: connection set", name)
+
+
+def lead_nowhere(conn: psycopg.Connection[Any], name: str) -> None:
+    """Cut the subscription off from its publisher, so that a drop can't call there."""
+    statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
+    conn.execute(statement.format(sql.Identifier(name), sql.Literal(_NOWHERE)))
+
+
+def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name: str) -> None:
+    """Run a statement that holds the password; neither log nor error of ours shows its text."""
+    _keep_out_of_server_log(conn)
+    what = f"subscription {name}"
+    try:
+        with grants.explained(conn, what):
+            conn.execute(statement)
+    except errors.ConnectionException as error:
+        raise Retry(
+            f"{what}: the server can't reach its publisher: {_primary(error)}; check that the "
+            "clusters' security groups let each other in, and the replication secret"
+        ) from None
+    except errors.UndefinedTable as error:
+        raise Refused(
+            f"{what}: {_primary(error)}; create that table on the subscriber first"
+        ) from None
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise Refused(f"{what}: {_primary(error)}; give the subscriber's writer endpoint") from None
+    finally:
+        if not conn.broken:
+            # Until its next statement a session shows the last one in pg_stat_activity.
+            conn.execute("SELECT 1")
+
+
+def _primary(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or "no reason given").split())
+
+
+def _keep_out_of_server_log(conn: psycopg.Connection[Any]) -> None:
+    """Stop this session's statements from being logged, where the role may do so.
+
+    Where it may not, and the server would log them, that is said: the log then has the password.
+    """
+    loud = []
+    for parameter, value in _SILENCED:
+        try:
+            conn.execute("SELECT set_config(%s, %s, false)", (parameter, value))
+        except errors.InsufficientPrivilege:
+            row = conn.execute(_WRITES, {"name": parameter}).fetchone()
+            if row is not None and row[0]:
+                loud.append(f"{parameter} = {row[1]}")
+    if loud:
+        log.warning(
+            "%s: this role may not silence the server's log, which takes the replication password "
+            "in clear (%s); let a superuser GRANT SET ON PARAMETER on these to it (from 15 on), or "
+            "rotate the secret afterwards",
+            conn.info.host,
+            ", ".join(loud),
+        )

@@ -1,0 +1,114 @@
+"""What a subscription's owner needs to apply rows, looked for before one of them stops the apply.
+
+From 16 on the apply becomes each table's owner by SET ROLE unless `run_as_owner`; before, and with
+`run_as_owner`, it writes with the rights of the subscription's owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from bluegreen.errors import Refused
+from bluegreen.postgres import versions
+from bluegreen.postgres.grants import quoted, statement
+from bluegreen.postgres.versions import Feature
+
+# Its worker is a session of this role.
+_MAY_LOG_IN = """
+SELECT r.rolcanlogin,
+       pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
+  FROM pg_catalog.pg_roles r WHERE r.rolname = %s
+"""
+
+# From 16 on: who may become whom matters only there, and earlier majors know no such privilege.
+_NOT_SETTABLE = """
+SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
+       pg_catalog.array_agg(t.name ORDER BY t.name) AS tables
+  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
+  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+ WHERE NOT pg_catalog.pg_has_role(%(role)s::name, c.relowner, 'SET')
+ GROUP BY 1 ORDER BY 1
+"""
+_NOT_WRITABLE = """
+SELECT t.name
+  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
+  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+ WHERE NOT (pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'SELECT')
+            AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'INSERT')
+            AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'UPDATE')
+            AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'DELETE')
+            AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'TRUNCATE'))
+ ORDER BY 1
+"""
+# The apply refuses a table whose row security would filter it: for its owner only when forced.
+_SECURED = """
+SELECT t.name
+  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
+  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+  JOIN pg_catalog.pg_roles r ON r.oid =
+       CASE WHEN %(as_owner)s THEN pg_catalog.to_regrole(pg_catalog.quote_ident(%(role)s))::oid
+            ELSE c.relowner END
+ WHERE c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+   AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+ ORDER BY 1
+"""
+
+
+def refuse_unappliable(
+    conn: psycopg.Connection[Any],
+    what: str,
+    role: str,
+    tables: Sequence[str],
+    *,
+    run_as_owner: bool,
+) -> None:
+    """Raise `Refused` when `role`, a subscription's owner, could not apply rows to `tables`.
+
+    Otherwise the first such row would stop the apply, long after. Tables that are not here are
+    none of its business.
+    """
+    login = conn.execute(_MAY_LOG_IN, (role,)).fetchone()
+    if login is None or not login[0]:
+        found = "does not exist" if login is None else "may not log in, as its worker has to"
+        remedy = (
+            f"CREATE ROLE {quoted(role)} LOGIN"
+            if login is None
+            else (f"ALTER ROLE {quoted(role)} LOGIN")
+        )
+        raise Refused(f"{what}: its owner {role!r} {found}; {remedy}")
+    if not login[1]:
+        raise Refused(
+            f"{what}: its owner {role!r} may not connect, as its worker has to; "
+            + statement("CONNECT", f"DATABASE {quoted(conn.info.dbname)}", role)
+        )
+    args = {"tables": list(tables), "role": role}
+    as_owner = run_as_owner or not versions.has(versions.major(conn), Feature.SET_ROLE)
+    if as_owner:
+        denied = [name for (name,) in conn.execute(_NOT_WRITABLE, args).fetchall()]
+        if denied:
+            raise Refused(
+                f"{what}: its owner {role!r} may not write {_some(denied)}; "
+                + statement("SELECT, INSERT, UPDATE, DELETE, TRUNCATE", denied[0], role)
+            )
+    else:
+        for owner, owned in conn.execute(_NOT_SETTABLE, args).fetchall():
+            raise Refused(
+                f"{what}: its owner {role!r} can't SET ROLE to {owner!r}, who owns "
+                f"{_some(owned)}; GRANT {quoted(owner)} TO {quoted(role)} WITH SET TRUE, or set "
+                "run_as_owner"
+            )
+    secured = conn.execute(_SECURED, args | {"as_owner": as_owner}).fetchall()
+    if secured:
+        names = [name for (name,) in secured]
+        raise Refused(
+            f"{what}: row security would filter what is applied to {_some(names)}; ALTER TABLE "
+            f"{names[0]} NO FORCE ROW LEVEL SECURITY, or give the role BYPASSRLS"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""The switch: fence, drain, decision, opening, and whoever carries them out."""

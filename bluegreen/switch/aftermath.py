@@ -1,0 +1,161 @@
+"""The old direction's end: it applies nothing any more, and what slipped in is counted."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+from psycopg import sql
+
+from bluegreen import names
+from bluegreen.errors import Retry
+from bluegreen.lsn import Lsn
+from bluegreen.names import Direction
+from bluegreen.register import register
+from bluegreen.replication.subscription import state
+from bluegreen.switch.side import Connection, Side
+
+_POLL_SECONDS = 0.01
+
+# The launcher starts no worker for a subscription that is disabled, and one that it has just
+# started sees that by itself before it applies anything.
+_STOP = """\
+DO $do$
+DECLARE
+    give_up timestamptz := clock_timestamp() + {left} * interval '1 second';
+    workers int[];
+BEGIN
+    IF EXISTS (SELECT FROM pg_subscription WHERE subname = {name} AND subenabled
+            AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())) THEN
+        ALTER SUBSCRIPTION {subscription} DISABLE;
+        COMMIT;
+    END IF;
+    LOOP
+        SELECT array_agg(st.pid) INTO workers
+          FROM pg_stat_get_subscription(NULL) st JOIN pg_subscription s ON s.oid = st.subid
+         WHERE s.subname = {name} AND st.pid IS NOT NULL
+           AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database());
+        EXIT WHEN workers IS NULL;
+        IF clock_timestamp() > give_up THEN
+            RAISE EXCEPTION 'still at work' USING ERRCODE = 'query_canceled';
+        END IF;
+        BEGIN
+            PERFORM pg_terminate_backend(pid) FROM unnest(workers) pid;
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;  -- another owner's: it ends by itself, with the transaction that it applies
+        END;
+        COMMIT;
+        PERFORM pg_sleep(0.001);
+    END LOOP;
+END $do$"""
+_RESUME = """\
+DO $do$
+BEGIN
+    IF EXISTS (SELECT FROM pg_subscription WHERE subname = {name} AND NOT subenabled
+            AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())) THEN
+        ALTER SUBSCRIPTION {subscription} ENABLE;
+    END IF;
+END $do$"""
+_SENDER = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+
+# pgoutput's messages begin with a letter; that of a row goes on with its table's oid, and that of a
+# commit lies at the commit's end, which is what an origin counts by.
+_SLIPPED = """\
+WITH sent AS MATERIALIZED (
+    SELECT lsn, xid, substr(data, 1, 1) AS kind, substr(data, 2, 4) AS relation
+      FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL,
+        'proto_version', '1', 'publication_names', %s))
+SELECT count(*) FROM sent
+ WHERE kind IN ('I', 'U', 'D', 'T')
+   AND relation IS DISTINCT FROM int4send(to_regclass('bluegreen.heartbeat')::oid::int4)
+   AND xid IN (SELECT xid FROM sent WHERE kind = 'C' AND lsn > %s::pg_lsn)"""
+_FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'flush')"
+
+
+def stop_applying(new: Side, *, deployment: str, direction: Direction, seconds: float) -> None:
+    """Disable the old direction's subscriptions, and end what applies for them.
+
+    One statement a database, over when no worker is left: what one is in the midst of is rolled
+    back, and stays in the old side's slot. Repeating it changes nothing. Raises `Retry` when a
+    worker is left after `seconds`.
+    """
+    _each(new, sql.SQL(_STOP), deployment=deployment, direction=direction, seconds=seconds)
+
+
+def resume_applying(new: Side, *, deployment: str, direction: Direction) -> None:
+    """Enable the old direction's subscriptions again, where one was stopped and nothing opened.
+
+    Whoever stopped them died before the opening, and a successor has to see the drain itself.
+    """
+    _each(new, sql.SQL(_RESUME), deployment=deployment, direction=direction)
+
+
+def _each(
+    new: Side, text: sql.SQL, *, deployment: str, direction: Direction, seconds: float = 0
+) -> None:
+    """Execute a statement on each database of `new` at once."""
+    name = names.subscription(deployment, direction)
+    statement = text.format(
+        name=sql.Literal(name), subscription=sql.Identifier(name), left=sql.Literal(seconds)
+    )
+
+    def one(database: str) -> None:
+        try:
+            new.databases[database].execute(statement)
+        except psycopg.errors.QueryCanceled:
+            raise Retry(
+                f"subscription {name} in {database!r} on {new.server}: still at work after"
+                f" {seconds:g} s"
+            ) from None
+
+    if len(new.databases) == 1:
+        one(*new.databases)
+        return
+    with ThreadPoolExecutor(len(new.databases), "aftermath") as pool:
+        for done in [pool.submit(one, database) for database in new.databases]:
+            done.result()
+
+
+def wait_until_unread(old: Side, *, deployment: str, direction: Direction, seconds: float) -> None:
+    """Wait until nobody reads the old direction's slots any more; raises `Retry`."""
+    deadline = time.monotonic() + seconds
+    for database, conn in old.databases.items():
+        slot = names.slot(deployment, direction, database)
+        while conn.execute(_SENDER, (slot,)).fetchone() == (True,):
+            if time.monotonic() > deadline:
+                raise Retry(f"slot {slot} on {old.server}: still read after {seconds:g} s")
+            time.sleep(_POLL_SECONDS)
+
+
+def count_slipped(
+    old: Side, new: Side, attempt: str, *, deployment: str, direction: Direction
+) -> int:
+    """Return how many rows were written to published tables and are on the old side only.
+
+    The slot of the old direction still holds them: nobody reads it any more. It holds others too,
+    applied and not confirmed when the worker ended, so the new side's origin says which. Once the
+    slot is gone, what was counted before stands; once the subscription is, the barrier says it.
+    Heartbeats are nobody's rows: a finisher sends its own.
+    """
+    barrier = register.barrier(old.tool, attempt)
+    publication = names.publication(deployment, direction)
+    total = 0
+    for database, conn in old.databases.items():
+        slot = names.slot(deployment, direction, database)
+        applied = _applied(new.databases[database], names.subscription(deployment, direction))
+        applied = applied or barrier
+        if applied is None or conn.execute(_SENDER, (slot,)).fetchone() is None:
+            continue
+        row = conn.execute(_SLIPPED, (slot, publication, str(applied))).fetchone()
+        total += int(row[0]) if row else 0
+    return total
+
+
+def _applied(conn: Connection, name: str) -> Lsn | None:
+    """Return how far a stopped subscription has applied, durably; None when it is gone."""
+    found = state.find(conn, name)
+    if found is None or not found.position:
+        return None
+    conn.execute(_FLUSH)  # a synchronous commit flushes all before it
+    return found.position

@@ -1,0 +1,242 @@
+"""From the barrier to the mark: everything written before the fence is on the other side, durably.
+
+What has been drained counts only on the connections that saw it: if the new writer restarts, what
+was applied but not yet durable is gone there and comes again, so a broken connection ends the
+attempt (before the decision) or starts the crossing anew (after it).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from bluegreen.errors import Refused, Retry
+from bluegreen.lsn import Lsn
+from bluegreen.replication import heartbeat, sequences
+from bluegreen.replication.heartbeat import Barrier
+from bluegreen.replication.sequences import Reader, Value
+from bluegreen.switch.side import Side
+from bluegreen.switch.step import Step
+from bluegreen.switch.timeline import Timeline
+from bluegreen.switch.watchdog import Watchdog
+
+Result = TypeVar("Result")
+
+_APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false)"
+_PROOF = """\
+SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
+       pg_current_wal_insert_lsn()::text"""
+
+
+# What waits in the servers is written in it.
+_LANGUAGE = """\
+SELECT has_language_privilege(current_user, oid, 'USAGE') FROM pg_language
+ WHERE lanname = 'plpgsql'"""
+
+
+class _NotCrossed(Retry):
+    """The barrier was not across in time."""
+
+
+class _FirstFailure:
+    """The first error of several legs, which ends the others: nobody waits for what is in vain.
+
+    What ran into the deadline, or was cancelled, is no failure of its own.
+    """
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+        self.error: BaseException | None = None
+
+    def note(self, leg: Future[Any]) -> None:
+        """Look at a leg that has ended."""
+        error = None if leg.cancelled() else leg.exception()
+        if error is None or isinstance(error, _NotCrossed | psycopg.errors.QueryCanceled):
+            return
+        if self.error is None:
+            self.error = error
+            self._watchdog.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What puts the fence up, and a statement that is over as soon as it is."""
+
+    put_up: Callable[[], None]
+    is_up: sql.Composed
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """What the decision needs."""
+
+    heartbeats: list[int]
+    """Ids of the barrier's transactions."""
+    older: list[int]
+    """Ids of those that had not ended when the barrier was set: a rollback is all that they may."""
+    mark: Lsn
+
+
+class Crossing:
+    """The way of the rows from `old` to `new`; made before the outage, walked within it."""
+
+    def __init__(self, old: Side, new: Side) -> None:
+        self._old, self._new = old, new
+        self._readers: dict[str, Reader] = {}
+        self._known: dict[str, dict[str, Value]] = {}  # what the new side has
+        self._marking = min(new.databases)  # whose connection takes the mark
+        self._pool = ThreadPoolExecutor(2 * len(old.databases), "crossing")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, *, seconds: float) -> int:
+        """Pre-set the sequences and let a heartbeat cross, all while writers go on.
+
+        Here a large transaction costs nobody an outage. Returns the number of sequences. Raises
+        `Retry` when the heartbeat takes longer than `seconds`.
+        """
+
+        def one(name: str) -> None:
+            old, new = self._old.databases[name], self._new.databases[name]
+            for side in (self._old, self._new):
+                _require_language(side, name)
+            sequences.require_alike(old, new)
+            reader = Reader(old)
+            values = reader.read()
+            sequences.write(new, sequences.changed(values, Reader(new).read()))
+            self._readers[name], self._known[name] = reader, values
+
+        self._each(one)
+        number = time.time_ns()
+        with Watchdog((self._old, self._new), seconds=seconds) as watchdog:
+            self._each(lambda name: heartbeat.barrier(self._old.databases[name], number))
+            self._each(lambda name: self._wait(name, number, watchdog))
+        # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
+        self._each(one)
+        self._mark({})
+        return sum(map(len, self._readers.values()))
+
+    def walk(
+        self, timeline: Timeline, watchdog: Watchdog, *, fence: Fence | None = None
+    ) -> Crossed:
+        """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
+
+        All that comes behind `fence` waits for it in the servers, so that nothing has to be sent
+        when it is up. The sequences are read only then: a session that is not ended yet may call
+        one without any trace in the WAL. A leg that fails ends the others at once, and its error
+        is raised. Raises `Retry` when the drain is not over at the watchdog's deadline,
+        `psycopg.errors.QueryCanceled` for the rest.
+        """
+        number = time.time_ns()
+        is_up = None if fence is None else fence.is_up
+        waits = self._start(lambda name: self._wait(name, number, watchdog))
+        reads = self._start(lambda name: self._set_barrier(name, number, is_up))
+        first = _FirstFailure(watchdog)
+        legs: list[Future[Any]] = [*waits.values(), *reads.values()]
+        for leg in legs:
+            leg.add_done_callback(first.note)
+        try:
+            if fence is not None:
+                fence.put_up()
+            for crossed in waits.values():
+                crossed.result()
+            timeline.passed(Step.DRAIN)
+            read = {name: future.result() for name, future in reads.items()}
+        except BaseException:
+            watchdog.cancel()  # what waits for a fence or a heartbeat that never comes
+            if first.error is not None:
+                raise first.error from None
+            raise
+        barriers = [barrier for barrier, _ in read.values()]
+        mark = self._each(lambda name: self._bring_sequences(name, read[name][1]))[self._marking]
+        timeline.passed(Step.SEQUENCES)
+        assert mark is not None
+        timeline.passed(Step.MARK)
+        heartbeats = [barrier.id for barrier in barriers]
+        older = {one for barrier in barriers for one in barrier.older}
+        return Crossed(heartbeats, sorted(older.difference(heartbeats)), mark)
+
+    def _set_barrier(
+        self, name: str, number: int, is_up: sql.Composed | None
+    ) -> tuple[Barrier, dict[str, Value]]:
+        """Set the barrier and read the sequences, which nobody calls any more."""
+        conn = self._old.databases[name]
+        barrier = heartbeat.barrier(conn, number, behind=is_up)
+        if name not in self._readers:
+            self._readers[name] = Reader(conn)
+        return barrier, self._readers[name].read()
+
+    def _bring_sequences(self, name: str, values: dict[str, Value]) -> Lsn | None:
+        """Set the sequences that have moved since they were last brought; one side marks as well.
+
+        What another database is given is durable with the opening, and counts only with it.
+        """
+        moved = sequences.changed(values, self._known.get(name, {}))
+        self._known[name] = values
+        if name == self._marking:
+            return self._mark(moved)
+        sequences.write(self._new.databases[name], moved, durable=False)
+        return None
+
+    def _mark(self, moved: sequences.Values) -> Lsn:
+        """Make everything applied so far durable, and return where the new writer's WAL is.
+
+        The subscription applies asynchronously; a synchronous commit flushes all before it. One
+        message brings the last sequences too, unless they are too many for one transaction.
+        """
+        conn = self._new.databases[self._marking]
+        if len(moved) > sequences.CHUNK:
+            sequences.write(conn, moved, durable=False)
+            moved = {}
+        with conn.pipeline():
+            conn.execute("BEGIN")
+            sequences.write(conn, moved)
+            conn.execute(_APPLIED, prepare=True)
+            conn.execute("SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')", prepare=True)
+            conn.execute("COMMIT")
+            found = conn.execute(_PROOF, prepare=True)
+        durable, mark = found.fetchone() or (False, "")
+        if not durable:
+            raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
+        return Lsn.parse(mark)
+
+    def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
+        try:
+            heartbeat.wait_until_crossed(self._new.databases[name], number, seconds=watchdog.left())
+        except psycopg.errors.QueryCanceled:
+            raise _NotCrossed(
+                f"database {name!r}: {self._new.server} has not caught up with"
+                f" {self._old.server} within {watchdog.seconds:g} s"
+            ) from None
+
+    def _start(self, work: Callable[[str], Result]) -> Mapping[str, Future[Result]]:
+        return {name: self._pool.submit(work, name) for name in self._old.databases}
+
+    def _each(self, work: Callable[[str], Result]) -> dict[str, Result]:
+        """Do `work` for every database at once; with one only there is no thread to wait for."""
+        if len(self._old.databases) == 1:
+            return {name: work(name) for name in self._old.databases}
+        futures: Mapping[str, Future[Any]] = self._start(work)
+        for ended in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
+            ended.result()  # raises what has failed, whatever the others still do
+        return {name: future.result() for name, future in futures.items()}
+
+
+def _require_language(side: Side, name: str) -> None:
+    """Raise `Refused` where the switch could not wait in the server, while nothing is fenced."""
+    row = side.databases[name].execute(_LANGUAGE).fetchone()
+    if row == (True,):
+        return
+    remedy = "CREATE EXTENSION plpgsql" if row is None else "GRANT USAGE ON LANGUAGE plpgsql"
+    raise Refused(
+        f"database {name!r} on {side.server}: the administrator can't use the language plpgsql,"
+        f" which the switch waits in; {remedy} there"
+    )

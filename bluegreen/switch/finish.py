@@ -1,0 +1,355 @@
+"""From behind the fence to the end: what the orchestrator, the local fuse and `recover` all do.
+
+Whoever finishes holds the attempt's row in `opening` from his last look at the drain to the
+opening. If it says `opened` or `given up` he touches nothing on that server: a second mark would
+skip the first new writes, a second delta would set used sequences back, a second opening could undo
+a later fence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+import psycopg
+
+from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
+from bluegreen.lsn import Lsn
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.polling import looks
+from bluegreen.postgres.connection import ConnectionLost
+from bluegreen.register import closing, fenced_roles, register
+from bluegreen.register.register import Opening
+from bluegreen.switch import aftermath, traffic
+from bluegreen.switch.crossing import Crossed, Crossing, Fence
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.side import Connection, Side, application_name, end_others, unless_committed
+from bluegreen.switch.step import Step
+from bluegreen.switch.timeline import Timeline
+from bluegreen.switch.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+AGAIN = "run pulumi up again, or bluegreen recover"
+
+# How often a finisher may wait for all of `finish_seconds`: while it holds both rows, for the drain
+# and the early end of the old direction; behind the opening, for its end and for its last reader.
+_WAITS_HOLDING_ROWS = 2
+_WAITS = 4
+# What it may need besides: connecting, ending sessions, moving names.
+_BESIDES_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch left: `mark` is where the replication of the other direction starts."""
+
+    mark: Lsn
+    attempt: str
+    slipped: int
+    """Writes that came to the old writer after its barrier, and are nowhere else."""
+    phases_ms: dict[str, float] = field(default_factory=dict)
+    repeated: bool = False
+
+
+def open_new(
+    old: Side,
+    new: Side,
+    crossing: Crossing,
+    attempt: str,
+    timeline: Timeline,
+    watchdog: Watchdog,
+    fence: Fence,
+    stop: Callable[[], None],
+) -> datetime:
+    """Fence, cross, decide, `stop` the old direction, open. Returns when it was open.
+
+    Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
+    was seen to be drained counts no more, and nothing is opened. Any error before the decision
+    leaves the attempt undecided.
+    """
+    crossed = crossing.walk(timeline, watchdog, fence=fence)
+    decided = _decide(old, attempt, crossed, watchdog)
+    while not decided:
+        try:
+            crossed = crossing.walk(timeline, watchdog)
+            decided = _decide(old, attempt, crossed, watchdog)
+        except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
+            raise Retry(
+                f"{old.server}: something goes on writing behind the fence; see pg_locks and"
+                " pg_prepared_xacts there"
+            ) from None
+    watchdog.call_off()  # from here there is only forward
+    timeline.passed(Step.DECIDE)
+    stop()
+    return register.open_environment(new.tool, attempt, crossed.mark, list(new.databases))
+
+
+def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Lock the opening's row for as long as `new.tool`'s transaction lasts.
+
+    Raises `Refused` when another switch has begun since, and given this one's opening up.
+    """
+    if register.lock_opening(new.tool, attempt) is not Opening.CLOSED:
+        raise Refused(f"{plan.new}: another switch has just begun; wait for it")
+
+
+def claim_opening(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+    """Let no attempt that was registered earlier open the new side any more.
+
+    One that slept past its own abort (a paused machine) would wake up in its sequences, after this
+    attempt has opened. Its sessions hold the row, so they are ended first. Whoever was registered
+    later may be live, and is left alone. Raises `Refused` when this attempt is an earlier one.
+    """
+    if not register.claim_opening(new.tool, attempt, register.turn(old.tool, attempt)):
+        raise Refused(f"{plan.new}: another switch has begun since; wait for it")
+    for earlier in register.left_closed(new.tool, attempt):
+        for side in (new, old):
+            end_others(side.tool, earlier, finishers=True)
+        register.give_up_opening(new.tool, earlier)
+
+
+def _decide(old: Side, attempt: str, crossed: Crossed, watchdog: Watchdog) -> bool:
+    """Return whether it was decided; False when the barrier has to be set again."""
+    if not watchdog.left():
+        raise Retry(f"{old.server}: the switch did not come to its decision in time")
+    try:
+        if register.decide(old.tool, attempt, crossed.heartbeats, crossed.older, crossed.mark):
+            return True
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        return False
+    raise Refused(f"{old.server}: attempt {attempt} was aborted by its fuse")
+
+
+def finish(plan: SwitchPlan, attempt: str) -> Switched:
+    """Carry out a decided attempt, on connections of its own, after anybody who does so already.
+
+    When one of them dies it begins anew on others. Raises `Retry` when something passing stands in
+    the way, `StayFenced` when the new writer was given up.
+    """
+    found = ""
+    for _ in looks(time.monotonic() + plan.finish_seconds, first=0.01):
+        try:
+            return _finish(plan, attempt)
+        except ConnectionLost as error:
+            found = str(error)
+            log.warning("attempt %s: %s; going on over others", attempt, found)
+    raise Retry(f"attempt {attempt}: {found}; {AGAIN}")
+
+
+def _finish(plan: SwitchPlan, attempt: str) -> Switched:
+    timeline, opened = Timeline(), None
+    with ExitStack() as stack:
+        stack.enter_context(_alone(plan, attempt))
+        old = Side.connect(plan.old, plan.databases, stack, attempt, finishing=True)
+        new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
+        for side in (old, new):
+            # A finisher whose machine is paused must not hold up all others for ever.
+            _set_seconds(
+                side.tool,
+                "idle_in_transaction_session_timeout",
+                _BESIDES_SECONDS + _WAITS_HOLDING_ROWS * plan.finish_seconds,
+            )
+        crossing = Crossing(old, new)
+        stack.callback(crossing.close)
+        # The register's row first, and held too: nobody goes back while this one goes forward.
+        with old.tool.transaction(), unless_committed(new.tool):
+            if not register.lock_decided(old.tool, attempt):
+                if register.is_done(old.tool, attempt):
+                    return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
+                raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
+            # One finisher at a time comes by here; what a dead one has sent must not go on.
+            end_others(new.tool, attempt, finishers=True, spare=new.pids())
+            state = register.lock_opening(new.tool, attempt)
+            if state is Opening.CLOSED:
+                aftermath.resume_applying(new, deployment=plan.deployment, direction=plan.direction)
+                with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
+                    crossed = crossing.walk(timeline, watchdog)
+                stop_early(plan, new)
+                opened = register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
+                timeline.passed(Step.OPEN)
+            elif state is not Opening.OPENED:
+                raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
+        return after(plan, old, new, attempt, timeline, repeated=True, opened=opened)
+
+
+def stop_early(plan: SwitchPlan, new: Side) -> None:
+    """Stop the old direction before the opening, where clients may write behind the fence.
+
+    `fence: read-only` is but a default: a client that asks for a read-write transaction has one,
+    and applied behind the opening its row would replace the new writer's. Between decision and
+    opening, whatever comes from the old side is applied before anybody writes, so nothing is lost.
+
+    Committed apart from the opening, which is another database's. Whoever dies in between leaves a
+    subscription that is disabled on a side that is closed: a finisher enables it again, sees the
+    drain itself, and comes by here. It has ended the dead one's sessions before that, so none of
+    them can disable the subscription amid the drain.
+    """
+    if plan.fence == "read-only":
+        stop(plan, new)
+
+
+def stop(plan: SwitchPlan, new: Side) -> None:
+    """Let nothing of the old direction be applied any more."""
+    aftermath.stop_applying(
+        new,
+        deployment=plan.deployment,
+        direction=plan.direction,
+        seconds=plan.finish_seconds,
+    )
+
+
+@contextmanager
+def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
+    """Be the only finisher, to the very end: two would end each other's sessions without end.
+
+    Seen: the local fuse of a killed switch and the next switch needed 56 s instead of one. A
+    finisher that dies lets go by that, one whose machine is paused after a while. Raises `Retry`.
+    """
+    name = application_name(attempt, finishing=True)
+    with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
+        longest = 2 * _BESIDES_SECONDS + _WAITS * plan.finish_seconds
+        _set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
+        _set_seconds(conn, "lock_timeout", longest)
+        try:
+            conn.execute("SELECT pg_advisory_lock(4782, 2)")
+        except psycopg.errors.LockNotAvailable:
+            raise Retry(
+                f"{plan.old}: another process has been carrying out attempt {attempt} for"
+                f" {longest:g} s; look again"
+            ) from None
+        try:
+            yield
+        finally:
+            # By a statement, since the end of a dead connection would let go of nothing: the wait
+            # for this answer finds out, and ends the session there.
+            with contextlib.suppress(psycopg.Error):
+                conn.execute("SELECT pg_advisory_unlock(4782, 2)")
+
+
+def _set_seconds(conn: Connection, setting: str, seconds: float) -> None:
+    conn.execute("SELECT set_config(%s, %s, false)", (setting, f"{1000 * seconds:.0f}ms"))
+
+
+def after(
+    plan: SwitchPlan,
+    old: Side,
+    new: Side,
+    attempt: str,
+    timeline: Timeline,
+    *,
+    repeated: bool,
+    opened: datetime | None = None,
+) -> Switched:
+    """Do what the opening leaves to do; every part may be repeated, and nothing is once it is done.
+
+    Each part is tried whatever became of the others, and the names move beside them: a Route 53
+    that refuses keeps no old direction running, and a side that fails keeps no name. Raises
+    `Retry` with all that failed.
+
+    Of the new writer's sessions only those are ended that are older than the opening (`opened`;
+    None asks the register): the later ones are production's.
+    """
+    if repeated and register.is_done(old.tool, attempt):
+        return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
+    until = opened or register.opened_at(new.tool, attempt)
+    parts = Parts()
+    moving = ThreadPoolExecutor(1, "names")
+    with moving:
+        names = moving.submit(traffic.lead, plan, new.tool, attempt)
+        for side in (new, old):
+            parts.do(partial(side.limit, 0))
+        stopped = parts.do(lambda: stop(plan, new))
+        timeline.passed(Step.STOP)
+        parts.do(lambda: _close_old(plan, old, attempt))
+        timeline.passed(Step.CLOSE)
+        parts.do(names.result)
+        timeline.passed(Step.DNS)
+    # Only now: a session that comes back before the name has moved would come here again.
+    parts.do(lambda: end_sessions(new, until=until))
+    slipped = [0]
+    if stopped:  # else it may still be read, and a row that is read is not counted
+        parts.do(lambda: slipped.append(_count_slipped(plan, old, new, attempt)))
+    parts.require_all(plan, attempt)
+    register.finish(old.tool, attempt, slipped[-1])
+    timeline.passed(Step.DONE)
+    if slipped[-1]:
+        log.error(
+            "%s: %d write(s) came after its barrier and are not on %s",
+            plan.old,
+            slipped[-1],
+            plan.new,
+        )
+    return _switched(new, attempt, slipped=slipped[-1], timeline=timeline, repeated=repeated)
+
+
+class Parts:
+    """What is done whatever becomes of the rest; failures are collected."""
+
+    def __init__(self) -> None:
+        self.failures: list[BlueGreenError | psycopg.Error] = []
+
+    def do(self, part: Callable[[], object]) -> bool:
+        """Do one part; return whether it succeeded."""
+        try:
+            part()
+        except (BlueGreenError, psycopg.Error) as error:
+            self.failures.append(error)
+            return False
+        return True
+
+    def require_all(self, plan: SwitchPlan, attempt: str) -> None:
+        """Raise `Retry` that says what failed, if anything did.
+
+        Raises `ConnectionLost` when that was a connection: over others it may succeed at once.
+        """
+        for error in self.failures:
+            if isinstance(error, ConnectionLost):
+                raise error
+        said = dict.fromkeys(" ".join(str(error).split()) for error in self.failures)
+        if said:
+            raise Retry(
+                f"{plan.new}: is the writer; attempt {attempt} is not over: {'; '.join(said)};"
+                f" {AGAIN}"
+            )
+
+
+def _close_old(plan: SwitchPlan, old: Side, attempt: str) -> None:
+    if plan.old_side == "closed":
+        if register.close_old(old.tool, attempt, login_roles(plan, old)):
+            end_sessions(old)
+    else:
+        register.let_roles_in(old.tool, attempt)
+
+
+def _count_slipped(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> int:
+    deployment, direction = plan.deployment, plan.direction
+    aftermath.wait_until_unread(
+        old, deployment=deployment, direction=direction, seconds=plan.finish_seconds
+    )
+    return aftermath.count_slipped(old, new, attempt, deployment=deployment, direction=direction)
+
+
+def _switched(
+    new: Side, attempt: str, *, slipped: int, timeline: Timeline, repeated: bool
+) -> Switched:
+    opening = register.last_opening(new.tool)
+    assert opening is not None, "it has been opened"
+    return Switched(opening[1], attempt, slipped, timeline.phases_ms, repeated)
+
+
+def end_sessions(side: Side, *, until: datetime | None = None) -> None:
+    """End the sessions in the databases that move, but for the switch's own."""
+    closing.end_sessions(side.tool, list(side.databases), ours=side.pids(), until=until)
+
+
+def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
+    """Return the roles that lose LOGIN where applications must not come any more."""
+    return fenced_roles.names(side.tool, side.server, plan.role_wish)

@@ -1,0 +1,191 @@
+"""Leaks: what could write through a fence, and what the administrator lacks to put one up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bluegreen import names
+from bluegreen.errors import Refused
+from bluegreen.finding import Finding, Level, none
+from bluegreen.postgres import aws_roles
+from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.server import Server
+from bluegreen.register import fence_mode, fenced_roles, register
+from bluegreen.register.fenced_roles import Wish
+from bluegreen.switch.readiness import strangers
+from bluegreen.switch.side import Side
+
+_PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
+# AWS's own may have one, and are nobody's to fence; a role without LOGIN has no use for it.
+_OWN_READ_ONLY = """\
+SELECT r.rolname || coalesce(' in ' || d.datname, '')
+  FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+  LEFT JOIN pg_database d ON d.oid = s.setdatabase
+ WHERE r.rolcanlogin AND r.rolname <> ALL (%s)
+   AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%%'
+        AND NOT split_part(c, '=', 2)::boolean)
+ ORDER BY 1"""
+_NOT_OURS = """\
+SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
+  FROM pg_database d
+ WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> ALL (%s)
+   AND NOT pg_has_role(d.datdba, 'USAGE')
+ ORDER BY 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaks:
+    """What the fence can't hold, or the administrator can't put up."""
+
+    prepared: list[str]
+    own_read_only: list[str]
+    not_ours: list[str]
+    """Databases whose owner's privileges the administrator lacks, on either side."""
+    superusers: list[str]
+    """Sessions that only a superuser may end, when the administrator is none."""
+    of_our_roles: list[str]
+    """Sessions of others as the administrator, or as the role that replicates."""
+    logging_in: list[str]
+    """Logins that do not end, which the fence has to wait for."""
+    slipped: list[str]
+    """What came to the new writer after it had been left, and is nowhere else."""
+    roles: dict[str, fenced_roles.Seen]
+    """By cluster, the old writer's first."""
+    wish: Wish
+
+
+def _not_ours(conn: Connection) -> list[str]:
+    return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
+
+
+def refuse(old: Side, new: Side, wish: Wish) -> None:
+    """Raise `Refused` for what could write through the fence: a switch's own last look.
+
+    The report may be old by then, and who calls the switch as a library has not read any.
+    """
+    found = look((old.server, old.databases), (new.server, new.databases), wish)
+    for finding in judge(found):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{old.server}: {finding.line()}")
+
+
+def look(
+    old: tuple[Server, Mapping[str, Connection]],
+    new: tuple[Server, Mapping[str, Connection]],
+    wish: Wish,
+) -> Leaks:
+    """Look at both environments: each a server and connections to the databases that move."""
+    first, other = next(iter(old[1].values())), next(iter(new[1].values()))
+    return Leaks(
+        prepared=column(first, _PREPARED),
+        own_read_only=column(first, _OWN_READ_ONLY, list(aws_roles.LOGINS)),
+        not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
+        superusers=strangers.of_superusers(first),
+        of_our_roles=strangers.of_our_roles(
+            first, list(fenced_roles.own(first, old[0])), list(old[1])
+        ),
+        logging_in=strangers.logging_in(first),
+        slipped=_slipped(new[0]),
+        roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
+        wish=wish,
+    )
+
+
+def _slipped(server: Server) -> list[str]:
+    with server.connect(names.TOOL_DATABASE) as conn:
+        count = register.slipped(conn)
+    return [f"{count} write(s)"] if count else []
+
+
+def judge(leaks: Leaks) -> list[Finding]:
+    """Judge what was seen."""
+    old = next(iter(leaks.roles.values()))
+    found = [
+        *chosen(leaks.wish),
+        none(
+            "prepared transactions",
+            leaks.prepared,
+            "COMMIT PREPARED passes any fence: commit or roll them back",
+        ),
+        none(
+            "roles with a read-write default of their own",
+            leaks.own_read_only,
+            "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
+        ),
+        none(
+            "databases of others",
+            leaks.not_ours,
+            "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
+            " ... OWNER TO admin",
+        ),
+        none(
+            "sessions of superusers",
+            leaks.superusers,
+            "only a superuser may end them, and they can write through the fence: end them",
+        ),
+        none(
+            "sessions of others as the tool's roles",
+            leaks.of_our_roles,
+            "these keep LOGIN, so BEGIN READ WRITE would pass the fence: end them, and give the"
+            " application a role of its own",
+        ),
+        none(
+            "logins that do not end",
+            leaks.logging_in,
+            "the fence waits for them until authentication_timeout where it may not end them: find"
+            " their clients",
+            Level.WARN,
+        ),
+        none(
+            f"after it had been left, writes on {list(leaks.roles)[1]}",
+            leaks.slipped,
+            "they are nowhere else: bring them over, then set register.slipped to 0 in its database"
+            " bluegreen",
+        ),
+        none(
+            "switch.roles and switch.spare_roles",
+            old.problems,
+            "leave it out, or mend its name",
+        ),
+        none(
+            "roles that keep LOGIN and may write",
+            old.keepers,
+            "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
+            " switch.spare_roles, name them in switch.roles, or REVOKE (from PUBLIC too)",
+        ),
+    ]
+    for cluster, roles in leaks.roles.items():
+        found += [
+            none(
+                f"roles that the administrator can't alter on {cluster}",
+                roles.unalterable,
+                "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
+                " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
+            ),
+            none(
+                f"what the administrator lacks on {cluster}",
+                roles.lacking,
+                "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
+                " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
+            ),
+        ]
+    return found
+
+
+def chosen(wish: Wish) -> list[Finding]:
+    """Return what the settings leave open on purpose."""
+    found = []
+    if wish.fence == "read-only":
+        found.append(Finding(Level.WARN, "switch.fence", "is read-only", fence_mode.WARNING))
+    if wish.old_side == "readable":
+        found.append(
+            Finding(
+                Level.WARN,
+                "switch.old_side",
+                "is readable",
+                "who says BEGIN READ WRITE there afterwards writes rows that are nowhere else;"
+                " closed takes LOGIN",
+            )
+        )
+    return found

@@ -1,0 +1,153 @@
+"""What replication leaves behind: tables sent in part or not at all, and what no publication sends.
+
+Judged by what the server itself says it publishes, so that roots and partitions, lists, filters and
+whole schemas need no rules of their own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from bluegreen import names
+from bluegreen.finding import Finding, Level, none
+from bluegreen.postgres import versions
+from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.versions import Feature
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.replication.publication.replica_identity import TableName, shown, table_name
+
+LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
+"""What to name in accept_stale when they may be left behind."""
+
+# With publish_via_partition_root a root is sent, and each of its partitions is stored.
+_IN_PART = """
+WITH sent AS MATERIALIZED (
+  SELECT s.oid, s.relkind, {filtered} AS filtered, {unsent} AS unsent
+    FROM pg_catalog.pg_publication_tables p
+    JOIN pg_catalog.pg_namespace sn ON sn.nspname = p.schemaname
+    JOIN pg_catalog.pg_class s ON s.relnamespace = sn.oid AND s.relname = p.tablename
+   WHERE p.pubname = %s
+), stored AS (
+  SELECT coalesce(t.relid, s.oid) AS oid, s.filtered, s.unsent
+    FROM sent s
+    LEFT JOIN LATERAL pg_catalog.pg_partition_tree(s.oid) t ON s.relkind = 'p' AND t.isleaf
+)
+SELECT n.nspname::text, c.relname::text,
+       CASE WHEN x.oid IS NULL THEN 'not published'
+            WHEN x.filtered THEN 'a row filter'
+            ELSE 'without column ' || pg_catalog.array_to_string(x.unsent, ', ') END
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN stored x ON x.oid = c.oid
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^(pg_|information_schema$)'
+   AND (x.oid IS NULL OR x.filtered OR pg_catalog.cardinality(x.unsent) > 0)
+ ORDER BY 1, 2
+"""
+_FILTERED = "p.rowfilter IS NOT NULL"
+_UNSENT = """ARRAY(
+         SELECT a.attname::text FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attgenerated = '' AND a.attname <> ALL (p.attnames))"""
+
+_OF_A_KIND = """
+SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE (c.relkind::text, c.relpersistence::text) = (%s, %s)
+   AND n.nspname !~ '^(pg_|information_schema$)'
+ ORDER BY 1
+"""
+_OBJECTS = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata"
+_OPERATIONS = """
+SELECT pg_catalog.concat_ws(', ', CASE WHEN NOT pubdelete THEN 'DELETE' END,
+                            CASE WHEN NOT pubtruncate THEN 'TRUNCATE' END)
+  FROM pg_catalog.pg_publication
+ WHERE pubname = %s AND NOT (pubdelete AND pubtruncate)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """What of one database the standby does not get."""
+
+    database: str
+    in_part: dict[TableName, str]
+    """Why each of them is not wholly replicated, in the running direction or on the way back."""
+    unlogged: list[str]
+    materialized: list[str]
+    unsent: list[str]
+    """Operations that the publication leaves out."""
+    objects: int
+    """Large objects on the writer."""
+    objects_there: int
+
+
+def in_part(conn: Connection, publication: str) -> dict[TableName, str]:
+    """Return the stored tables that `publication` sends in part or not at all, each with why."""
+    listed = versions.has(versions.major(conn), Feature.COLUMN_LIST)
+    query = _IN_PART.format(
+        filtered=_FILTERED if listed else "false", unsent=_UNSENT if listed else "'{}'::text[]"
+    )
+    rows = conn.execute(query, (publication,)).fetchall()
+    return {(schema, name): why for schema, name, why in rows}
+
+
+def look(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
+    """Look at one database; its publication of the way back counts too, if there is to be one."""
+    old, new = sides.olds[database], sides.news[database]
+    found = in_part(old, sides.publication())
+    if way_back:
+        back = in_part(new, names.publication(sides.deployment, sides.back))
+        found = {table: f"{why} on the way back" for table, why in back.items()} | found
+    return LeftBehind(
+        database=database,
+        in_part=found,
+        unlogged=column(old, _OF_A_KIND, "r", "u"),
+        materialized=column(old, _OF_A_KIND, "m", "p"),
+        unsent=column(old, _OPERATIONS, sides.publication()),
+        objects=int(column(old, _OBJECTS)[0]),
+        objects_there=int(column(new, _OBJECTS)[0]),
+    )
+
+
+def judge(found: LeftBehind, accepted: Collection[TableName]) -> Iterator[Finding]:
+    """Judge one database; `accepted` may be left behind."""
+    stale = {table: why for table, why in found.in_part.items() if table not in accepted}
+    yield none(
+        f"{found.database}: tables not wholly replicated",
+        [f"{shown(table)} ({why})" for table, why in sorted(stale.items())],
+        "publish them, or name them in replication.accept_stale",
+    )
+    if LARGE_OBJECTS not in accepted:
+        yield none(
+            f"{found.database}: large objects, which no publication sends",
+            [f"{found.objects}, and {found.objects_there} on the standby"] if found.objects else [],
+            f"copy them yourself, then name {shown(LARGE_OBJECTS)} in replication.accept_stale",
+        )
+    yield none(
+        f"{found.database}: unlogged tables",
+        found.unlogged,
+        "their rows are not replicated: fill them on the new writer",
+        Level.WARN,
+    )
+    yield none(
+        f"{found.database}: materialized views",
+        found.materialized,
+        "they are stale after the switch: REFRESH MATERIALIZED VIEW on the new writer",
+        Level.WARN,
+    )
+    yield none(
+        f"{found.database}: operations that are not replicated",
+        found.unsent,
+        "what they change stays on the standby, as replication.operations says",
+        Level.WARN,
+    )
+
+
+def findings(
+    sides: BothSides, accept_stale: Collection[str], *, way_back: bool
+) -> Iterator[Finding]:
+    """Look at every database and judge; raises `Refused` for a name that is no schema.table."""
+    accepted = {table_name(text) for text in accept_stale}
+    for database in sides.databases:
+        yield from judge(look(sides, database, way_back=way_back), accepted)

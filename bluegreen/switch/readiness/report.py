@@ -1,0 +1,275 @@
+"""Readiness: may the writer be moved now? Everything is looked at first, then judged.
+
+A blocker is what the fence can't hold (`leaks`), or what would make the switch lose rows or take
+long.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from bluegreen import names
+from bluegreen.finding import Finding, Level, none
+from bluegreen.names import Direction
+from bluegreen.postgres import queries
+from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing
+from bluegreen.register.fenced_roles import Wish
+from bluegreen.replication import coverage, database_code, sequences, session_timeouts
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.replication.subscription import state
+from bluegreen.replication.subscription.state import Subscription
+from bluegreen.switch.plan import from_props
+from bluegreen.switch.readiness import leaks, left_behind, side_findings, slot_limits, way_back
+from bluegreen.switch.readiness.side_findings import Tolerance
+
+_LONG_SECONDS = 60
+_LOCK_SECONDS = 10.0  # a report that waits for somebody's DDL says nothing at all
+_WIDTH = 96
+_INDENT = " " * 8  # where a finding's words begin
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which switch is asked about: the writer is to move from `old` to `new`."""
+
+    deployment: str
+    old: Server
+    new: Server
+    databases: tuple[str, ...]
+    accept_stale: tuple[str, ...]
+    role_wish: Wish = field(default_factory=Wish)
+    accept_differences: tuple[str, ...] = ()
+    direction: Direction | None = None
+    """Of the replication that runs now; None asks the writer which slots it has."""
+    rollback: bool = True
+    """Whether there is to be a way back."""
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, Any]) -> Self:
+        """Return the question that a Switchover's inputs ask."""
+        plan = from_props(props)
+        return cls(
+            deployment=plan.deployment,
+            old=plan.old,
+            new=plan.new,
+            databases=plan.databases,
+            accept_stale=tuple(props.get("accept_stale") or ()),
+            role_wish=plan.role_wish,
+            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
+            direction=plan.direction,
+            rollback=plan.rollback,
+        )
+
+
+Check = Callable[[Question, BothSides], list[Finding]]
+"""One part of the report: it looks at both sides and judges what it saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What was seen of one database's replication."""
+
+    name: str
+    subscription: Subscription | None
+    bytes_behind: int | None
+    unreadable_sequences: list[str]
+
+
+_LONG = """\
+SELECT format('pid %%s of %%s, %%s s', pid, usename, extract(epoch FROM now() - xact_start)::int)
+  FROM pg_stat_activity
+ WHERE backend_xid IS NOT NULL AND xact_start < now() - make_interval(secs => %s)
+   AND backend_type = 'client backend'"""
+_FOREIGN = """\
+SELECT s.subname || ' in ' || d.datname
+  FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+ WHERE s.subname <> ALL (%s)"""
+_BEHIND = """\
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), r.replay_lsn)::bigint
+  FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
+ WHERE s.slot_name = %s"""
+
+
+def check(asked: Question) -> list[Finding]:
+    """Look at both sides and judge; raises `Retry` when one can't be reached."""
+    with ExitStack() as stack:
+        old = {n: stack.enter_context(asked.old.connect(n)) for n in asked.databases}
+        new = {n: stack.enter_context(asked.new.connect(n)) for n in asked.databases}
+        queries.limit_lock_waits([*old.values(), *new.values()], _LOCK_SECONDS)
+        first = min(asked.databases)
+        if closing.is_closed(old[first], asked.databases):
+            # Nothing is to be begun: replication may be stopped already, as it is after an opening.
+            return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
+        direction = asked.direction or _running(asked, first, old[first])
+        sides = BothSides(asked.deployment, direction, asked.old, asked.new, old, new)
+        return [finding for check in CHECKS for finding in check(asked, sides)]
+
+
+def _running(asked: Question, name: str, old: Connection) -> Direction:
+    """Return the direction whose slot is on the writer: rows flow away from it."""
+    slot = names.slot(asked.deployment, Direction.FORWARD, name)
+    there = old.execute("SELECT FROM pg_replication_slots WHERE slot_name = %s", (slot,)).fetchone()
+    return Direction.FORWARD if there is not None else Direction.REVERSE
+
+
+def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
+    return leaks.judge(
+        leaks.look((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
+    )
+
+
+def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
+    old = sides.old_cluster
+    ours = [names.subscription(asked.deployment, direction) for direction in Direction]
+    return [
+        none(
+            "long transactions",
+            column(old, _LONG, _LONG_SECONDS),
+            "the fence ends them and their work is lost; let them end first",
+            Level.WARN,
+        ),
+        none(
+            "subscriptions of others on the writer",
+            column(old, _FOREIGN, ours),
+            "their apply workers write through the fence, and their rows go no further: drop them",
+        ),
+    ]
+
+
+def _databases(_asked: Question, sides: BothSides) -> list[Finding]:
+    seen = [_look_at_database(sides, name) for name in sides.databases]
+    return [finding for one in seen for finding in _judge(one)]
+
+
+def _coverage(_asked: Question, sides: BothSides) -> list[Finding]:
+    return coverage.findings(sides)
+
+
+def _left_behind(asked: Question, sides: BothSides) -> list[Finding]:
+    return list(left_behind.findings(sides, asked.accept_stale, way_back=asked.rollback))
+
+
+def _way_back(asked: Question, sides: BothSides) -> list[Finding]:
+    if not asked.rollback:
+        return []
+    return [*way_back.findings(sides, made=False), way_back.login(sides)]
+
+
+def _slot_limits(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(slot_limits.findings(sides))
+
+
+def _differences(asked: Question, sides: BothSides) -> list[Finding]:
+    tolerance = Tolerance(asked.accept_differences, asked.accept_stale)
+    return side_findings.check((sides.old, sides.olds), (sides.new, sides.news), tolerance)
+
+
+def _code(_asked: Question, sides: BothSides) -> list[Finding]:
+    return list(database_code.check(sides.olds, sides.news, sides.publication()))
+
+
+def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
+    return session_timeouts.check(
+        (sides.old, sides.olds), (sides.new, sides.news), sides.subscription()
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    _leaks,
+    _clusters,
+    _databases,
+    _coverage,
+    _left_behind,
+    _way_back,
+    _slot_limits,
+    _differences,
+    _code,
+    _timeouts,
+)
+"""The report, in its order; whoever has something to add adds a function here."""
+
+
+def _look_at_database(sides: BothSides, name: str) -> Database:
+    behind = sides.olds[name].execute(_BEHIND, (sides.slot(name),)).fetchone()
+    return Database(
+        name=name,
+        subscription=state.find(sides.news[name], sides.subscription()),
+        bytes_behind=int(behind[0]) if behind and behind[0] is not None else None,
+        unreadable_sequences=column(sides.olds[name], sequences.UNREADABLE),
+    )
+
+
+def _judge(database: Database) -> list[Finding]:
+    found = [
+        _subscription(database),
+        none(
+            f"{database.name}: sequences without privilege",
+            database.unreadable_sequences,
+            "GRANT SELECT, UPDATE ON them to the admin user",
+        ),
+    ]
+    conflicts = database.subscription.conflicts if database.subscription else None
+    if conflicts is not None:
+        found.append(_conflicts(database.name, conflicts))
+    return found
+
+
+# An UPDATE or DELETE that found no row: the sides differ. What else conflicts stops the apply, or
+# is applied all the same.
+_DIVERGED = ("update_missing", "delete_missing")
+
+
+def _conflicts(database: str, counts: str) -> Finding:
+    diverged = any(kind in counts for kind in _DIVERGED)
+    return Finding(
+        Level.BLOCK if diverged else Level.WARN,
+        f"{database}: replication conflicts",
+        counts,
+        "compare the tables and mend the rows, then pg_stat_reset_subscription_stats on the"
+        " standby; or clone again",
+    )
+
+
+def _subscription(database: Database) -> Finding:
+    subject = f"{database.name}: replication"
+    have = database.subscription
+    if have is None:
+        return Finding(Level.BLOCK, subject, "has no subscription", "run pulumi up --refresh first")
+    if not have.enabled:
+        return Finding(Level.BLOCK, subject, "is disabled", "see the standby's log, run pulumi up")
+    if have.worker_pid is None:
+        return Finding(Level.BLOCK, subject, "has no apply worker", "see the standby's log")
+    behind = database.bytes_behind
+    lag = "lag unknown" if behind is None else f"{behind:,} bytes behind"
+    if have.skipped:
+        return Finding(
+            Level.BLOCK, subject, f"runs, {lag}, but leaves a transaction out", "clone again"
+        )
+    errors = have.apply_errors + have.sync_errors
+    if errors:
+        return Finding(Level.WARN, subject, f"runs, {lag}, {errors} errors so far")
+    return Finding(Level.OK, subject, f"runs, {lag}")
+
+
+def render(findings: list[Finding]) -> list[str]:
+    """Return the report as lines of at most 96 columns, and of more for a longer word."""
+    blocked = sum(finding.level is Level.BLOCK for finding in findings)
+    verdict = f"{blocked} blocker(s)" if blocked else "ready"
+    lines = [f"readiness: {verdict}, {len(findings)} checks"]
+    for finding in findings:
+        lines.extend(
+            textwrap.wrap(
+                f"  {finding.level:<5} {finding.line()}",
+                _WIDTH,
+                subsequent_indent=_INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return lines

@@ -1,0 +1,197 @@
+"""The way back: what its replication will need is there before the way there is taken.
+
+After a switch the old writer becomes the standby of the other direction. A slot that was lost, a
+table that is missing there or no room for its subscription would show only then, when the new
+writer has taken rows already: too late to go back without loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from bluegreen import names
+from bluegreen.errors import BlueGreenError, Refused
+from bluegreen.finding import Finding, Level, none
+from bluegreen.postgres import capacity
+from bluegreen.postgres.grants import quoted
+from bluegreen.postgres.queries import Connection
+from bluegreen.replication import coverage, slot
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.replication.publication import definition as publications
+from bluegreen.replication.publication import replica_identity
+from bluegreen.replication.publication.replica_identity import TableName, shown
+from bluegreen.replication.slot import Slot
+from bluegreen.replication.subscription import rights
+
+# From 16 on; before, a superuser may, and services let their administrators.
+_MAY_SUBSCRIBE = """
+SELECT r.rolsuper OR CASE
+         WHEN pg_catalog.to_regrole('pg_create_subscription') IS NULL THEN true
+         ELSE pg_catalog.pg_has_role('pg_create_subscription', 'USAGE')
+              AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+       END
+  FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """What one database has of the other direction."""
+
+    database: str
+    publication: str
+    published: bool
+    slot_name: str
+    subscription: str
+    slot: Slot | None
+    missing: list[TableName]
+    """Tables that the new writer would publish, and the old one does not have."""
+    unidentified: dict[TableName, str]
+    """Tables that it publishes, whose UPDATE and DELETE would fail on the new writer, with why."""
+    unable: str | None
+    """Why the old side couldn't subscribe, or apply."""
+
+    @property
+    def slot_unfit(self) -> str | None:
+        """Return why the slot that is there can't be the way back's."""
+        if self.slot is None:
+            return None
+        return slot.unfit(self.slot, database=self.database, reader=self.subscription)
+
+
+def look(sides: BothSides, database: str) -> WayBack:
+    """Look at one database: what is published on the standby, and who would apply it."""
+    old, new = sides.olds[database], sides.news[database]
+    publication = names.publication(sides.deployment, sides.back)
+    name = names.slot(sides.deployment, sides.back, database)
+    subscription = names.subscription(sides.deployment, sides.back)
+    tables = coverage.published(new, [publication])
+    here = coverage.existing(old, tables)
+    return WayBack(
+        database=database,
+        publication=publication,
+        published=publications.find(new, publication) is not None,
+        slot_name=name,
+        subscription=subscription,
+        slot=slot.find(new, name),
+        missing=sorted(set(tables) - here),
+        unidentified=_unidentified(new, publication),
+        unable=_unable(old, subscription, sorted(here)),
+    )
+
+
+def _unidentified(new: Connection, publication: str) -> dict[TableName, str]:
+    problems = {
+        table.key: replica_identity.missing(table, table.identity)
+        for table in replica_identity.published(new, publication)
+    }
+    return {table: why for table, why in problems.items() if why is not None}
+
+
+def _unable(old: Connection, subscription: str, tables: list[TableName]) -> str | None:
+    """Return why this administrator can't subscribe there, or its apply couldn't write."""
+    if old.execute(_MAY_SUBSCRIBE).fetchone() != (True,):
+        return (
+            f"{old.info.user!r} may not make subscriptions in {old.info.dbname!r};"
+            f" GRANT pg_create_subscription TO {quoted(old.info.user)}, GRANT CREATE ON DATABASE"
+            f" {quoted(old.info.dbname)} TO {quoted(old.info.user)}"
+        )
+    try:
+        rights.refuse_unappliable(
+            old,
+            f"subscription {subscription}",
+            old.info.user,
+            [sql.Identifier(*table).as_string() for table in tables],
+            run_as_owner=False,
+        )
+    except Refused as error:
+        return str(error)
+    return None
+
+
+def findings(sides: BothSides, *, made: bool) -> list[Finding]:
+    """Look at the way back of every database and of both clusters, and judge.
+
+    Its slots are made by the update that switches, so before it they need only be possible;
+    `made`: they must be there.
+    """
+    found = [look(sides, database) for database in sides.databases]
+    slots = sum(one.slot is None for one in found)
+    return [
+        *(finding for one in found for finding in judge(sides, one, made=made)),
+        *_room(sides, slots=slots),
+    ]
+
+
+def judge(sides: BothSides, found: WayBack, *, made: bool) -> list[Finding]:
+    """Judge one database's way back."""
+    head = f"{found.database}: the way back's"
+    return [
+        _slot(f"{head} slot", sides, found, made=made),
+        none(
+            f"{head} publication",
+            [] if found.published else [f"{found.publication} is not on {sides.new}"],
+            "pulumi up --refresh makes it",
+        ),
+        none(
+            f"{head} tables missing on the old side",
+            coverage.names_of(found.missing),
+            f"create them on {sides.old}, or drop them on {sides.new}",
+        ),
+        none(
+            f"{found.database}: tables without replica identity",
+            [f"{shown(table)} ({why})" for table, why in found.unidentified.items()],
+            "the way back publishes them: add a key, or set replication.replica_identity",
+        ),
+        none(f"{head} subscription", [found.unable] if found.unable else [], ""),
+    ]
+
+
+def _slot(subject: str, sides: BothSides, found: WayBack, *, made: bool) -> Finding:
+    if found.slot is None:
+        if made:
+            remedy = "pulumi up --refresh makes it, or set rollback to false"
+            return Finding(Level.BLOCK, subject, f"{found.slot_name} is missing", remedy)
+        return Finding(Level.OK, subject, "is made by the update that switches")
+    unfit = found.slot_unfit
+    if unfit is None:
+        return Finding(Level.OK, subject, str(slot.status(found.slot)))
+    return Finding(
+        Level.BLOCK,
+        subject,
+        f"{found.slot_name} on {sides.new} {unfit}",
+        "set cutover back and pulumi up, which deletes it; the next flip makes it anew",
+    )
+
+
+def _room(sides: BothSides, *, slots: int) -> list[Finding]:
+    """Judge whether both servers have places for so many more slots and all subscriptions."""
+    count = len(sides.databases)
+    publish = capacity.lacking_to_publish(
+        capacity.look(sides.new_cluster), slots=slots, senders=count
+    )
+    subscribe = capacity.lacking_to_subscribe(capacity.look(sides.old_cluster), subscriptions=count)
+    return [
+        none(f"room for the way back on {sides.new}", [publish] if publish else [], ""),
+        none(f"room for the way back on {sides.old}", [subscribe] if subscribe else [], ""),
+    ]
+
+
+def login(sides: BothSides) -> Finding:
+    """Try the login of the way back's subscriptions: its failure would show in a log alone."""
+    subject = f"the way back's login on {sides.new}"
+    try:
+        for database in sides.databases:
+            sides.new.try_replication(database)
+    except BlueGreenError as error:
+        return Finding(Level.BLOCK, subject, str(error))
+    return Finding(Level.OK, subject, "works")
+
+
+def refuse(sides: BothSides) -> None:
+    """Raise `Refused` for the first thing that would cut off the way back: a last look."""
+    for finding in findings(sides, made=True):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{sides.new}: {finding.line()}")

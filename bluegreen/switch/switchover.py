@@ -1,0 +1,327 @@
+"""The switch: which environment accepts writes. The same for a cutover and a rollback.
+
+Everything slow comes before the fence or after the opening. Until the decision any failure takes
+the fence off again, exactly as it was put on; after it there is only forward. Abort and decision
+change the same row of the register, so only one of them can happen, and the new writer is opened
+after the decision alone: never are both sides open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import psycopg
+
+from bluegreen.aws import dns
+from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.postgres import connection, queries
+from bluegreen.postgres.connection import ConnectionLost, said
+from bluegreen.register import closing, register
+from bluegreen.replication import coverage
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.switch import fence, finish, recover
+from bluegreen.switch.crossing import Crossing, Fence
+from bluegreen.switch.finish import AGAIN, Switched
+from bluegreen.switch.local_fuse import LocalFuse
+from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.readiness import leaks, way_back
+from bluegreen.switch.server_fuse import ServerFuse
+from bluegreen.switch.side import Connection, Side, unless_committed
+from bluegreen.switch.step import Step
+from bluegreen.switch.timeline import Timeline
+from bluegreen.switch.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str], None]
+
+# How long a decision whose opening failed is carried out by the switch itself, again and again.
+_INSIST_SECONDS = 60.0
+_PAUSE_SECONDS = 0.2
+
+
+def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
+    """Make `plan.new` the writer; finish what an earlier attempt has begun.
+
+    Raises `Refused` or `Retry` with the old writer open again, `StayFenced` when only a decision
+    that has been made can be carried out.
+    """
+    try:
+        return _switch(plan, report)
+    except psycopg.Error as error:
+        # Such as a finisher that ended the other's sessions: both may be at work after a loss.
+        raise Retry(
+            f"{plan.old} to {plan.new}: the switch was broken off: {said(error)}; {AGAIN}"
+        ) from None
+
+
+def _switch(plan: SwitchPlan, report: Report) -> Switched:
+    timeline = Timeline()
+    attempt = _attempt_name(plan)
+    with ExitStack() as stack:
+        # Its process starts while the connections are opened and the sequences pre-set.
+        fuse = stack.enter_context(LocalFuse(plan, attempt))
+        old = Side.connect(plan.old, plan.databases, stack, attempt)
+        new = Side.connect(plan.new, plan.databases, stack, attempt)
+        crossing = Crossing(old, new)
+        stack.callback(crossing.close)
+        earlier = _earlier(plan, old, new, report)
+        if earlier is not None:
+            return earlier
+        with _without_long_lock_waits(plan, old, new):
+            count = _ready(plan, old, new, crossing)
+        report(f"{plan.old} to {plan.new}: {count} sequences pre-set, replication is current")
+        timeline.passed(Step.READY)
+        fuse.wait_until_armed()
+        timeline.passed(Step.ARM)
+        outcome = _attempt(plan, old, new, crossing, attempt, timeline)
+        if isinstance(outcome, Switched):
+            return outcome
+        try:
+            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+        except ConnectionLost as error:
+            log.warning("attempt %s: %s; going on over others", attempt, error)
+            return finish.finish(plan, attempt)
+
+
+def _attempt_name(plan: SwitchPlan) -> str:
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    return f"{plan.deployment}-{now}-{secrets.token_hex(3)}"
+
+
+def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched | None:
+    """Return what an earlier attempt made of it, finished now if need be; None to begin anew.
+
+    Raises `Refused` while another attempt is under way, and unless exactly one side is open.
+    """
+    _end_other_direction(plan, new, report)
+    live = register.find_live(old.tool)
+    if live is not None:
+        if not recover.resolve_live(plan, old.tool, live, report):
+            return None  # aborted: the old writer is open, and may be fenced anew
+        return finish.finish(plan, live.name)
+    done = _already(plan, old, new)
+    if done is None:
+        return None
+    return finish.after(plan, old, new, done, Timeline(), repeated=True)
+
+
+def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
+    """Carry out, or abort, what is live in the other side's register: it made `old` the writer.
+
+    Else it would close, later, the side that this switch is about to open.
+    """
+    live = register.find_live(new.tool)
+    if live is None:
+        return
+    back = recover.turned(plan)
+    if recover.resolve_live(back, new.tool, live, report):
+        finish.finish(back, live.name)
+
+
+def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
+    """Return the attempt that made `new` the writer, when it is; raises unless one side is open."""
+    closed_old = closing.is_closed(old.tool, plan.databases)
+    closed_new = closing.is_closed(new.tool, plan.databases)
+    if closed_old and not closed_new:
+        opening = register.last_opening(new.tool)
+        if opening is None:
+            raise Refused(
+                f"{plan.new}: accepts writes, but no switch has opened it; close it by hand and"
+                " find out who opened it"
+            )
+        return opening[0]
+    if closed_old:
+        raise StayFenced(f"{plan.old} and {plan.new}: both are closed to writers; {AGAIN}")
+    if not closed_new:
+        raise Refused(
+            f"{plan.new}: accepts writes while {plan.old} is the writer; find out who opened it,"
+            " and close it"
+        )
+    return None
+
+
+@contextmanager
+def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator[None]:
+    """Raise `Retry` when what is looked at is locked for longer than `plan.lag_seconds`."""
+    conns = [*old.connections, *new.connections]
+    queries.limit_lock_waits(conns, plan.lag_seconds)
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise Retry(
+            f"{plan.old} to {plan.new}: somebody has held a lock for {plan.lag_seconds:g} s"
+            f" ({connection.where(error)}: {said(error)}); nothing was touched: see pg_locks there,"
+            " and try again when it is gone"
+        ) from None
+    queries.limit_lock_waits(conns, 0)
+
+
+def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
+    """Check what must not be found out behind the fence, and warm everything up."""
+    leaks.refuse(old, new, plan.role_wish)
+    sides = BothSides(
+        plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
+    )
+    coverage.refuse(sides)
+    if plan.rollback:
+        way_back.refuse(sides)
+    slipped = register.slipped(new.tool)
+    if slipped:
+        raise Refused(
+            f"{plan.new}: {slipped} write(s) came there after it had been left, and are nowhere"
+            " else; bring them over, then set register.slipped to 0 in its database bluegreen"
+        )
+    if plan.records is not None:
+        dns.require_movable(plan.records, plan.old.region)
+    count = crossing.prepare(seconds=plan.lag_seconds)
+    fence.rehearse(old.tool)
+    _rehearse_opening(plan, new)
+    return count
+
+
+def _attempt(
+    plan: SwitchPlan, old: Side, new: Side, crossing: Crossing, attempt: str, timeline: Timeline
+) -> Switched | datetime:
+    """Go from the register to the opening; abort when anything before the decision fails.
+
+    Returns when the new side was open, what comes after being left to do on the same connections;
+    or what a finisher has made of it.
+    """
+    roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
+    _expect_opening(plan, new, attempt)
+    fuse: ServerFuse | None = None
+    try:
+        _begin(plan, old, new, attempt)
+        finish.claim_opening(plan, old, new, attempt)
+        armed = fuse = ServerFuse(plan.old, attempt)
+        for side in (old, new):
+            side.limit(plan.drain_seconds)
+        ours = [*old.pids(), fuse.pid]
+        with unless_committed(new.tool):
+            finish.hold_opening(plan, new, attempt)
+            timeline.passed(Step.REGISTER)
+            with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
+
+                def put_up() -> None:
+                    fence.put_up(
+                        old.tool,
+                        attempt,
+                        databases=plan.databases,
+                        roles=roles,
+                        fuse=armed.pid,
+                        ours=ours,
+                        seconds=watchdog.left(),
+                    )
+                    timeline.passed(Step.FENCE)
+
+                is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
+                opened = finish.open_new(
+                    old,
+                    new,
+                    crossing,
+                    attempt,
+                    timeline,
+                    watchdog,
+                    Fence(put_up, is_up),
+                    lambda: finish.stop_early(plan, new),
+                )
+        timeline.passed(Step.OPEN)
+    except BaseException as error:
+        carried_out = _give_up(plan, old.tool, attempt, error)
+        if carried_out is not None:
+            return carried_out
+        if isinstance(error, psycopg.Error):
+            told = _told(error, plan)
+            raise Retry(
+                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
+                f" {plan.old}"
+            ) from None
+        raise
+    finally:
+        if fuse is not None:
+            fuse.disarm()
+    return opened
+
+
+def _rehearse_opening(plan: SwitchPlan, new: Side) -> None:
+    try:
+        register.rehearse_opening(new.tool, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _expect_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
+    """Note the attempt on the new side: before the old, so that a decided one is known there."""
+    try:
+        register.expect_opening(new.tool, attempt, plan.old.cluster, plan.databases)
+    except Refused as error:
+        raise Refused(f"{plan.new}: {error}") from None
+
+
+def _begin(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+    """Register the attempt; raises `Refused`, with nothing left of it, when another was faster.
+
+    Much may have happened since the first look: a heartbeat has crossed, a process was started.
+    """
+    try:
+        register.begin(
+            old.tool,
+            attempt,
+            plan.new.cluster,
+            seconds=plan.fuse_seconds,
+            databases=plan.databases,
+        )
+    except Refused as error:
+        register.give_up_opening(new.tool, attempt)
+        raise Refused(f"{plan.old}: {error}") from None
+
+
+def _give_up(
+    plan: SwitchPlan, conn: Connection, attempt: str, error: BaseException
+) -> Switched | None:
+    """Abort the attempt at once, and return None; carry it out when it was decided already.
+
+    Raises `StayFenced` when neither can be done now.
+    """
+    with contextlib.suppress(psycopg.Error):  # that connection may be what is broken
+        if _abort(plan, conn, attempt):
+            return None
+    until = time.monotonic() + (_INSIST_SECONDS if isinstance(error, Exception) else 0)
+    while True:
+        try:
+            with plan.old.connect(TOOL_DATABASE) as fresh:
+                if _abort(plan, fresh, attempt):
+                    return None
+                live = register.find_live(fresh)
+            if live is None or live.name != attempt:
+                return None
+            log.warning("%s: attempt %s is decided; carrying it out", plan.old, attempt)
+            return finish.finish(plan, attempt)
+        except (BlueGreenError, psycopg.Error) as second:
+            if time.monotonic() > until:
+                raise StayFenced(
+                    f"{plan.old}: attempt {attempt} failed and can't be ended now"
+                    f" ({type(second).__name__}: {' '.join(str(second).split())}); {AGAIN}"
+                ) from error
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return f"it did not come to its decision within {plan.drain_seconds:g} s"
+    return said(error)
+
+
+def _abort(plan: SwitchPlan, conn: Connection, attempt: str) -> bool:
+    if not register.abort(conn, attempt):
+        return False
+    log.warning("%s: switch aborted, writers are back there", plan.old)
+    return True

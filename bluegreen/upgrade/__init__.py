@@ -1,0 +1,1 @@
+"""Engine versions and parameter groups: what stops an upgrade, and what it leaves."""

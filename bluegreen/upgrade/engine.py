@@ -1,0 +1,209 @@
+"""Bring a cluster to an engine version and its parameter groups, by the RDS API.
+
+A clone always starts with its source's version, so an upgrade is a modification that follows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bluegreen.aws import cluster
+from bluegreen.aws.clients import client
+from bluegreen.aws.cluster import Cluster
+from bluegreen.aws.errors import asking
+from bluegreen.errors import Refused, Retry
+from bluegreen.polling import looks
+from bluegreen.postgres.server import Server
+from bluegreen.register.writer import is_closed
+from bluegreen.upgrade import aftercare, obstacles
+from bluegreen.upgrade.engine_version import EngineVersion, Step, require_target, step
+
+log = logging.getLogger(__name__)
+
+# From the answer to ModifyDBCluster to the status `upgrading` AWS takes up to some minutes.
+_GIVEN_UP_AFTER_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What a cluster shall run; the groups are of the wanted version's family."""
+
+    server: Server
+    databases: tuple[str, ...]
+    version: EngineVersion
+    cluster_parameter_group: str | None
+    instance_parameter_group: str | None
+
+
+def ensure(wanted: Upgrade, *, asked_before: EngineVersion | None, deadline: float) -> str:
+    """Bring the cluster to the wanted version and groups; return the version it runs.
+
+    `deadline` is in seconds of `time.monotonic()`. Safe to repeat after an interruption at any
+    point: an upgrade that still runs is waited for, what is done isn't done again. Raises
+    `Refused` when the upgrade can't be or AWS gave it up, `Retry` when the deadline passes.
+    """
+    server = wanted.server
+    found = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+    have = EngineVersion.parse(found.engine_version)
+    todo = step(server.cluster, have, wanted.version, asked_before=asked_before)
+    if todo is not Step.NONE:
+        _require_possible(found, have, wanted, todo)
+        _modify(server, request(wanted, todo))
+        found = _wait_until_reached(wanted, found, deadline)
+        log.info("cluster %s: upgraded from %s to %s", server.cluster, have, found.engine_version)
+    elif have > wanted.version:
+        log.warning(
+            "cluster %s: runs %s, newer than %s as asked for; set environment.engine_version",
+            server.cluster,
+            have,
+            wanted.version,
+        )
+    _ensure_groups(wanted, found, deadline)
+    _wait_until_serving(wanted, deadline)
+    # A closed environment is a clone that nobody uses yet: what an interrupted run left is done
+    # there. One that serves is left as it is, unless this very run upgraded it.
+    if todo is Step.MAJOR or is_closed(server, wanted.databases):
+        aftercare.finish(server, wanted.databases)
+    return found.engine_version
+
+
+def request(wanted: Upgrade, todo: Step) -> dict[str, Any]:
+    """Return the arguments of ModifyDBCluster that start the upgrade.
+
+    AWS takes the instances' group only together with a major upgrade, and gives instances the
+    default group of the new family when it is missing then.
+    """
+    arguments: dict[str, Any] = {
+        "DBClusterIdentifier": wanted.server.cluster,
+        "EngineVersion": wanted.version.text,
+        "ApplyImmediately": True,
+    }
+    if todo is Step.MAJOR:
+        arguments["AllowMajorVersionUpgrade"] = True
+        if wanted.cluster_parameter_group:
+            arguments["DBClusterParameterGroupName"] = wanted.cluster_parameter_group
+        if wanted.instance_parameter_group:
+            arguments["DBInstanceParameterGroupName"] = wanted.instance_parameter_group
+    return arguments
+
+
+def targets(found: Cluster) -> Mapping[str, bool]:
+    """Return the versions that AWS upgrades the cluster to, and whether each is another major."""
+    what = f"engine {found.engine} {found.engine_version}: DescribeDBEngineVersions"
+    with asking(what):
+        answer = client("rds", found.region).describe_db_engine_versions(
+            Engine=found.engine, EngineVersion=found.engine_version
+        )
+    return {
+        target["EngineVersion"]: bool(target.get("IsMajorVersionUpgrade"))
+        for version in answer["DBEngineVersions"]
+        for target in version.get("ValidUpgradeTarget", ())
+    }
+
+
+def _require_possible(found: Cluster, have: EngineVersion, wanted: Upgrade, todo: Step) -> None:
+    require_target(found.identifier, have, wanted.version, targets(found))
+    if todo is Step.MINOR:
+        return
+    if found.global_cluster:
+        raise Refused(
+            f"cluster {found.identifier}: is a member of global database {found.global_cluster}, "
+            "which AWS upgrades only as a whole; stand a deployment up with this stack as source"
+        )
+    obstacles.require_none(wanted.server, wanted.databases, to_major=wanted.version.major)
+
+
+def _modify(server: Server, arguments: Mapping[str, Any]) -> None:
+    log.info("cluster %s: upgrade to %s begins", server.cluster, arguments["EngineVersion"])
+    with asking(f"cluster {server.cluster}: ModifyDBCluster"):
+        client("rds", server.region).modify_db_cluster(**arguments)
+
+
+def _wait_until_reached(wanted: Upgrade, before: Cluster, deadline: float) -> Cluster:
+    """Return the cluster once it runs the wanted version.
+
+    AWS that gives an upgrade up returns to `available` with the old version and nothing pending;
+    before it begins the cluster looks the same, hence the long look.
+    """
+    server = wanted.server
+    quiet_since: float | None = None
+
+    def reached(now: Cluster) -> bool:
+        nonlocal quiet_since
+        if EngineVersion.parse(now.engine_version) >= wanted.version:
+            return True
+        if now.status != cluster.AVAILABLE or now.pending_engine_version is not None:
+            quiet_since = None
+            return False
+        quiet_since = quiet_since or time.monotonic()
+        if time.monotonic() - quiet_since > _GIVEN_UP_AFTER_SECONDS:
+            raise Refused(
+                f"cluster {server.cluster}: still {now.engine_version} and no upgrade pending, "
+                f"expected {wanted.version}; AWS gave it up: see the cluster's events and "
+                "pg_upgrade_precheck.log"
+            )
+        return False
+
+    return cluster.wait_until(
+        server.region,
+        server.cluster,
+        reached,
+        deadline=deadline,
+        report=log.info,
+        awaited=f"version {wanted.version} instead of {before.engine_version}",
+    )
+
+
+def _ensure_groups(wanted: Upgrade, found: Cluster, deadline: float) -> None:
+    """Give cluster and instances the wanted groups where they have others.
+
+    Their static parameters wait for a reboot then, which is another resource's decision.
+    """
+    server, rds = wanted.server, client("rds", found.region)
+    group = wanted.cluster_parameter_group
+    if group and found.parameter_group != group:
+        with asking(f"cluster {server.cluster}: ModifyDBCluster"):
+            rds.modify_db_cluster(
+                DBClusterIdentifier=server.cluster,
+                DBClusterParameterGroupName=group,
+                ApplyImmediately=True,
+            )
+        log.info("cluster %s: parameter group %s", server.cluster, group)
+    if wanted.instance_parameter_group:
+        for member in found.members:
+            have = cluster.get_instance(server.region, member.identifier).parameter_groups
+            if have == (wanted.instance_parameter_group,):
+                continue
+            with asking(f"instance {member.identifier}: ModifyDBInstance"):
+                rds.modify_db_instance(
+                    DBInstanceIdentifier=member.identifier,
+                    DBParameterGroupName=wanted.instance_parameter_group,
+                    ApplyImmediately=True,
+                )
+            log.info(
+                "instance %s: parameter group %s",
+                member.identifier,
+                wanted.instance_parameter_group,
+            )
+    cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+
+
+def _wait_until_serving(wanted: Upgrade, deadline: float) -> None:
+    """Return once the server answers with at least the wanted major version."""
+    server = wanted.server
+    problem = ""
+    for _ in looks(deadline):
+        try:
+            with server.connect("postgres") as conn:
+                major = conn.info.server_version // 10000
+        except Retry as error:
+            problem = str(error)
+            continue
+        if major >= wanted.version.major:
+            return
+        problem = f"cluster {server.cluster}: answers as {major}, expected {wanted.version.major}"
+    raise Retry(f"{problem}; try again")

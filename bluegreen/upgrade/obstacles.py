@@ -1,0 +1,180 @@
+"""What stops a major version upgrade, looked for before AWS is asked for one.
+
+AWS refuses most of these too, after a snapshot and some minutes, in a log file of the cluster.
+Sources: the Aurora user guide's list of checks before a major version upgrade, and pg_upgrade.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from psycopg.rows import class_row
+
+from bluegreen.errors import Refused
+from bluegreen.postgres import versions
+from bluegreen.postgres.queries import column
+from bluegreen.postgres.server import Server
+from bluegreen.register import closing
+from bluegreen.upgrade import obstacles_sql
+
+log = logging.getLogger(__name__)
+
+_SERVER = """
+SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
+               FROM pg_catalog.pg_prepared_xacts ORDER BY 1) AS prepared,
+       ARRAY(SELECT datname::text FROM pg_catalog.pg_database
+              WHERE datconnlimit = -2 ORDER BY 1) AS invalid_databases,
+       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
+              WHERE slot_type = 'logical' ORDER BY 1) AS slots,
+       ARRAY(SELECT pg_catalog.format('%%s in %%s', subname, datname)
+               FROM pg_catalog.pg_subscription
+               JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY 1) AS subscriptions,
+       ARRAY(SELECT DISTINCT pg_catalog.format('%%s in %%s', usename, datname)
+               FROM pg_catalog.pg_stat_activity
+              WHERE backend_type = 'client backend' AND usename <> ALL (%s)
+                AND datname = ANY (%s) ORDER BY 1) AS sessions
+"""
+
+_INHERITED_NOT_NULL = 18
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    prepared: list[str]
+    invalid_databases: list[str]
+    slots: list[str]
+    subscriptions: list[str]
+    sessions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What was found on the server, by name."""
+
+    cluster: str
+    open_to_writers: bool
+    prepared: tuple[str, ...] = ()
+    invalid_databases: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    """Roles of others connected to the databases that are served."""
+    unconnectable_databases: tuple[str, ...] = ()
+    open_template0: tuple[str, ...] = ()
+    unstorable_columns: tuple[str, ...] = ()
+    """Columns of any database whose type's stored form the upgrade can't keep."""
+    looser_children: tuple[str, ...] = ()
+    """Columns of children that take NULL where their parent doesn't, for a target from 18 on."""
+
+
+def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
+    """Return what would stop an upgrade of `server` to `to_major`, or what it would stop itself."""
+    with server.connect("postgres") as conn:
+        closed = closing.is_closed(conn, sorted(databases))
+        me = conn.info.user
+        with conn.cursor(row_factory=class_row(_Row)) as cursor:
+            row = cursor.execute(_SERVER, ([me, "rdsadmin"], sorted(databases))).fetchone()
+        assert row is not None  # a SELECT without FROM has one row
+        every = conn.execute(obstacles_sql.EVERY_DATABASE).fetchall()
+        unconnectable = column(conn, obstacles_sql.UNCONNECTABLE)
+        open_template0 = column(conn, obstacles_sql.OPEN_TEMPLATE0)
+    unstorable: list[str] = []
+    looser: list[str] = []
+    for database, may_connect in every:
+        if not may_connect and database not in databases:
+            log.warning(
+                "cluster %s: database %s is not looked into for what stops an upgrade: GRANT "
+                "CONNECT on it to the administrator",
+                server.cluster,
+                database,
+            )
+            continue
+        with server.connect(database) as conn:
+            unstorable += _in(database, column(conn, obstacles_sql.UNSTORABLE))
+            if to_major >= _INHERITED_NOT_NULL > versions.major(conn):
+                looser += _in(database, column(conn, obstacles_sql.LOOSER_CHILDREN))
+    return Obstacles(
+        cluster=server.cluster,
+        open_to_writers=not closed,
+        prepared=tuple(row.prepared),
+        invalid_databases=tuple(row.invalid_databases),
+        slots=tuple(row.slots),
+        subscriptions=tuple(row.subscriptions),
+        sessions=tuple(row.sessions),
+        unconnectable_databases=tuple(unconnectable),
+        open_template0=tuple(open_template0),
+        unstorable_columns=tuple(unstorable),
+        looser_children=tuple(looser),
+    )
+
+
+def _in(database: str, names: list[str]) -> list[str]:
+    return [f"{name} in {database}" for name in names]
+
+
+def reason(found: Obstacles) -> str | None:
+    """Return why the major upgrade can't be, None when it can; the first obstacle only."""
+    for names, what, mend in (
+        (
+            found.sessions if found.open_to_writers else (),
+            "serves clients",
+            "a major upgrade in place would stop them for minutes: stand a deployment up with "
+            "this stack as source instead",
+        ),
+        (
+            found.subscriptions,
+            "has subscriptions",
+            "they don't survive a major upgrade: destroy this deployment and stand it up again "
+            "with the new version",
+        ),
+        (found.slots, "has logical slots", "drop them with pg_drop_replication_slot"),
+        (
+            found.prepared,
+            "has prepared transactions",
+            "COMMIT PREPARED or ROLLBACK PREPARED each",
+        ),
+        (found.invalid_databases, "has invalid databases", "drop them"),
+        (
+            found.unconnectable_databases,
+            "has databases that allow no connections",
+            "ALTER DATABASE ... ALLOW_CONNECTIONS true, or drop them",
+        ),
+        (
+            found.open_template0,
+            "has a template that must allow no connections",
+            "ALTER DATABASE template0 ALLOW_CONNECTIONS false",
+        ),
+        (
+            found.unstorable_columns,
+            "has columns whose stored form a major upgrade can't keep",
+            "change their type to text or drop them",
+        ),
+        (
+            found.looser_children,
+            "has columns that take NULL though their parent's don't",
+            "ALTER TABLE ... ALTER COLUMN ... SET NOT NULL on each",
+        ),
+    ):
+        if names:
+            return f"cluster {found.cluster}: {what} ({', '.join(names)}); {mend}"
+    return None
+
+
+def require_none(server: Server, databases: Collection[str], *, to_major: int) -> None:
+    """Raise `Refused` with the first obstacle to an upgrade to `to_major`."""
+    found = reason(look(server, databases, to_major=to_major))
+    if found:
+        raise Refused(found)
+
+
+def require_clone_upgradable(source: Server, databases: Collection[str], *, to_major: int) -> None:
+    """Raise `Refused` for what a clone of `source` would inherit and no upgrade would take.
+
+    A source serves clients and has slots; its clone is cleaned of those before its upgrade.
+    """
+    found = look(source, databases, to_major=to_major)
+    inherited = replace(found, open_to_writers=False, slots=(), subscriptions=(), prepared=())
+    if (why := reason(inherited)) is not None:
+        raise Refused(f"{why}; found before the clone is made, whose upgrade would fail")

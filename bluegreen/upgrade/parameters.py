@@ -1,0 +1,236 @@
+"""Static parameters: which of them aren't in force yet, and a reboot that brings them there."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psycopg.rows import class_row
+
+from bluegreen.aws import cluster
+from bluegreen.aws.clients import client
+from bluegreen.aws.cluster import Cluster
+from bluegreen.aws.errors import asking
+from bluegreen.errors import Refused, Retry
+from bluegreen.polling import looks
+from bluegreen.postgres.server import Server
+
+log = logging.getLogger(__name__)
+
+
+class AllowReboot(StrEnum):
+    """When the instances may be rebooted for a parameter's sake."""
+
+    NEVER = "never"
+    WINDOW = "window"
+    NOW = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A parameter as the server has it in force."""
+
+    name: str
+    value: str
+    kind: str
+    """`bool`, `integer`, `real`, `string` or `enum`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A parameter that isn't in force."""
+
+    name: str
+    found: str | None
+    """None when the server doesn't know it."""
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.found or 'unknown'}, expected {self.wanted}"
+
+
+# Values are in the same base units in `setting` and in a parameter group.
+_SETTINGS = """
+SELECT name, setting AS value, vartype AS kind FROM pg_catalog.pg_settings WHERE name = ANY (%s)
+"""
+
+_ON = frozenset({"1", "on", "true", "yes"})
+_LOGICAL_REPLICATION = "rds.logical_replication"
+
+
+def in_force(server: Server, wanted: Mapping[str, str]) -> dict[str, Setting]:
+    """Return those of the wanted parameters that the server knows, as they are in force now."""
+    names = sorted({_server_name(name) for name in wanted})
+    with (
+        server.connect("postgres") as conn,
+        conn.cursor(row_factory=class_row(Setting)) as cursor,
+    ):
+        known = {row.name: row for row in cursor.execute(_SETTINGS, (names,)).fetchall()}
+    return {name: known[_server_name(name)] for name in wanted if _server_name(name) in known}
+
+
+def pending(wanted: Mapping[str, str], found: Mapping[str, Setting]) -> list[Pending]:
+    """Return the parameters that aren't in force, by name.
+
+    A value that is a formula, such as `GREATEST({DBInstanceVCPU*2},8)`, only AWS can work out, and
+    a parameter of the service's own that has no name in the server only AWS knows: both are left
+    to the parameter group's status.
+    """
+    return [
+        Pending(name, found[name].value if name in found else None, value)
+        for name, value in sorted(wanted.items())
+        if not _left_to_aws(name, value, found) and not _agrees(name, value, found.get(name))
+    ]
+
+
+def effective(wanted: Mapping[str, str], found: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the value in force of each wanted parameter that the server knows."""
+    return {name: found[name].value for name in sorted(wanted) if name in found}
+
+
+def ensure(
+    server: Server, wanted: Mapping[str, str], *, allow: AllowReboot, deadline: float
+) -> dict[str, str]:
+    """Bring `wanted` into force, by a reboot where that is allowed; return what is in force.
+
+    `deadline` is in seconds of `time.monotonic()`. Raises `Refused` when a parameter waits for a
+    reboot that isn't allowed, or isn't in the cluster's parameter group at all.
+    """
+    described = cluster.wait_until(
+        server.region,
+        server.cluster,
+        lambda now: now.parameter_group_status != "applying",
+        deadline=deadline,
+        report=log.info,
+        awaited="parameter group applied",
+    )
+    found = in_force(server, wanted)
+    waiting = pending(wanted, found)
+    rebooting = [m.identifier for m in described.members if _waits(m.parameter_group_status)]
+    if not waiting and not (described.writer and described.writer.identifier in rebooting):
+        return effective(wanted, found)
+    what = f"cluster {server.cluster}: " + (
+        "; ".join(map(str, waiting)) or "its parameter group has static parameters not in force"
+    )
+    match allow:
+        case AllowReboot.NEVER if waiting:
+            raise Refused(
+                f"{what}; only a reboot of its writer brings that into force: set "
+                "environment.allow_reboot to now, or reboot it yourself and go on"
+            )
+        case AllowReboot.WINDOW if waiting:
+            # AWS itself never reboots for a static parameter, in no window.
+            log.warning(
+                "%s: not in force until the writer is rebooted; do that in the maintenance "
+                "window, or set environment.allow_reboot to now",
+                what,
+            )
+        case AllowReboot.NOW if waiting:
+            _require_in_group(described, waiting)
+            found = _reboot(server, described, wanted, deadline)
+        case _:  # nothing that was asked for waits: others' parameters are no reason for an outage
+            log.info("%s; what is required is in force", what)
+    return effective(wanted, found)
+
+
+def _reboot(
+    server: Server, described: Cluster, wanted: Mapping[str, str], deadline: float
+) -> dict[str, Setting]:
+    """Reboot the writer, then the readers that still wait; return what is in force then."""
+    writer = described.writer
+    if writer is None:
+        raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
+    _reboot_instance(server, writer.identifier)
+    found = _wait_until_in_force(server, wanted, deadline)
+    # Rebooting the writer restarts the readers too in many versions, so look again first.
+    after = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+    for member in after.members:
+        if not member.is_writer and _waits(member.parameter_group_status):
+            _reboot_instance(server, member.identifier)
+    return found
+
+
+def _reboot_instance(server: Server, instance: str) -> None:
+    with asking(f"instance {instance}: RebootDBInstance"):
+        client("rds", server.region).reboot_db_instance(DBInstanceIdentifier=instance)
+    log.info("instance %s: rebooted for its static parameters", instance)
+
+
+def _wait_until_in_force(
+    server: Server, wanted: Mapping[str, str], deadline: float
+) -> dict[str, Setting]:
+    """Return what is in force once nothing waits; out of reach is what a reboot looks like."""
+    problem = ""
+    for _ in looks(deadline):
+        try:
+            found = in_force(server, wanted)
+        except Retry as error:
+            problem = str(error)
+            continue
+        waiting = pending(wanted, found)
+        if not waiting:
+            return found
+        problem = f"cluster {server.cluster}: after its reboot {'; '.join(map(str, waiting))}"
+    raise Retry(f"{problem}; try again")
+
+
+def _require_in_group(described: Cluster, waiting: list[Pending]) -> None:
+    """Raise `Refused` unless the group holds the wanted values: else a reboot is for nothing."""
+    names = {item.name for item in waiting}
+    held: dict[str, str | None] = {}
+    what = f"parameter group {described.parameter_group}"
+    with asking(f"{what}: DescribeDBClusterParameters"):
+        pages = client("rds", described.region).get_paginator("describe_db_cluster_parameters")
+        for page in pages.paginate(DBClusterParameterGroupName=described.parameter_group):
+            for parameter in page["Parameters"]:
+                if parameter["ParameterName"] in names:
+                    held[parameter["ParameterName"]] = parameter.get("ParameterValue")
+    for item in waiting:
+        value = held.get(item.name)
+        if value is None or not _equal(value, item.wanted, "string"):
+            raise Refused(
+                f"{what} of cluster {described.identifier}: {item.name} is {value or 'not set'}, "
+                f"expected {item.wanted}; set it there, a reboot alone changes nothing"
+            )
+
+
+def _waits(status: str) -> bool:
+    return status == "pending-reboot"
+
+
+def _server_name(name: str) -> str:
+    """Return what the server calls a parameter: `rds.logical_replication` sets `wal_level`."""
+    return "wal_level" if name == _LOGICAL_REPLICATION else name
+
+
+def _left_to_aws(name: str, value: str, found: Mapping[str, Setting]) -> bool:
+    return bool(re.search(r"[{(]", value)) or (
+        name not in found and name.startswith(("rds.", "aurora.", "apg_"))
+    )
+
+
+def _agrees(name: str, wanted: str, found: Setting | None) -> bool:
+    if found is None:
+        return False
+    if name == _LOGICAL_REPLICATION:
+        return (found.value == "logical") == (wanted.lower() in _ON)
+    if name.endswith("_libraries"):
+        # The service adds libraries of its own to shared_preload_libraries.
+        return _list(wanted) <= _list(found.value)
+    return _equal(wanted, found.value, found.kind)
+
+
+def _equal(one: str, other: str, kind: str) -> bool:
+    if kind == "bool":
+        return (one.lower() in _ON) == (other.lower() in _ON)
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.strip().lower() == other.strip().lower()
+
+
+def _list(text: str) -> set[str]:
+    return {item.strip() for item in text.split(",") if item.strip()}

@@ -1,0 +1,1 @@
+"""The command `bluegreen`: outside the library, which knows nothing of stacks."""
