@@ -43,8 +43,8 @@ lab-down: install ## end the lab that `make lab` started
 format: install ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-lint: install ## check format and lint
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+lint: install ## check format, lint and the order of imports
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-logo
 
 types: install ## check types, strictly
 	@$(BIN)/mypy
