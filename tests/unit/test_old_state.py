@@ -1,0 +1,55 @@
+"""A state written while the library was flat modules: it loads, and a preview changes nothing.
+
+`tests/fixtures/states` holds what `pulumi stack export` said of a deployment in the lab before its
+cutover and after it, without what only the lab knew. A state holds each dynamic provider by module
+and class, so these stay where they are, and so do the URNs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import dill
+import pytest
+from pulumi.dynamic import ResourceProvider
+from pulumi.dynamic.dynamic import serialize_provider
+
+from dynamic_providers.provider import Provider
+
+STATES = Path(__file__).resolve().parents[1] / "fixtures" / "states"
+DYNAMIC: list[dict[str, Any]] = [
+    one
+    for state in ("forward", "switched")
+    for one in json.loads((STATES / f"{state}.json").read_text())["deployment"]["resources"]
+    if "__provider" in one.get("inputs", {})
+]
+
+
+def _provider(resource: dict[str, Any]) -> ResourceProvider:
+    found = dill.loads(base64.b64decode(resource["inputs"]["__provider"]))
+    assert isinstance(found, Provider)
+    return found
+
+
+@pytest.mark.parametrize("stored", DYNAMIC, ids=lambda one: one["urn"].rpartition("::")[2])
+def test_the_stored_provider_is_the_one_of_today(stored: dict[str, Any]) -> None:
+    assert serialize_provider(_provider(stored)) == stored["inputs"]["__provider"]
+
+
+@pytest.mark.parametrize("stored", DYNAMIC, ids=lambda one: one["urn"].rpartition("::")[2])
+def test_the_same_inputs_change_nothing(stored: dict[str, Any]) -> None:
+    """As a preview asks: the inputs are checked, then compared with the stored outputs."""
+    provider, inputs = _provider(stored), stored["inputs"]
+    checked = provider.check(inputs, inputs)
+    assert checked.failures == []
+    found = provider.diff(stored["id"], stored["outputs"], checked.inputs)
+    assert not found.changes
+    assert not found.replaces
+
+
+def test_the_states_hold_every_kind_of_that_time() -> None:
+    kinds = {type(_provider(one)) for one in DYNAMIC}
+    assert len(kinds) == 11
