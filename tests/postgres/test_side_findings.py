@@ -259,7 +259,20 @@ def test_what_is_accepted_warns_and_what_is_not_listed_is_named(sides: Sides) ->
         conn.execute("DROP TABLE kept; DROP INDEX once")
         for number in range(12):
             conn.execute(f"DROP TABLE many_{number}")
+    _slots_of_others(sides)
     _databases_that_are_not_listed(sides)
+
+
+def _slots_of_others(sides: Sides) -> None:
+    with sides.labs[0].connect() as conn:
+        for name in ("debezium", "bg_reports", "bg_green_forward_app"):
+            conn.execute("SELECT pg_create_physical_replication_slot(%s)", (name,))
+    named = {"cluster: slot debezium": Level.WARN, "cluster: slot bg_reports": Level.WARN}
+    assert sides.levels() == named
+    assert all("its consumer gets nothing more" in one.remedy for one in sides.findings())
+    assert sides.levels(swapped=True) == {}
+    with sides.labs[0].connect() as conn:
+        conn.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
 
 def _databases_that_are_not_listed(sides: Sides) -> None:

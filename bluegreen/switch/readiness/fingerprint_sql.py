@@ -98,7 +98,7 @@ SELECT 'privilege', {grantee} || ' on DATABASE ' || b.name, 'database ' || b.nam
 UNION ALL
 SELECT 'slot', quote_ident(slot_name) || coalesce(' in ' || quote_ident(database), ''), '', '',
        coalesce(plugin, 'physical')
-  FROM pg_replication_slots WHERE slot_name !~ '^bg_' AND NOT temporary""")
+  FROM pg_replication_slots WHERE slot_name !~ '^bg_.+_(forward|reverse)_' AND NOT temporary""")
 """Roles, memberships, settings, databases, and others' slots. Parameter: `closed`."""
 
 CLOSED = """\
