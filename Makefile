@@ -59,7 +59,7 @@ test-all: more-versions ## fetch those, then the slow tests; what measures runs 
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not alone and not long"
 	@$(BIN)/python -m pytest -m "slow and alone"
 
-test-long: install ## every fault at every step, in both directions: about an hour
+test-long: install ## every fault at every step, in both directions, and other breadth: an hour and more
 	@$(BIN)/python -m pytest -m long
 
 more-versions: install ## fetch PostgreSQL 14, 15 and 17 (apt and npm) into the cache

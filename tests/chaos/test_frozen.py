@@ -14,7 +14,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("there_and_back", [False, True], ids=["there", "there-and-back"])
+@pytest.mark.parametrize(
+    "there_and_back",
+    [
+        pytest.param(False, id="there"),
+        pytest.param(True, id="there-and-back", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("with_fuse", [False, True], ids=["alone", "with-its-fuse"])
 def test_who_wakes_up_behind_another_switch_changes_nothing(
     rig: Rig, *, with_fuse: bool, there_and_back: bool

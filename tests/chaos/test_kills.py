@@ -11,12 +11,12 @@ from tests.chaos.orchestrator import Order
 from tests.chaos.rig import AFTER_DECISION, BEFORE_DECISION, Clients, Rig
 from tests.fixtures.switchable import Switchable
 
-# One way round in every run; the other in `make test-all`.
+# One way round in every run; the other in `make test-long`.
 pytestmark = pytest.mark.parametrize(
     "pair",
     [
         pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+        pytest.param((18, 16), id="18-to-16", marks=[pytest.mark.slow, pytest.mark.long]),
     ],
     indirect=True,
 )

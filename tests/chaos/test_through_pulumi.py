@@ -7,6 +7,7 @@ completes the switch.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +17,19 @@ import pytest
 
 from bluegreen.switch.step import Step
 from tests.chaos.rounds import LIMIT_SECONDS
-from tests.fixtures.lab import SOURCE, Lab
+from tests.fixtures.lab import SOURCE, Lab, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SITE = Path(__file__).with_name("site")
 _number = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Return a lab of its own: whichever side is the writer at the end, nobody else finds it."""
+    with running(f"test-kill-{os.getpid()}") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

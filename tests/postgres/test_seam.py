@@ -198,6 +198,7 @@ def test_a_clone_made_under_load_loses_and_doubles_nothing(busy: Cloning, way: W
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_seven_clones_in_a_row_under_load_lose_and_double_nothing(busy: Cloning, way: Way) -> None:
     for _ in range(7):

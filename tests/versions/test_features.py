@@ -35,6 +35,7 @@ PROBES = {
     "INACTIVE_SINCE": "SELECT inactive_since FROM pg_replication_slots",
     "FAILOVER_SLOT": _SUBSCRIBE + "failover=true)",
     "CONFLICT_STATS": "SELECT confl_insert_exists FROM pg_stat_subscription_stats",
+    "TRANSACTION_TIMEOUT": "SHOW transaction_timeout",
     "ORIGIN_LIMIT": "SHOW max_active_replication_origins",
 }
 
