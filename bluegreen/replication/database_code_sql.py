@@ -123,36 +123,42 @@ SELECT DISTINCT proname::text FROM pg_catalog.pg_proc
 # Every expression that is evaluated when a row is written, by the function that it calls. A domain
 # is its column's business, in whatever table.
 EXPRESSIONS = """{written}
-, expressions AS (
-    SELECT 'pg_catalog.pg_class'::regclass AS kind, i.indexrelid AS id, i.indrelid AS relation,
+, given AS (
+    SELECT d.oid, d.adrelid, d.adnum, pg_catalog.format('column %%I', a.attname) AS what,
+           pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS text
+      FROM pg_catalog.pg_attrdef d
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+      JOIN written w ON w.id = d.adrelid
+     WHERE a.attgenerated <> '' OR NOT w.columns ? a.attname::text
+), expressions AS (
+    SELECT 'pg_catalog.pg_class'::regclass AS kind, i.indexrelid AS id, NULL::int2 AS part,
+           i.indrelid AS relation,
            pg_catalog.format('index %%s', i.indexrelid::regclass) AS what,
            pg_catalog.concat_ws(', ', pg_catalog.pg_get_expr(i.indexprs, i.indrelid),
                                 pg_catalog.pg_get_expr(i.indpred, i.indrelid)) AS text
       FROM pg_catalog.pg_index i
      WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
     UNION ALL
-    SELECT 'pg_catalog.pg_class'::regclass, p.partrelid, p.partrelid, 'partition key',
+    SELECT 'pg_catalog.pg_class'::regclass, p.partrelid, NULL, p.partrelid, 'partition key',
            pg_catalog.pg_get_expr(p.partexprs, p.partrelid)
       FROM pg_catalog.pg_partitioned_table p WHERE p.partexprs IS NOT NULL
     UNION ALL
-    SELECT 'pg_catalog.pg_constraint'::regclass, k.oid, k.conrelid,
+    SELECT 'pg_catalog.pg_constraint'::regclass, k.oid, NULL, k.conrelid,
            pg_catalog.format('constraint %%I', k.conname),
            pg_catalog.pg_get_expr(k.conbin, k.conrelid)
       FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid <> 0
     UNION ALL
-    SELECT 'pg_catalog.pg_constraint'::regclass, k.oid, a.attrelid,
+    SELECT 'pg_catalog.pg_constraint'::regclass, k.oid, NULL, a.attrelid,
            pg_catalog.format('domain %%s', k.contypid::regtype), NULL
       FROM pg_catalog.pg_constraint k
       JOIN pg_catalog.pg_attribute a ON a.atttypid = k.contypid AND NOT a.attisdropped
      WHERE k.contype = 'c' AND k.contypid <> 0
     UNION ALL
-    SELECT 'pg_catalog.pg_attrdef'::regclass, d.oid, d.adrelid,
-           pg_catalog.format('column %%I', a.attname),
-           pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-      FROM pg_catalog.pg_attrdef d
-      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-      JOIN written w ON w.id = d.adrelid
-     WHERE a.attgenerated <> '' OR NOT w.columns ? a.attname::text
+    SELECT 'pg_catalog.pg_attrdef'::regclass, v.oid, NULL, v.adrelid, v.what, v.text FROM given v
+    UNION ALL
+    -- Up to 14 what a generated column calls is noted of the column itself.
+    SELECT 'pg_catalog.pg_class'::regclass, v.adrelid, v.adnum, v.adrelid, v.what, v.text
+      FROM given v
 )
 SELECT n.nspname::text AS schema, c.relname::text AS table, e.what, e.text,
        pg_catalog.array_agg(DISTINCT d.refobjid::bigint) AS functions
@@ -160,7 +166,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS table, e.what, e.text,
   JOIN pg_catalog.pg_class c ON c.oid = e.relation AND c.relkind IN ('r', 'p')
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_depend d ON d.classid = e.kind AND d.objid = e.id
-       AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+       AND (e.part IS NULL OR d.objsubid = e.part) AND d.refclassid = 'pg_catalog.pg_proc'::regclass
  WHERE c.oid IN (SELECT id FROM written)
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3
 """
