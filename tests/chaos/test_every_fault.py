@@ -12,6 +12,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 QUICK = {Fault.NONE, Fault.HOST, Fault.ENGINE, Fault.EVERYTHING}
 
+# They take the longest, and are what OLD_DEAD, BOTH_DEAD and PEER_DEAD are, on other lines.
+_ALIKE = {Fault.NEW_DEAD, Fault.OLD_DEAF, Fault.NEW_DEAF, Fault.OLD_MUTE, Fault.NEW_MUTE}
+
 
 def _steps(fault: Fault) -> list[Step]:
     """Return where a fault can make a difference."""
@@ -22,7 +25,10 @@ def _steps(fault: Fault) -> list[Step]:
     return [Step.REGISTER, *OUTAGE, Step.STOP]
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(one, marks=[pytest.mark.long] if one in _ALIKE else []) for one in Fault],
+)
 def test_a_fault_at_every_step(arena: Arena, fault: Fault) -> None:
     for step in _steps(fault):
         outcome = arena.play(fault, step)
