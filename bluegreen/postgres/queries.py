@@ -38,7 +38,12 @@ def limit_lock_waits(conns: Iterable[Connection], seconds: float) -> None:
     long as it takes.
     """
     for conn in conns:
-        conn.execute("SELECT set_config('lock_timeout', %s, false)", (f"{seconds * 1000:.0f}ms",))
+        set_seconds(conn, "lock_timeout", seconds)
+
+
+def set_seconds(conn: Connection, setting: str, seconds: float) -> None:
+    """Set a timeout of the session; 0 lifts it."""
+    conn.execute("SELECT set_config(%s, %s, false)", (setting, f"{1000 * seconds:.0f}ms"))
 
 
 def failure(error: psycopg.Error) -> str:

@@ -143,9 +143,11 @@ def count_slipped(
     total = 0
     for database, conn in old.databases.items():
         slot = names.slot(deployment, direction, database)
-        applied = _applied(new.databases[database], names.subscription(deployment, direction))
-        applied = applied or barrier
-        if applied is None or conn.execute(_SENDER, (slot,)).fetchone() is None:
+        if conn.execute(_SENDER, (slot,)).fetchone() is None:
+            continue
+        subscription = names.subscription(deployment, direction)
+        applied = _applied(new.databases[database], subscription) or barrier
+        if applied is None:
             continue
         row = conn.execute(_SLIPPED, (slot, publication, str(applied))).fetchone()
         total += int(row[0]) if row else 0

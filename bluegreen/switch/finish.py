@@ -25,12 +25,13 @@ from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.polling import looks
 from bluegreen.postgres.connection import ConnectionLost
+from bluegreen.postgres.queries import set_seconds
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.register import Opening
 from bluegreen.switch import aftermath, traffic
 from bluegreen.switch.crossing import Crossed, Crossing, Fence
 from bluegreen.switch.plan import SwitchPlan
-from bluegreen.switch.side import Connection, Side, application_name, end_others, unless_committed
+from bluegreen.switch.side import Side, application_name, end_others, unless_committed
 from bluegreen.switch.step import Step
 from bluegreen.switch.timeline import Timeline
 from bluegreen.switch.watchdog import Watchdog
@@ -152,7 +153,7 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
         new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
         for side in (old, new):
             # A finisher whose machine is paused must not hold up all others for ever.
-            _set_seconds(
+            set_seconds(
                 side.tool,
                 "idle_in_transaction_session_timeout",
                 _BESIDES_SECONDS + _WAITS_HOLDING_ROWS * plan.finish_seconds,
@@ -216,8 +217,8 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
     name = application_name(attempt, finishing=True)
     with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
         longest = 2 * _BESIDES_SECONDS + _WAITS * plan.finish_seconds
-        _set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
-        _set_seconds(conn, "lock_timeout", longest)
+        set_seconds(conn, "idle_session_timeout", longest + _BESIDES_SECONDS)
+        set_seconds(conn, "lock_timeout", longest)
         try:
             conn.execute("SELECT pg_advisory_lock(4782, 2)")
         except psycopg.errors.LockNotAvailable:
@@ -232,10 +233,6 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
             # for this answer finds out, and ends the session there.
             with contextlib.suppress(psycopg.Error):
                 conn.execute("SELECT pg_advisory_unlock(4782, 2)")
-
-
-def _set_seconds(conn: Connection, setting: str, seconds: float) -> None:
-    conn.execute("SELECT set_config(%s, %s, false)", (setting, f"{1000 * seconds:.0f}ms"))
 
 
 def after(

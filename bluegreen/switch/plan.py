@@ -77,21 +77,21 @@ def from_props(props: Mapping[str, Any]) -> SwitchPlan:
     new = props["writer"]
     old = SOURCE if new == TARGET else TARGET
     settings: dict[str, Any] = props["switch"]
-    roles = settings.get("roles")
+    wish = Wish.from_settings(settings)
     return SwitchPlan(
         deployment=props["deployment"],
         direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
         old=Server.from_props(props[old]),
         new=Server.from_props(props[new]),
         databases=tuple(props["databases"]),
-        fence=settings["fence"],
-        old_side=settings["old_side"],
+        fence=wish.fence,
+        old_side=wish.old_side,
         lag_seconds=float(settings["lag_seconds"]),
         drain_seconds=float(settings["drain_seconds"]),
         fuse_seconds=float(settings.get("fuse_seconds") or 10.0),
         finish_seconds=float(settings.get("finish_seconds") or 30.0),
-        roles=tuple(roles) if roles is not None else None,
-        spare_roles=tuple(settings.get("spare_roles") or ()),
+        roles=wish.roles,
+        spare_roles=wish.spared,
         records=_records(props, old, new),
         rollback=bool(props.get("rollback", True)),
     )

@@ -15,9 +15,9 @@ from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.polling import looks
 from bluegreen.postgres.connection import Connection as Connection
+from bluegreen.postgres.queries import set_seconds
 from bluegreen.postgres.server import Server
 
-_LIMIT = "SELECT set_config('statement_timeout', %s, false)"
 _END_OTHERS = """\
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
  WHERE a.application_name = ANY (%s) AND a.usename = session_user AND a.pid <> ALL (%s)"""
@@ -94,7 +94,7 @@ class Side:
         For when the orchestrator, and its watchdog with it, is gone or cut off.
         """
         for conn in self.connections:
-            conn.execute(_LIMIT, (f"{seconds * 1000:.0f}ms",))
+            set_seconds(conn, "statement_timeout", seconds)
 
 
 @contextmanager

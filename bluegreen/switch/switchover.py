@@ -173,12 +173,6 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     coverage.refuse(sides)
     if plan.rollback:
         way_back.refuse(sides)
-    slipped = register.slipped(new.tool)
-    if slipped:
-        raise Refused(
-            f"{plan.new}: {slipped} write(s) came there after it had been left, and are nowhere"
-            " else; bring them over, then set register.slipped to 0 in its database bluegreen"
-        )
     if plan.records is not None:
         dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)

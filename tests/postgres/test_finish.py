@@ -9,6 +9,7 @@ from psycopg.pq import TransactionStatus
 
 from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.postgres import queries
 from bluegreen.register import register
 from bluegreen.switch import finish
 from bluegreen.switch.plan import SwitchPlan
@@ -55,7 +56,7 @@ def test_no_session_of_a_finisher_ends_before_its_waits_do(
     attempt = leave_decided(plan, monkeypatch)
     limits: dict[str, float] = {}
     holding: set[object] = set()
-    set_seconds, stop = finish._set_seconds, finish.stop
+    set_seconds, stop = queries.set_seconds, finish.stop
 
     def noted(conn: Connection, setting: str, seconds: float) -> None:
         limits[setting] = seconds
@@ -65,7 +66,7 @@ def test_no_session_of_a_finisher_ends_before_its_waits_do(
         holding.add(new.tool.info.transaction_status)
         stop(plan, new)
 
-    monkeypatch.setattr(finish, "_set_seconds", noted)
+    monkeypatch.setattr(finish, "set_seconds", noted)
     monkeypatch.setattr(finish, "stop", look_and_stop)
     finish.finish(plan, attempt)
     # Drain and early stop are waited for while the rows are held; then stop, and the last reader.
