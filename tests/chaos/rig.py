@@ -33,6 +33,7 @@ from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable
 
 ROOT = Path(__file__).resolve().parents[2]
+_CHILD = [sys.executable, "-m", "tests.chaos.orchestrator"]
 _CHILD_SECONDS = 60.0
 
 
@@ -143,7 +144,7 @@ class Rig:
     def run(self, order: Order) -> tuple[int, str]:
         """Run an orchestrator to its end; return its exit code and what it said."""
         child = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.orchestrator"],
+            _CHILD,
             cwd=ROOT,
             env=dict(os.environ),
             input=order.to_line(),
@@ -161,7 +162,7 @@ class Rig:
         A local fuse that was frozen with it goes on as well.
         """
         child = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.orchestrator"],
+            _CHILD,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from lab import seed as seeds
-from tests.fixtures.lab import SOURCE, Lab
+from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,7 @@ def test_a_cluster_identifier_that_is_taken(lab: Lab) -> None:
 @pytest.mark.slow
 def test_a_source_without_logical_replication(lab: Lab) -> None:
     source = lab.new_stack(
-        'bluegreen:environment.parameters["rds.logical_replication"]=0',
-        "bluegreen:environment.deletion_protection=false",
-        "bluegreen:environment.final_snapshot=false",
-        "bluegreen:environment.retire=true",
+        'bluegreen:environment.parameters["rds.logical_replication"]=0', *RETIRABLE
     )
     # Nor the names, which lead to the other environment.
     for key in ("bluegreen:source", "bluegreen:dns"):
@@ -146,5 +143,5 @@ def test_a_source_without_logical_replication(lab: Lab) -> None:
     try:
         said = lab.refused(lab.new_stack(f"bluegreen:source={source}"))
     finally:
-        lab.world.pulumi("destroy", "-s", source, "--yes", "--skip-preview", "--color=never")
+        lab.destroy(source)
     assert "rds.logical_replication" in said

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab import command
-from tests.fixtures.lab import SOURCE, Lab
+from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
 STATES = Path(__file__).resolve().parents[1] / "fixtures" / "states"
 CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
@@ -20,14 +20,10 @@ CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MU
 @pytest.fixture(scope="module")
 def deployment(lab: Lab) -> Iterator[str]:
     """Yield a deployment that is stood up and follows its source; no other test finds it there."""
-    stack = lab.new_stack(
-        "bluegreen:environment.deletion_protection=false",
-        "bluegreen:environment.final_snapshot=false",
-        "bluegreen:environment.retire=true",
-    )
+    stack = lab.new_stack(*RETIRABLE)
     lab.up(stack)
     yield stack
-    lab.world.pulumi("destroy", "-s", stack, "--yes", "--skip-preview", "--color=never")
+    lab.destroy(stack)
 
 
 def _insert(lab: Lab, stack: str) -> int:
