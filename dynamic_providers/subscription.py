@@ -10,7 +10,6 @@ from typing import Any
 import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import (
-    CheckFailure,
     CheckResult,
     CreateResult,
     DiffResult,
@@ -19,9 +18,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused, Retry
-from bluegreen.lsn import Lsn
 from bluegreen.postgres import presence, versions
 from bluegreen.postgres.server import Server
 from bluegreen.replication import coverage, session_timeouts, slot
@@ -34,6 +31,7 @@ from bluegreen.replication.subscription import (
 )
 from bluegreen.replication.subscription.options import Wanted
 from bluegreen.replication.subscription.state import Subscription as Found
+from dynamic_providers import subscription_props
 from dynamic_providers.live_tables import covered
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
@@ -59,7 +57,6 @@ _UPDATES = (
     "copy_new_tables",
     "triggers",
 )
-_CHOICES = {"streaming": ("off", "on", "parallel"), "origin": ("none", "any")}
 
 
 class SubscriptionProvider(Provider):
@@ -67,8 +64,12 @@ class SubscriptionProvider(Provider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         failures = fixed(olds, news, _FIXED)
-        failures += fixed(_clusters(olds), _clusters(news), ("server", "publisher"))
-        return CheckResult(news, failures + _unusable(news))
+        failures += fixed(
+            subscription_props.clusters(olds),
+            subscription_props.clusters(news),
+            ("server", "publisher"),
+        )
+        return CheckResult(news, failures + subscription_props.unusable(news))
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         found = explicit_diff(olds, news, updates=_UPDATES)
@@ -89,7 +90,7 @@ class SubscriptionProvider(Provider):
 
     def _ensured(self, props: Props, *, mend: bool) -> Props:
         server, source = Server.from_props(props["server"]), Server.from_props(props["publisher"])
-        wanted = _wanted(props)
+        wanted = subscription_props.wanted(props)
         # Before its use: if it is rotated meanwhile, the next look shows it.
         secret = source.credentials.replication_version(source.region)
         with (
@@ -111,14 +112,14 @@ class SubscriptionProvider(Provider):
                 mend=mend,
                 deadline=time.monotonic() + _SECONDS,
             )
-        return {**inputs_only(props), "live": _live(have, secret, [], [])}
+        return {**inputs_only(props), "live": subscription_props.live(have, secret, [], [])}
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what is there; works with the publisher down, and says what it then can't tell."""
         conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
         if conn is None:
             return ReadResult(None, {})
-        wanted = _wanted(props)
+        wanted = subscription_props.wanted(props)
         with conn:
             have = state.find(conn, props["name"])
             if have is None:
@@ -132,8 +133,10 @@ class SubscriptionProvider(Provider):
                 drift += _publisher_drift(conn, props, wanted, have, trouble)
             except (Retry, Refused) as error:
                 log.warning("%s: not compared with its publisher: %s", wanted, error)
-        live = inputs_only(props) | _live_inputs(props, have, major)
-        live["live"] = _live(have, _secret_version(props), drift, trouble)
+        live = inputs_only(props) | subscription_props.live_inputs(props, have, major)
+        live["live"] = subscription_props.live(
+            have, subscription_props.secret_version(props), drift, trouble
+        )
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
@@ -162,116 +165,10 @@ def tables_moved(props: Props) -> bool:
         props["publisher"],
         props["server"],
         props["database"],
-        publications=_publications(props),
+        publications=subscription_props.publications(props),
         subscription=props["name"],
     )
     return found is not None and bool(found.unsubscribed or found.withdrawn)
-
-
-def _clusters(props: Props) -> Props:
-    """Return only which clusters it is about: addresses and secrets may change in place."""
-    return {
-        key: props[key].get("cluster")
-        for key in ("server", "publisher")
-        if isinstance(props.get(key), Mapping) and not contains_unknowns(props[key])
-    }
-
-
-def _unusable(news: Props) -> list[CheckFailure]:
-    """Return what no server could do, so that a preview says it."""
-    failures = []
-    for key, allowed in _CHOICES.items():
-        got = news.get(key)
-        if got is not None and not contains_unknowns(got) and got not in allowed:
-            reason = f"got {got!r}, allowed are {', '.join(allowed)}, or nothing for the best"
-            failures.append(CheckFailure(key, reason))
-    start = news.get("start_lsn")
-    if start is not None and not contains_unknowns(start):
-        try:
-            Lsn.parse(start)
-        except Refused as error:
-            failures.append(CheckFailure("start_lsn", str(error)))
-    for key in ("name", "slot_name"):
-        got = news.get(key)
-        if isinstance(got, str) and not 0 < len(got.encode()) <= names.MAX_BYTES:
-            reason = f"got {got!r}, expected 1 to {names.MAX_BYTES} bytes"
-            failures.append(CheckFailure(key, reason))
-    wish = news.get("publication")
-    if wish is not None and not contains_unknowns(wish) and not _publications(news):
-        failures.append(CheckFailure("publication", "names none; expected one at least"))
-    return failures
-
-
-def _publications(props: Props) -> tuple[str, ...]:
-    found = props["publication"]
-    return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _wanted(props: Props) -> Wanted:
-    return Wanted(
-        name=props["name"],
-        publications=_publications(props),
-        slot_name=props["slot_name"],
-        start=Lsn.parse(props["start_lsn"]),
-        enabled=bool(props.get("enabled")),
-        streaming=props.get("streaming"),
-        binary=bool(props.get("binary")),
-        origin=props.get("origin"),
-        disable_on_error=bool(props.get("disable_on_error")),
-        run_as_owner=bool(props.get("run_as_owner")),
-        owner=props.get("owner"),
-        copy_new_tables=props.get("copy_new_tables") is not False,
-    )
-
-
-def _live_inputs(props: Props, have: Found, major: int) -> Props:
-    """Return the inputs as the server has them; what was left to the server stays so if it is."""
-    live: Props = {
-        "publication": (
-            have.publications[0]
-            if isinstance(props["publication"], str) and len(have.publications) == 1
-            else _in_order_of(_publications(props), have.publications)
-        ),
-        "slot_name": have.slot_name or "",
-        "enabled": have.enabled,
-        "binary": have.binary,
-        "run_as_owner": have.run_as_owner,
-        "streaming": have.streaming,
-        "origin": have.origin or "any",
-        "disable_on_error": have.disable_on_error,
-        "owner": have.owner,
-    }
-    best = options.options(major, _wanted(props))
-    actual = options.live_options(have)
-    for key in ("streaming", "origin"):
-        if props.get(key) is None and actual[key] == best.get(key, actual[key]):
-            live[key] = None
-    if props.get("owner") is None:
-        live["owner"] = None
-    return live
-
-
-def _in_order_of(wish: Sequence[str], found: Sequence[str]) -> list[str]:
-    return list(wish) if set(wish) == set(found) else sorted(found)
-
-
-def _live(have: Found, secret: str | None, drift: list[str], trouble: list[str]) -> Props:
-    """Return what changes of itself; 64-bit numbers as text."""
-    return {
-        "worker": have.worker_pid is not None,
-        "applied": have.applied or "0/0",
-        "apply_errors": str(have.apply_errors),
-        "owner": have.owner,
-        "secret_version": secret,
-        "trouble": trouble,
-        "drift": drift,
-    }
-
-
-def _secret_version(props: Props) -> str | None:
-    """Return the version that the connection was set with."""
-    found: str | None = (props.get("live") or {}).get("secret_version")
-    return found
 
 
 def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
@@ -283,7 +180,10 @@ def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
     text = connection.text(source, props["database"], wanted.name)
     agrees = connection.agrees(conn, wanted.name, text)
     if agrees is None:
-        known, now = _secret_version(props), source.credentials.replication_version(source.region)
+        known, now = (
+            subscription_props.secret_version(props),
+            source.credentials.replication_version(source.region),
+        )
         return ["the replication secret was rotated"] if known not in (None, now) else []
     if agrees:
         return []
