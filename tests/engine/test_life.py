@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import command
+from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
-STATES = Path(__file__).resolve().parents[1] / "fixtures" / "states"
 CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
 
 
@@ -116,20 +115,20 @@ def _command(lab: Lab, *arguments: str) -> tuple[int, str]:
 
 def test_what_is_in_an_old_state_has_the_same_urn(lab: Lab, deployment: str) -> None:
     """Another URN is another resource: a cluster would be made anew, and the old one destroyed."""
-    old = json.loads((STATES / "forward.json").read_text())
-    now = json.loads(lab.world.pulumi("stack", "export", "-s", deployment))
+    exported = json.loads(lab.world.pulumi("stack", "export", "-s", deployment))
     # That one had a second Region, two instances and two databases.
     beyond = re.compile(
         "eu-central-1|reader-1|bench|GlobalDatabase|pulumi:providers:|pulumi:Stack::"
     )
-    wanted = {one for one in _kinds_and_names(old) if not beyond.search(one)}
+    old = _kinds_and_names(old_states.resources("forward"))
+    wanted = {one for one in old if not beyond.search(one)}
     assert len(wanted) > 20
-    assert wanted <= _kinds_and_names(now)
+    assert wanted <= _kinds_and_names(exported["deployment"]["resources"])
 
 
-def _kinds_and_names(state: dict[str, Any]) -> set[str]:
-    """Return the resources of a state by the parts of their URNs that no stack's name is in."""
-    return {one["urn"].split("::", 2)[2] for one in state["deployment"]["resources"]}
+def _kinds_and_names(resources: list[dict[str, Any]]) -> set[str]:
+    """Return resources by the parts of their URNs that no stack's name is in."""
+    return {one["urn"].split("::", 2)[2] for one in resources}
 
 
 def test_two_flags_at_once_are_refused(lab: Lab, deployment: str) -> None:

@@ -1,15 +1,12 @@
 """A state written while the library was flat modules: it loads, and a preview changes nothing.
 
-`tests/fixtures/states` holds what `pulumi stack export` said of a deployment in the lab before its
-cutover and after it, without what only the lab knew. A state holds each dynamic provider by module
-and class, so these stay where they are, and so do the URNs.
+A state holds each dynamic provider by module and class, so these stay where they are, and so do
+the URNs.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from pathlib import Path
 from typing import Any
 
 import dill
@@ -18,12 +15,12 @@ from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
 from dynamic_providers.provider import Provider
+from tests.fixtures import old_states
 
-STATES = Path(__file__).resolve().parents[1] / "fixtures" / "states"
 DYNAMIC: list[dict[str, Any]] = [
     one
     for state in ("forward", "switched")
-    for one in json.loads((STATES / f"{state}.json").read_text())["deployment"]["resources"]
+    for one in old_states.resources(state)
     if "__provider" in one.get("inputs", {})
 ]
 
