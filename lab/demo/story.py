@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -13,7 +14,10 @@ from lab.workload.checker import Side
 from lab.workload.workload import Workload
 
 SOURCE, TARGET = "blue", "green"
-_SETTLE_COMMITS = 2000  # about two seconds of load on either side of every switch
+# Transactions a second. A machine that the clients fill leaves the engine none to work with, and
+# shows what a starved machine does instead of what a switch does.
+RATE = min(1000, 250 * len(os.sched_getaffinity(0)))
+_SETTLE_COMMITS = 2 * RATE  # about two seconds of load on either side of every switch
 
 
 @dataclass(slots=True)
@@ -56,7 +60,7 @@ class Story:
         with self.screen.busy("seeding two databases"):
             schema.seed(writer["endpoint"], int(writer["port"]), self.stacks.master, self.logins)
         self.screen.fact("seeded: 1 million rows in app, pgbench's tables in bench")
-        self.workload.start(self.stacks.writer_name, int(writer["port"]), hostile=1)
+        self._load_on(int(writer["port"]))
         self.workload.probe(writer["endpoint"], int(writer["port"]))
         self.workload.wait_until_running()
         self.screen.load = self._load
@@ -107,7 +111,7 @@ class Story:
     def _give_way_back_up(self) -> None:
         self._chapter("The point of no return")
         target = self.stacks.outputs(TARGET)
-        self.workload.start(self.stacks.writer_name, int(target["port"]), hostile=1)
+        self._load_on(int(target["port"]))
         self.workload.probe(target["endpoint"], int(target["port"]))
         self.workload.wait_until_running()
         self.screen.load = self._load
@@ -145,6 +149,9 @@ class Story:
         self.result.routine_updates_changed += changed
         if not changed:
             self.screen.fact(f"a routine pulumi up --refresh of {stack} changes nothing")
+
+    def _load_on(self, port: int) -> None:
+        self.workload.start(self.stacks.writer_name, port, rate=RATE, hostile=1)
 
     def _steady(self) -> None:
         self.workload.wait_for_commits(_SETTLE_COMMITS)

@@ -157,7 +157,7 @@ def test_at_every_step(
 @pytest.mark.parametrize(
     ("step", "which"),
     [
-        (Step.FENCE, "old"),
+        pytest.param(Step.FENCE, "old", marks=pytest.mark.long),
         pytest.param(Step.MARK, "old", marks=pytest.mark.long),
         (Step.DECIDE, "new"),
         pytest.param(Step.OPEN, "all", marks=pytest.mark.long),

@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 QUICK = {Fault.NONE, Fault.HOST, Fault.ENGINE, Fault.EVERYTHING}
 
-# They take the longest, and are what OLD_DEAD, BOTH_DEAD and PEER_DEAD are, on other lines.
-_ALIKE = {Fault.NEW_DEAD, Fault.OLD_DEAF, Fault.NEW_DEAF, Fault.OLD_MUTE, Fault.NEW_MUTE}
+# What `make test-all` plays, one of every kind; the others are played by `make test-long`.
+_OF_EVERY_KIND = {Fault.NONE, Fault.HOST_AND_OLD, Fault.PEER_HOLE, Fault.OLD_DEAD, *DNS}
 
 
 def _steps(fault: Fault) -> list[Step]:
@@ -27,7 +27,7 @@ def _steps(fault: Fault) -> list[Step]:
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(one, marks=[pytest.mark.long] if one in _ALIKE else []) for one in Fault],
+    [pytest.param(one, marks=[] if one in _OF_EVERY_KIND else [pytest.mark.long]) for one in Fault],
 )
 def test_a_fault_at_every_step(arena: Arena, fault: Fault) -> None:
     for step in _steps(fault):

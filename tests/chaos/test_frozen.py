@@ -21,7 +21,13 @@ pytestmark = [
         pytest.param(True, id="there-and-back", marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize("with_fuse", [False, True], ids=["alone", "with-its-fuse"])
+@pytest.mark.parametrize(
+    "with_fuse",
+    [
+        pytest.param(False, id="alone"),
+        pytest.param(True, id="with-its-fuse", marks=pytest.mark.long),
+    ],
+)
 def test_who_wakes_up_behind_another_switch_changes_nothing(
     rig: Rig, *, with_fuse: bool, there_and_back: bool
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_writer_whose_last_wal_is_not_published_is_switched(world: Deployment)
     world.turn(done.mark)
 
 
+@pytest.mark.long
 def test_storms_of_two_hundred_clients() -> None:
     """All sessions are ended right before the fence, so that all start while it is put up."""
     with Arena.made(200, roaming=200, pace_seconds=1.0) as arena:

@@ -47,6 +47,7 @@ def test_an_unknown_source_stack(lab: Lab) -> None:
     assert 'unknown stack "organization/bluegreen/nowhere"' in lab.refused(stack)
 
 
+@pytest.mark.slow
 def test_a_source_stack_that_was_destroyed_or_never_brought_up(lab: Lab) -> None:
     empty = lab.new_stack()
     stack = lab.new_stack(f"bluegreen:source={empty}")
@@ -88,11 +89,13 @@ def test_cutover_at_the_first_up(lab: Lab) -> None:
     assert "cutover: true at the first up; set cutover to false" in said
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_exist(lab: Lab) -> None:
     said = lab.refused(lab.new_stack("bluegreen:environment.databases[0]=nothere"))
     assert "nothere" in said
 
 
+@pytest.mark.slow
 def test_a_wrong_password(lab: Lab) -> None:
     vault = boto3.client(
         "secretsmanager",

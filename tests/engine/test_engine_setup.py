@@ -79,6 +79,7 @@ def test_the_engine_is_new_enough_and_says_its_version(engine: Engine) -> None:
     assert refusal(engine.version) is None
 
 
+@pytest.mark.slow
 def test_a_preview_shows_what_it_would_make_and_makes_nothing(project: Project) -> None:
     text = project.run("preview", "--non-interactive")
     assert "test:Note" in text
@@ -111,6 +112,7 @@ def test_what_a_provider_refuses_is_one_line(project: Project) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_what_a_program_refuses_is_one_line(project: Project) -> None:
     project.write("__main__.py", "import pulumi\nraise pulumi.RunError('text: must be short')\n")
     code, text = project.try_run("preview", "--non-interactive")
@@ -120,6 +122,7 @@ def test_what_a_program_refuses_is_one_line(project: Project) -> None:
     assert "exited with" not in text
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_program_shows_the_programs_frames_only(project: Project) -> None:
     project.write("__main__.py", "def half():\n    return 1 / 0\n\nhalf()\n")
     code, text = project.try_run("preview", "--non-interactive")

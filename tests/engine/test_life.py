@@ -53,6 +53,7 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
     lab.up(deployment)
 
 
+@pytest.mark.slow
 def test_preflight_is_the_report_of_the_preview(lab: Lab, deployment: str) -> None:
     """It asks what the deployment declares, the differences that may stay included."""
     with lab.connect() as conn:
@@ -90,6 +91,7 @@ def _report(said: str) -> list[str]:
     return sorted(re.sub(r"\d[\d,]* (bytes|MB|GB)", "some bytes", line) for line in lines)
 
 
+@pytest.mark.slow
 def test_the_command_says_how_an_environment_is(lab: Lab, deployment: str) -> None:
     for stack, writer in ((SOURCE, True), (deployment, False)):
         code, said = _command(lab, "status", "-s", stack, "--json")
@@ -154,6 +156,7 @@ def test_no_password_is_in_the_state(lab: Lab, deployment: str) -> None:
     assert seed.replication_password not in exported
 
 
+@pytest.mark.slow
 def test_the_cluster_keeps_its_urn_with_and_without_a_source(lab: Lab, deployment: str) -> None:
     def urns(stack: str) -> set[str]:
         text = lab.world.pulumi("stack", "export", "-s", stack)

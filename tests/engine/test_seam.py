@@ -44,6 +44,7 @@ def project(make_project: MakeProject, moto_url: str) -> Project:
     return made
 
 
+@pytest.mark.slow
 def test_the_life_of_a_clones_origin(project: Project, seam: Seam) -> None:
     wish = _wish(seam)
 

@@ -11,7 +11,7 @@ import pytest
 from lab.postgres.clone import wait_until
 from tests.fixtures.engine import MakeProject, Project
 from tests.fixtures.provider_host import ROOT
-from tests.fixtures.subscribed import PAIRS, Subscribed
+from tests.fixtures.subscribed import Subscribed
 
 _PROGRAM = f"""\
 import json
@@ -61,7 +61,13 @@ def _declare(project: Project, wish: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("majors", PAIRS)
+@pytest.mark.parametrize(
+    "majors",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.long),
+    ],
+)
 def test_life_of_a_subscription_and_its_gate(
     make_project: MakeProject,
     subscribe_pair: Callable[..., Subscribed],

@@ -387,6 +387,7 @@ def test_delete_while_the_server_restarts(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_delete_when_the_server_is_only_unreachable(
     host: ProviderHost, props: dict[str, Any], stopped: Callable[[], LabServer]
 ) -> None:

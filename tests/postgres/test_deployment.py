@@ -15,7 +15,7 @@ from bluegreen.register.switch_in_progress import has_register
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import REGION, PlacedClusters
 from tests.fixtures.replicated import Pair
 
@@ -64,7 +64,7 @@ def outputs(made: CreateResult) -> Props:
     return made.outs
 
 
-@pytest.fixture(params=[16, 18])
+@pytest.fixture(params=OLD_AND_NEW)
 def source_lab(request: pytest.FixtureRequest, make_server: MakeServer) -> LabServer:
     server = make_server(request.param)
     with server.connect() as conn:

@@ -13,7 +13,7 @@ from bluegreen.replication import database_code
 from bluegreen.replication.publication.definition import Publication
 from bluegreen.replication.subscription import failing_transaction
 from bluegreen.upgrade import obstacles
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import PlacedClusters
 
 
@@ -25,7 +25,7 @@ def write(conn: psycopg.Connection[Any], name: str) -> None:
     conn.execute(f'TRUNCATE "{name}"; COPY "{name}" FROM PROGRAM \'echo 1\''.encode("latin1"))
 
 
-@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize("major", OLD_AND_NEW)
 def test_names_in_another_encoding_are_read(
     make_server: MakeServer, placed: PlacedClusters, major: int
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lab.postgres import clone as copies
 from lab.postgres.fleet import Fleet
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
 
 
 def _copy_of(source: LabServer, number: int) -> LabServer:
@@ -20,7 +20,7 @@ def _copy_of(source: LabServer, number: int) -> LabServer:
     )
 
 
-@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize("major", OLD_AND_NEW)
 def test_a_clone_holds_exactly_the_commits_before_its_lsn(
     make_server: MakeServer, major: int
 ) -> None:

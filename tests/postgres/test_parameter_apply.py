@@ -12,14 +12,14 @@ from bluegreen.postgres.server import Server
 from dynamic_providers.host_errors import ProviderError
 from dynamic_providers.parameter_apply import ParameterApplyProvider
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import PlacedClusters
 
 provider = ParameterApplyProvider()
 GROUP = "orders-cluster"
 
 
-@pytest.fixture(params=[16, 18])
+@pytest.fixture(params=OLD_AND_NEW)
 def lab(request: pytest.FixtureRequest, make_server: MakeServer) -> LabServer:
     return make_server(request.param, wal_level="replica", max_replication_slots="12")
 

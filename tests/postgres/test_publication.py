@@ -16,7 +16,7 @@ from bluegreen.postgres import owned
 from dynamic_providers.publication import PublicationProvider
 from lab.postgres.server import LabServer
 from tests.fixtures.databases import Connection, Database
-from tests.fixtures.postgres import PASSWORD, MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD, MakeServer
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 
@@ -30,7 +30,7 @@ TABLES = {
 }
 
 
-@pytest.fixture(params=[16, 18])
+@pytest.fixture(params=OLD_AND_NEW)
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return a database with two tables and a schema that has one more."""
     made = make_database(request.param)

@@ -52,7 +52,12 @@ def set_closed(database: Database, *, closed: bool) -> None:
 
 
 both_ways = pytest.mark.parametrize(
-    "pair", [(16, 18), (18, 16)], ids=["16-to-18", "18-to-16"], indirect=True
+    "pair",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+    ],
+    indirect=True,
 )
 
 
@@ -366,6 +371,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_state_stays_small_with_50_000_sequences(
     host: ProviderHost, props: dict[str, Any], pair: Pair, writer: Connection
 ) -> None:

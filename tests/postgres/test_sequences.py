@@ -100,7 +100,12 @@ class Sides:
 
 
 both_ways = pytest.mark.parametrize(
-    "sides", [(16, 18), (18, 16)], ids=["16-to-18", "18-to-16"], indirect=True
+    "sides",
+    [
+        pytest.param((16, 18), id="16-to-18"),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
+    ],
+    indirect=True,
 )
 
 

@@ -340,7 +340,7 @@ def test_an_upgrade_makes_no_difference(make_server: MakeServer, placed: PlacedC
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("majors", [(15, 16), (15, 18)])
+@pytest.mark.parametrize("majors", [pytest.param((15, 16), marks=pytest.mark.long), (15, 18)])
 def test_no_upgrade_makes_a_difference(
     make_server: MakeServer, placed: PlacedClusters, majors: tuple[int, int]
 ) -> None:
@@ -349,7 +349,15 @@ def test_no_upgrade_makes_a_difference(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("majors", [(14, 15), (14, 18), (15, 17), (17, 18)])
+@pytest.mark.parametrize(
+    "majors",
+    [
+        (14, 18),
+        (17, 18),
+        pytest.param((14, 15), marks=pytest.mark.long),
+        pytest.param((15, 17), marks=pytest.mark.long),
+    ],
+)
 def test_majors_that_were_filled_alike_do_not_differ(
     make_server: MakeServer, placed: PlacedClusters, majors: tuple[int, int]
 ) -> None:

@@ -18,14 +18,14 @@ from dynamic_providers.replication_slot import ReplicationSlotProvider
 from lab.postgres.server import LabServer
 from tests.fixtures import provider_host as hosts
 from tests.fixtures.databases import Connection, Database, soon
-from tests.fixtures.postgres import PASSWORD, MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD, MakeServer
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 
 PUBLICATION = "bg_green_forward"
 
 
-@pytest.fixture(params=[16, 18])
+@pytest.fixture(params=OLD_AND_NEW)
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return a database with one table that is published."""
     return _published(make_database(request.param))
@@ -305,7 +305,7 @@ def test_delete_when_aws_says_the_cluster_is_gone(
 # Trouble ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[16, 18])
+@pytest.fixture(params=OLD_AND_NEW)
 def own(request: pytest.FixtureRequest, make_server: MakeServer) -> Database:
     """Return a database on a server of the test's own, which may be stopped and killed."""
     lab: LabServer = make_server(request.param, "own", max_slot_wal_keep_size="1MB")

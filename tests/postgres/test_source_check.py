@@ -9,10 +9,10 @@ from bluegreen.deployment import source_check
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Server
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import MASTER, MakeServer
+from tests.fixtures.postgres import MASTER, OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import REPLICATOR, PlacedClusters
 
-pytestmark = pytest.mark.parametrize("major", [16, 18])
+pytestmark = pytest.mark.parametrize("major", OLD_AND_NEW)
 
 
 @pytest.fixture

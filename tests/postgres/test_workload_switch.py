@@ -204,6 +204,7 @@ def _started(pair: Pair, names: Names, folder: Path) -> Workload:
     return workload
 
 
+@pytest.mark.slow
 def test_a_switch_and_its_way_back_are_measured_and_proved(
     pair: Pair, names: Names, tmp_path: Path
 ) -> None:

@@ -205,6 +205,7 @@ KINDS = ["Cluster", "ClusterInstance", "ClusterParameterGroup", "ParameterGroup"
 KINDS += ["SubnetGroup", "GlobalCluster", "Record"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_type_from_its_creation_to_its_end(plugin: Driver, kind: str) -> None:
     case = _cases(plugin.api)[kind]

@@ -39,6 +39,7 @@ def test_nothing_that_must_not_be_happens_in_any_interleaving() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nor_with_crashes_in_each_of_two_attempts() -> None:
     assert not explore(crashes=1, leaks=False).violations
 
@@ -103,7 +104,14 @@ _OVERLAPS = {
     Rule.BEGINNING_GIVES_UP: Overlap.SLEPT,
 }
 
+_SLOW = (Rule.EARLIER_GIVEN_UP, Rule.SLIPPED_BLOCKS, Rule.CLOSING_ASKS)
 _LONG = (Rule.ONE_LIVE, Rule.EXPECTING_ASKS, Rule.BEGINNING_GIVES_UP)
+
+
+def _marks(rule: Rule) -> list[pytest.MarkDecorator]:
+    if rule in _LONG:
+        return [pytest.mark.slow, pytest.mark.long]
+    return [pytest.mark.slow] if rule in _SLOW else []
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,7 @@ _LONG = (Rule.ONE_LIVE, Rule.EXPECTING_ASKS, Rule.BEGINNING_GIVES_UP)
         pytest.param(
             *case,
             id=f"{case[0].name.lower()}: {case[1]}",
-            marks=[pytest.mark.slow] if case[0] in _LONG else [],
+            marks=_marks(case[0]),
         )
         for case in WITHOUT
     ],

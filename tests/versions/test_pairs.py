@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,14 +27,23 @@ from tests.fixtures.switchable import Switchable, Writers
 from tests.versions import life as steps
 from tests.versions.life import Life
 
-CLONED = [(15, 16), (15, 18), (16, 18), (15, 15), (16, 16), (18, 18)]
-COPIED = [(14, 16), (15, 17), (17, 18)]
+CLONED = [(15, 16), (16, 18), (18, 18), (15, 18), (15, 15), (16, 16)]
+COPIED = [(14, 16), (17, 18), (15, 17)]
+# Which `make test-all` leaves to `make test-versions` and `make test-long`.
+LONG = {(15, 18), (15, 15), (16, 16), (15, 17)}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def _id(pair: tuple[int, int]) -> str:
-    return f"{pair[0]}-to-{pair[1]}"
+def _params(pairs: list[tuple[int, int]]) -> list[Any]:
+    return [
+        pytest.param(
+            pair,
+            id=f"{pair[0]}-to-{pair[1]}",
+            marks=[pytest.mark.long] if pair in LONG else [],
+        )
+        for pair in pairs
+    ]
 
 
 @pytest.fixture
@@ -73,7 +83,7 @@ def copies_made() -> Iterator[list[LabServer]]:
         server.remove()
 
 
-@pytest.mark.parametrize("majors", CLONED, indirect=True, ids=_id)
+@pytest.mark.parametrize("majors", _params(CLONED), indirect=True)
 def test_a_clone_is_upgraded_switched_to_and_back_without_loss(
     majors: tuple[int, int], life: Life, placed: PlacedClusters, copies_made: list[LabServer]
 ) -> None:
@@ -101,7 +111,7 @@ def test_a_clone_is_upgraded_switched_to_and_back_without_loss(
     there_and_back(life, Pair(life.source, target, source_lab, target_lab), slot, start, writers)
 
 
-@pytest.mark.parametrize("majors", COPIED, indirect=True, ids=_id)
+@pytest.mark.parametrize("majors", _params(COPIED), indirect=True)
 def test_a_target_filled_by_a_first_copy_is_switched_to_and_back_without_loss(
     majors: tuple[int, int], life: Life, placed: PlacedClusters, make_server: MakeServer
 ) -> None:
