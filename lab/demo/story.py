@@ -16,7 +16,7 @@ from lab.workload.workload import Workload
 SOURCE, TARGET = "blue", "green"
 # Transactions a second. A machine that the clients fill leaves the engine none to work with, and
 # shows what a starved machine does instead of what a switch does.
-RATE = min(1000, 250 * len(os.sched_getaffinity(0)))
+RATE = min(1000, 100 * len(os.sched_getaffinity(0)))
 _SETTLE_COMMITS = 2 * RATE  # about two seconds of load on either side of every switch
 
 
