@@ -291,6 +291,8 @@ class _Wait:
                     )
                     return worst
                 if now > self.deadline:
+                    for pair in pairs:
+                        pair.coverage()  # a copy under way is why, whatever the heartbeats do
                     raise self._late(_words(pairs, lags))
                 if now - reported_at >= _REPORT_SECONDS:
                     reported_at = now

@@ -31,6 +31,7 @@ from lab.postgres.owner import owner
 from lab.postgres.server import LabServer, with_master
 from lab.proxy import Proxy
 from tests.chaos.aws import REGION, FaultyAws
+from tests.fixtures.postgres import fast_folder
 
 DEPLOYMENT = "green"
 DATABASES = ("app", "shop")
@@ -161,7 +162,7 @@ class Deployment:
         cls, majors: tuple[int, int] = (16, 18), *, target_root: Path | None = None
     ) -> Iterator[Self]:
         """Make a deployment whose source is the writer; everything ends with the context."""
-        root = Path(tempfile.mkdtemp(prefix="bluegreen-chaos-", dir="/var/tmp"))
+        root = Path(tempfile.mkdtemp(prefix="bluegreen-chaos-", dir=fast_folder()))
         root.chmod(0o755)
         owner().take(root)
         pid = os.getpid()
