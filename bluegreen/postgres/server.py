@@ -15,9 +15,11 @@ from psycopg import conninfo
 from bluegreen.aws.clients import client
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused, Retry, Unreachable
+from bluegreen.postgres import versions
 from bluegreen.postgres.connection import Connection
 from bluegreen.postgres.connection import Row as Row
 from bluegreen.postgres.grants import REPLICATE, quoted
+from bluegreen.postgres.versions import Feature
 
 Role = Literal["admin", "replication"]
 
@@ -187,7 +189,7 @@ class Server:
             raise self._connect_error(error, text, database, role) from None
         conn.where = f"database {database!r} on {self.cluster}"
         conn.limit_seconds = seconds
-        if conn.info.server_version >= 170000:
+        if versions.supports(conn, Feature.EVENT_TRIGGERS_OFF):
             try:
                 conn.execute(_FROM_17)
             except psycopg.OperationalError as error:

@@ -31,6 +31,9 @@ class Feature(Enum):
     ORIGIN_LIMIT = "a limit of its own for replication origins"
     FAILOVER_SLOT = "failover of a subscription"
     TRANSACTION_TIMEOUT = "transaction_timeout"
+    EVENT_TRIGGERS_OFF = "switching event triggers off"
+    SEQUENCE_DATA = "reading the values of many sequences at once"
+    NOT_NULL_CONSTRAINTS = "NOT NULL as a constraint that children inherit"
 
 
 # CREATE/ALTER PUBLICATION, CREATE SUBSCRIPTION, pg_replication_slots and pg_stat_subscription_stats
@@ -54,6 +57,9 @@ LEAST_MAJOR = {
     Feature.FAILOVER_SLOT: 17,
     Feature.TRANSACTION_TIMEOUT: 17,
     Feature.ORIGIN_LIMIT: 18,
+    Feature.EVENT_TRIGGERS_OFF: 17,
+    Feature.SEQUENCE_DATA: 18,
+    Feature.NOT_NULL_CONSTRAINTS: 18,
 }
 
 
@@ -65,6 +71,11 @@ def major(conn: psycopg.Connection[Any]) -> int:
 def has(server_major: int, feature: Feature) -> bool:
     """Tell whether servers of `server_major` have `feature`."""
     return server_major >= LEAST_MAJOR[feature]
+
+
+def supports(conn: psycopg.Connection[Any], feature: Feature) -> bool:
+    """Tell whether the server behind `conn` has `feature`."""
+    return has(major(conn), feature)
 
 
 def require(server_major: int, feature: Feature, what: str) -> None:

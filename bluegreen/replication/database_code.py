@@ -25,7 +25,9 @@ from bluegreen import finding
 from bluegreen.errors import Refused
 from bluegreen.finding import Finding, Level
 from bluegreen.names import TOOL_SCHEMA
+from bluegreen.postgres import versions
 from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.versions import Feature
 from bluegreen.replication import database_code_sql as queries
 from bluegreen.replication import function_text
 from bluegreen.replication.publication.definition import Publication
@@ -117,7 +119,7 @@ def planned(conn: Connection, publication: Publication) -> Sent:
 
 def sent(conn: Connection, publication: str) -> Sent:
     """Return what the publication of that name sends."""
-    has_lists = conn.info.server_version >= 150000
+    has_lists = versions.supports(conn, Feature.COLUMN_LIST)
     query = sql.SQL(queries.SENT).format(
         columns=sql.SQL("t.attnames::text[]") if has_lists else sql.SQL(queries.SENT_14)
     )

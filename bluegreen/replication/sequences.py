@@ -21,7 +21,9 @@ import psycopg
 from psycopg import errors, sql
 
 from bluegreen.errors import Refused, Retry
+from bluegreen.postgres import versions
 from bluegreen.postgres.grants import statement
+from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 
 Connection = psycopg.Connection[Any]
@@ -135,7 +137,8 @@ class Reader:
 
         Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
         """
-        read = self._read_18 if self._conn.info.server_version >= 180000 else self._read_older
+        at_once = versions.supports(self._conn, Feature.SEQUENCE_DATA)
+        read = self._read_18 if at_once else self._read_older
         values = read()
         if len(values) < len(self._names):
             raise unreadable(self._conn)

@@ -17,6 +17,7 @@ from bluegreen.aws.cluster import Cluster
 from bluegreen.aws.errors import asking
 from bluegreen.errors import Refused, Retry
 from bluegreen.polling import looks
+from bluegreen.postgres import versions
 from bluegreen.postgres.server import Server
 from bluegreen.register.writer import is_closed
 from bluegreen.upgrade import aftercare, obstacles
@@ -199,7 +200,7 @@ def _wait_until_serving(wanted: Upgrade, deadline: float) -> None:
     for _ in looks(deadline):
         try:
             with server.connect("postgres") as conn:
-                major = conn.info.server_version // 10000
+                major = versions.major(conn)
         except Retry as error:
             problem = str(error)
             continue

@@ -16,6 +16,7 @@ from bluegreen.errors import Refused
 from bluegreen.postgres import versions
 from bluegreen.postgres.queries import column
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.upgrade import obstacles_sql
 
@@ -36,8 +37,6 @@ SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
               WHERE backend_type = 'client backend' AND usename <> ALL (%s)
                 AND datname = ANY (%s) ORDER BY 1) AS sessions
 """
-
-_INHERITED_NOT_NULL = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,8 @@ def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstac
             continue
         with server.connect(database) as conn:
             unstorable += _in(database, column(conn, obstacles_sql.UNSTORABLE))
-            if to_major >= _INHERITED_NOT_NULL > versions.major(conn):
+            inherits = versions.has(to_major, Feature.NOT_NULL_CONSTRAINTS)
+            if inherits and not versions.supports(conn, Feature.NOT_NULL_CONSTRAINTS):
                 looser += _in(database, column(conn, obstacles_sql.LOOSER_CHILDREN))
     return Obstacles(
         cluster=server.cluster,

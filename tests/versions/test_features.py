@@ -37,6 +37,9 @@ PROBES = {
     "CONFLICT_STATS": "SELECT confl_insert_exists FROM pg_stat_subscription_stats",
     "TRANSACTION_TIMEOUT": "SHOW transaction_timeout",
     "ORIGIN_LIMIT": "SHOW max_active_replication_origins",
+    "EVENT_TRIGGERS_OFF": "SET event_triggers = off",
+    "SEQUENCE_DATA": "SELECT FROM pg_class c, pg_get_sequence_data(c.oid) WHERE c.relkind = 'S'",
+    "NOT_NULL_CONSTRAINTS": "ALTER TABLE t ADD CONSTRAINT there NOT NULL id NO INHERIT",
 }
 
 
@@ -64,6 +67,7 @@ def test_a_feature_is_there_from_its_major_on_and_not_before(server: LabServer) 
                 psycopg.errors.UndefinedTable,
                 psycopg.errors.UndefinedColumn,
                 psycopg.errors.UndefinedObject,
+                psycopg.errors.UndefinedFunction,
             ):
                 found[feature] = False
     assert found == {feature: versions.has(server.major, feature) for feature in Feature}

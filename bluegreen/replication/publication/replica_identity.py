@@ -17,6 +17,8 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
+from bluegreen.postgres import versions
+from bluegreen.postgres.versions import Feature
 
 Kind = Literal["default", "nothing", "full", "index"]
 TableName = tuple[str, str]
@@ -279,7 +281,7 @@ def refuse(publication: str, problems: Mapping[TableName, str]) -> None:
 
 def published(conn: psycopg.Connection[Any], publication: str) -> list[TableIdentity]:
     """Return every table that `publication` sends, partitions one by one."""
-    with_lists = conn.info.server_version >= 150000
+    with_lists = versions.supports(conn, Feature.COLUMN_LIST)
     query = _query(
         _PUBLISHED, *((_LISTED, _FILTERED) if with_lists else ("NULL::text[]", "NULL::text[]"))
     )

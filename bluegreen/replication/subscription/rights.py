@@ -85,7 +85,7 @@ def refuse_unappliable(
             + statement("CONNECT", f"DATABASE {quoted(conn.info.dbname)}", role)
         )
     args = {"tables": list(tables), "role": role}
-    as_owner = run_as_owner or not versions.has(versions.major(conn), Feature.SET_ROLE)
+    as_owner = run_as_owner or not versions.supports(conn, Feature.SET_ROLE)
     if as_owner:
         denied = [name for (name,) in conn.execute(_NOT_WRITABLE, args).fetchall()]
         if denied:

@@ -288,7 +288,7 @@ def _set_start(
     except errors.ConfigurationLimitExceeded as error:
         limit = (
             "max_active_replication_origins"
-            if versions.has(versions.major(subscriber), Feature.ORIGIN_LIMIT)
+            if versions.supports(subscriber, Feature.ORIGIN_LIMIT)
             else "max_replication_slots"
         )
         raise Refused(

@@ -84,7 +84,7 @@ class LeftBehind:
 
 def in_part(conn: Connection, publication: str) -> dict[TableName, str]:
     """Return the stored tables that `publication` sends in part or not at all, each with why."""
-    listed = versions.has(versions.major(conn), Feature.COLUMN_LIST)
+    listed = versions.supports(conn, Feature.COLUMN_LIST)
     query = _IN_PART.format(
         filtered=_FILTERED if listed else "false", unsent=_UNSENT if listed else "'{}'::text[]"
     )
