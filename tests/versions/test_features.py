@@ -39,7 +39,7 @@ PROBES = {
     "ORIGIN_LIMIT": "SHOW max_active_replication_origins",
     "EVENT_TRIGGERS_OFF": "SET event_triggers = off",
     "SEQUENCE_DATA": "SELECT FROM pg_class c, pg_get_sequence_data(c.oid) WHERE c.relkind = 'S'",
-    "NOT_NULL_CONSTRAINTS": "ALTER TABLE t ADD CONSTRAINT there NOT NULL id NO INHERIT",
+    "NOT_NULL_CONSTRAINTS": "CREATE TABLE n (a int, CONSTRAINT there NOT NULL a NO INHERIT)",
 }
 
 
