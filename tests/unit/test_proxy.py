@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import socket
 import subprocess
 import sys
@@ -143,6 +145,28 @@ def test_a_client_that_waits_in_the_dark_is_ended_with_the_rest(
         end(proxy)
         with pytest.raises(ConnectionResetError):
             conn.recv(100)
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_clients_that_come_while_it_ends_are_let_go_of(echo: tuple[str, int]) -> None:
+    """Who is accepted as it stops listening had nobody who would close the connection."""
+    for _ in range(5):
+        proxy, over = Proxy(("127.0.0.1", 0), echo).start(), threading.Event()
+        storm = [threading.Thread(target=_come_and_go, args=(proxy, over)) for _ in range(4)]
+        for client in storm:
+            client.start()
+        time.sleep(0.01)  # not a condition: any moment of the storm will do
+        proxy.stop()
+        over.set()
+        for client in storm:
+            client.join()
+    gc.collect()  # where it says what was left open
+
+
+def _come_and_go(proxy: Proxy, over: threading.Event) -> None:
+    while not over.is_set():
+        with contextlib.suppress(OSError), socket.create_connection(proxy.address, timeout=10):
+            pass
 
 
 def test_refusing_leaves_what_is_there_and_accepting_takes_new_ones(proxy: Proxy) -> None:
