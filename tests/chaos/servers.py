@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,11 +25,10 @@ from bluegreen.postgres.server import Credentials, Server
 from bluegreen.register import closing, register
 from bluegreen.replication import heartbeat
 from bluegreen.switch.plan import SwitchPlan
-from lab.postgres.owner import owner
 from lab.postgres.server import LabServer, with_master
 from lab.proxy import Proxy
 from tests.chaos.aws import REGION, FaultyAws
-from tests.fixtures.postgres import fast_folder
+from tests.fixtures.server_folder import server_folder
 
 DEPLOYMENT = "green"
 DATABASES = ("app", "shop")
@@ -162,13 +159,10 @@ class Deployment:
         cls, majors: tuple[int, int] = (16, 18), *, target_root: Path | None = None
     ) -> Iterator[Self]:
         """Make a deployment whose source is the writer; everything ends with the context."""
-        root = Path(tempfile.mkdtemp(prefix="bluegreen-chaos-", dir=fast_folder()))
-        root.chmod(0o755)
-        owner().take(root)
         pid = os.getpid()
         block = f"127.{64 + pid // 250 % 128}.{pid % 250}"
         with ExitStack() as stack:
-            stack.callback(shutil.rmtree, root, ignore_errors=True)
+            root = stack.enter_context(server_folder())
             aws = stack.enter_context(FaultyAws())
             # All of a process share moto's account, which names snapshots by cluster and minute.
             old, new = (f"chaos-{next(_clusters)}" for _ in majors)
