@@ -1,21 +1,28 @@
 -- An attempt, in the register of the environment that it leaves: begun, decided, taken back.
 
+-- Locks the register for the rest of the transaction, and says which attempt is live; NULL when none
+-- is. The lock is in the way of beginnings, and of every change of a row; not of a finisher, who
+-- holds a row for as long as his drain takes.
+CREATE OR REPLACE FUNCTION bluegreen.lock_register() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    LOCK TABLE bluegreen.register IN SHARE ROW EXCLUSIVE MODE;
+    RETURN (SELECT format('attempt %s is under way; wait for it', attempt)
+      FROM bluegreen.register WHERE state IN ('preparing', 'decided'));
+END $function$;
+
 -- Registers an attempt that its server fuse will abort after `seconds`, or says why not. Looking
 -- and registering are one transaction: what a caller has seen before may have changed since (seen:
 -- two switches half a second apart, and the abort of the second opened what the first had closed).
--- The lock is in the way of other beginnings, and of every change of a row; not of a finisher, who
--- holds a row for as long as his drain takes.
 CREATE OR REPLACE FUNCTION bluegreen.begin_switch(
     which text, its_new_writer text, seconds float8, databases text[]
 ) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog SET lock_timeout = '10s' AS $function$
 DECLARE
-    found text;
+    found text := bluegreen.lock_register();
 BEGIN
-    LOCK TABLE bluegreen.register IN SHARE ROW EXCLUSIVE MODE;
-    SELECT attempt INTO found FROM bluegreen.register WHERE state IN ('preparing', 'decided');
     IF found IS NOT NULL THEN
-        RETURN format('attempt %s is under way; wait for it', found);
+        RETURN found;
     END IF;
     SELECT coalesce(min(attempt), 'the clone''s making') INTO found FROM bluegreen.closure
      HAVING count(*) > 0;

@@ -8,12 +8,10 @@ CREATE OR REPLACE FUNCTION bluegreen.expect_opening(
 ) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog SET lock_timeout = '10s' AS $function$
 DECLARE
-    found text;
+    found text := bluegreen.lock_register();
 BEGIN
-    LOCK TABLE bluegreen.register IN SHARE ROW EXCLUSIVE MODE;
-    SELECT attempt INTO found FROM bluegreen.register WHERE state IN ('preparing', 'decided');
     IF found IS NOT NULL THEN
-        RETURN format('attempt %s is under way; wait for it', found);
+        RETURN found;
     END IF;
     SELECT string_agg(wanted, ', ' ORDER BY wanted) INTO found FROM unnest(databases) wanted
      WHERE wanted <> ALL (bluegreen.closed_among(databases));
