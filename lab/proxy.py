@@ -170,7 +170,7 @@ class Proxy:
 
     def refuse(self) -> None:
         """Refuse new connections; those that are there stay."""
-        asyncio.run_coroutine_threadsafe(self._unlisten(), self.loop).result(_PATIENCE_SECONDS)
+        self._do(self._unlisten)
 
     def accept(self) -> None:
         """Take new connections again."""
@@ -239,19 +239,17 @@ class Proxy:
             self._server = await self.loop.create_server(lambda: _End(self, 0), host, port)
             self.address = self._server.sockets[0].getsockname()[:2]
 
-    async def _unlisten(self) -> None:
-        server, self._server = self._server, None
-        if server is None:
-            return
-        # Who was accepted in this turn is handed over in the next: asyncio's server, once closed,
-        # drops such a connection without closing it.
-        for listening in server.sockets:
-            self.loop.remove_reader(listening.fileno())
-        await asyncio.sleep(0)
-        server.close()
+    def _unlisten(self) -> None:
+        if self._server is not None:
+            for listening in self._server.sockets:
+                self.loop.remove_reader(listening.fileno())
+            # Behind those that were accepted in this turn and are handed over in the next: once it
+            # is closed, asyncio's server drops such a connection without closing it.
+            self.loop.call_soon(self._server.close)
+            self._server = None
 
     async def _end(self) -> None:
-        await self._unlisten()
+        self._unlisten()
         self.dark = True  # whoever comes still is held, and ended with the rest
         for task in self._tasks:
             task.cancel()

@@ -152,10 +152,11 @@ def test_clients_that_come_while_it_ends_are_let_go_of(echo: tuple[str, int]) ->
     """Who is accepted as it stops listening had nobody who would close the connection."""
     for _ in range(5):
         proxy, over = Proxy(("127.0.0.1", 0), echo).start(), threading.Event()
-        storm = [threading.Thread(target=_come_and_go, args=(proxy, over)) for _ in range(4)]
+        came: list[Proxy] = []
+        storm = [threading.Thread(target=_come_and_go, args=(proxy, came, over)) for _ in range(4)]
         for client in storm:
             client.start()
-        time.sleep(0.01)  # not a condition: any moment of the storm will do
+        wait_until(lambda: len(came) > 20, "a storm")  # noqa: B023  # called in this round only
         proxy.stop()
         over.set()
         for client in storm:
@@ -163,10 +164,10 @@ def test_clients_that_come_while_it_ends_are_let_go_of(echo: tuple[str, int]) ->
     gc.collect()  # where it says what was left open
 
 
-def _come_and_go(proxy: Proxy, over: threading.Event) -> None:
+def _come_and_go(proxy: Proxy, came: list[Proxy], over: threading.Event) -> None:
     while not over.is_set():
         with contextlib.suppress(OSError), socket.create_connection(proxy.address, timeout=10):
-            pass
+            came.append(proxy)
 
 
 def test_refusing_leaves_what_is_there_and_accepting_takes_new_ones(proxy: Proxy) -> None:
