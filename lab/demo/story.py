@@ -16,8 +16,8 @@ from lab.workload.workload import Workload
 SOURCE, TARGET = "blue", "green"
 # Transactions a second. A machine that the clients fill leaves the engine none to work with, and
 # shows what a starved machine does instead of what a switch does.
-RATE = min(1000, 100 * len(os.sched_getaffinity(0)))
-_SETTLE_COMMITS = 2 * RATE  # about two seconds of load on either side of every switch
+_RATE = min(1000, 100 * len(os.sched_getaffinity(0)))
+_SETTLE_COMMITS = 2 * _RATE  # about two seconds of load on either side of every switch
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class Story:
             self.screen.fact(f"a routine pulumi up --refresh of {stack} changes nothing")
 
     def _load_on(self, port: int) -> None:
-        self.workload.start(self.stacks.writer_name, port, rate=RATE, hostile=1)
+        self.workload.start(self.stacks.writer_name, port, rate=_RATE, hostile=1)
 
     def _steady(self) -> None:
         self.workload.wait_for_commits(_SETTLE_COMMITS)

@@ -13,8 +13,9 @@ from bluegreen.replication.subscription.connection import execute_secret
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.server import LabServer
+from tests.fixtures.postgres import PAIRS
 from tests.fixtures.provider_host import Host, HostError
-from tests.fixtures.subscribed import PAIRS, Subscribed
+from tests.fixtures.subscribed import Subscribed
 
 _NAMES = {
     "hyphen": "order-book",

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from dynamic_providers.sequence_values import SequenceValuesProvider
 from tests.fixtures.databases import Connection, Database
-from tests.fixtures.postgres import PASSWORD, MakeServer
+from tests.fixtures.postgres import PAIRS, PASSWORD, MakeServer
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 from tests.postgres.test_sequences import MANY
@@ -51,14 +51,7 @@ def set_closed(database: Database, *, closed: bool) -> None:
         )
 
 
-both_ways = pytest.mark.parametrize(
-    "pair",
-    [
-        pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
-    ],
-    indirect=True,
-)
+both_ways = pytest.mark.parametrize("pair", PAIRS, indirect=True)
 
 
 @pytest.fixture

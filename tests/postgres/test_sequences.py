@@ -16,7 +16,7 @@ from bluegreen.errors import Refused, Retry
 from bluegreen.replication import sequences
 from bluegreen.replication.sequences import Reader, Value
 from tests.fixtures.databases import Connection, Database
-from tests.fixtures.postgres import PASSWORD
+from tests.fixtures.postgres import PAIRS, PASSWORD
 from tests.fixtures.zoo import make_zoo, write_zoo
 
 
@@ -99,14 +99,7 @@ class Sides:
         return sequences.copy(self.writer, self.standby)
 
 
-both_ways = pytest.mark.parametrize(
-    "sides",
-    [
-        pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.slow),
-    ],
-    indirect=True,
-)
+both_ways = pytest.mark.parametrize("sides", PAIRS, indirect=True)
 
 
 @pytest.fixture
