@@ -40,4 +40,4 @@ guard_retirement(
     stack, primary, after=[allowed, seam, groups, primary, replication, world, traffic]
 )
 
-export(stack, primary, world, allowed)
+export(stack, primary, replication, world, allowed)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import psycopg
 import typer
 
-from bluegreen import __version__
+from bluegreen import __version__, stack_outputs
 from bluegreen.aws import cluster
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Level
+from bluegreen.postgres import slots
 from bluegreen.postgres.queries import failure
-from bluegreen.postgres.server import Server
-from bluegreen.register import closing, switch_in_progress
+from bluegreen.register import switch_in_progress, writer
+from bluegreen.stack_outputs import StackOutputs
 from bluegreen.switch import recover as recovery
-from bluegreen.switch.plan import SOURCE, TARGET, SwitchPlan, from_props
+from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import report
 from bluegreen.switch.recover import Verdict
 
@@ -52,23 +54,25 @@ def status(stack: Stack, as_json: Json = False) -> None:
     """Say what an environment is: its cluster, whether it takes writes, what is under way."""
     with _errors():
         outputs = _outputs(stack)
-        server = _server(outputs)
+        server = outputs.server
         found = cluster.get(server.region, server.cluster)
         with server.connect("postgres") as conn:
-            closed = closing.is_closed(conn, outputs["databases"])
-            slots = conn.execute(
-                "SELECT slot_name, active, wal_status FROM pg_replication_slots ORDER BY 1"
-            ).fetchall()
+            kept = slots.inspect_all(conn)
         answer = {
             "stack": stack,
             "cluster": server.cluster,
-            "state": outputs["state"],
+            "state": outputs.state,
             "engine_version": found.engine_version,
             "status": found.status,
-            "writer": not closed,
+            "writer": not writer.is_closed(server, outputs.databases),
             "switch": switch_in_progress.attempt(server),
             "slots": [
-                {"name": name, "active": active, "wal_status": kept} for name, active, kept in slots
+                {
+                    "name": one.name,
+                    "active": one.active_pid is not None,
+                    "status": str(slots.status(one)),
+                }
+                for one in kept
             ],
         }
     _show(answer, as_json)
@@ -81,10 +85,10 @@ def preflight(
 ) -> None:
     """Say whether the writer could be moved now; exits with 1 when something blocks it.
 
-    The same report as the preview of a flip has: both ask what the deployment's state declares.
+    The same report as the preview of a flip has: both ask what the deployment declares.
     """
     with _errors():
-        asked = report.Question.from_props(_flipped(_switchover(stack)))
+        asked = report.Question.of(_flipped(_declared(stack)))
         findings = report.check(asked)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -114,7 +118,7 @@ def recover(
     when something is left to do; with 2 on an error.
     """
     with _errors():
-        plan = _plan(stack)
+        plan = _declared(stack).plan()
         found = recovery.find(plan, vouched=new_writer_never_opened)
         if apply:
             recovery.apply(found)
@@ -133,59 +137,46 @@ def recover(
     raise typer.Exit(0 if settled else 1)
 
 
-class _errors:  # reads as a statement
+@contextmanager
+def _errors() -> Iterator[None]:
     """Turn an error into one line on standard error and exit code 2."""
-
-    def __enter__(self) -> None:
-        """Do nothing yet."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Say the line."""
-        if isinstance(error, BlueGreenError):
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from None
-        if isinstance(error, psycopg.Error):
-            typer.echo(failure(error), err=True)
-            raise typer.Exit(2) from None
+    try:
+        yield
+    except BlueGreenError as error:
+        line = str(error)
+    except psycopg.Error as error:
+        line = failure(error)
+    else:
+        return
+    typer.echo(line, err=True)
+    raise typer.Exit(2)
 
 
-def _outputs(stack: str) -> Mapping[str, Any]:
+def _outputs(stack: str) -> StackOutputs:
     """Return a stack's outputs."""
-    outputs: Mapping[str, Any] = _pulumi(stack, "stack", "output", "--json")
-    if "cluster_identifier" not in outputs:
-        raise Refused(f"stack {stack}: has no environment; run pulumi up -s {stack}")
-    return outputs
+    found: Mapping[str, Any] = _pulumi(stack, "stack", "output", "--json")
+    return stack_outputs.parse(stack, found)
 
 
-def _plan(stack: str) -> SwitchPlan:
-    """Return the switch that a deployment's stack describes, as its state has it."""
-    return from_props(_switchover(stack))
-
-
-def _switchover(stack: str) -> Mapping[str, Any]:
-    """Return what a deployment's state has of its switch."""
-    exported = _pulumi(stack, "stack", "export")
-    for resource in (exported.get("deployment") or {}).get("resources") or []:
-        if str(resource.get("type", "")).endswith("/bluegreen:Switchover"):
-            found: Mapping[str, Any] = resource["outputs"]
-            return found
-    raise Refused(
-        f"stack {stack}: has no switch; expected the stack of a deployment, which has a source"
-    )
-
-
-def _flipped(props: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the same switch with the writer moved to the side that is closed now."""
-    if not props.get("rollback", True):
+def _declared(stack: str) -> DeclaredSwitch:
+    """Return the switch that a deployment's stack declares."""
+    declared = _outputs(stack).switch
+    if declared is None:
         raise Refused(
-            f"deployment {props['deployment']}: rollback is false, so nothing is moved any more"
+            f"stack {stack!r}: declares no switch; expected the stack of a deployment that is "
+            "replicated from a source; after an update of this tool run pulumi up on it first"
         )
-    wish = from_props(props)
-    with wish.new.connect("postgres") as conn:
-        closed = closing.is_closed(conn, wish.databases)
-    if closed:
-        return props
-    return {**props, "writer": SOURCE if props["writer"] == TARGET else TARGET}
+    return declared
+
+
+def _flipped(declared: DeclaredSwitch) -> DeclaredSwitch:
+    """Return the same switch with the writer moved to the side that is closed now."""
+    if not declared.rollback:
+        raise Refused(
+            f"deployment {declared.deployment}: rollback is false, so nothing is moved any more"
+        )
+    wanted = declared.plan()
+    return declared if writer.is_closed(wanted.new, wanted.databases) else declared.flipped()
 
 
 def _pulumi(stack: str, *arguments: str) -> Any:
@@ -203,18 +194,6 @@ def _pulumi(stack: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _server(outputs: Mapping[str, Any]) -> Server:
-    return Server.from_props(
-        {
-            "cluster": outputs["cluster_identifier"],
-            "region": outputs["region"],
-            "host": outputs["endpoint"],
-            "port": outputs["port"],
-            "credentials": outputs["credentials"],
-        }
-    )
-
-
 def _show(answer: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
@@ -223,7 +202,7 @@ def _show(answer: Mapping[str, Any], as_json: bool) -> None:
         if key == "slots":
             for slot in value:
                 active = "active" if slot["active"] else "inactive"
-                typer.echo(f"{'slot':<15} {slot['name']}: {active}, {slot['wal_status']}")
+                typer.echo(f"{'slot':<15} {slot['name']}: {active}, {slot['status']}")
         else:
             typer.echo(f"{key:<15} {value}")
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import pulumi
 
+from bluegreen.stack_outputs import FORMAT, StackOutputs
 from components.global_database import GlobalDatabase
 from components.primary import Primary
-from components.source import FORMAT
+from components.replication import Replication
 from components.stack import Stack
 from dynamic_providers.deployment import Deployment
 
 
-def export(stack: Stack, primary: Primary, world: GlobalDatabase, deployment: Deployment) -> None:
+def export(
+    stack: Stack,
+    primary: Primary,
+    replication: Replication,
+    world: GlobalDatabase,
+    deployment: Deployment,
+) -> None:
     """Export the stack's outputs; nothing else is used across stacks."""
     settings, cluster = stack.settings, primary.cluster
     dns = settings.dns
     upgraded = settings.environment.engine_version
-    for name, value in {
+    values = {
         "cluster_identifier": cluster.cluster_identifier,
         "cluster_arn": cluster.arn,
         "region": stack.region,
@@ -30,6 +37,8 @@ def export(stack: Stack, primary: Primary, world: GlobalDatabase, deployment: De
         "credentials": stack.credentials,
         "records": {"writer": dns.writer, "reader": dns.reader or ""} if dns else {},
         "state": deployment.state,
+        "switch": replication.declared_switch,
         "format": FORMAT,
-    }.items():
-        pulumi.export(name, value)
+    }
+    for name in StackOutputs.model_fields:
+        pulumi.export(name, values[name])

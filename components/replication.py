@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 
 from bluegreen import names
@@ -42,6 +44,8 @@ class Replication(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(depends_on=[primary, seam]),
         )
         self._stack, self._primary = stack, primary
+        self.declared_switch: dict[str, Any] | None = None
+        """What the switch is declared to be, for the command line; None where there is none."""
         if source is not None:
             upgrade_after: list[pulumi.Resource] = [primary.writer]
             origin = None
@@ -153,20 +157,24 @@ class Replication(pulumi.ComponentResource):
         stack = self._stack
         settings = stack.settings
         dns = settings.dns
+        self.declared_switch = {
+            "deployment": stack.deployment,
+            "source": source.server,
+            "target": self._primary.server,
+            "source_reader": source.reader_endpoint,
+            "target_reader": self._primary.cluster.reader_endpoint,
+            "databases": stack.databases,
+            "writer": "target" if settings.cutover else "source",
+            "rollback": settings.rollback,
+            "switch": settings.switch.model_dump()
+            | {"lag_seconds": settings.replication.lag_seconds},
+            "dns": dns.model_dump() if dns is not None else None,
+            "accept_stale": settings.replication.accept_stale,
+        }
         return Switchover(
             "switchover",
-            deployment=stack.deployment,
-            source=source.server,
-            target=self._primary.server,
-            source_reader=source.reader_endpoint,
-            target_reader=self._primary.cluster.reader_endpoint,
-            databases=stack.databases,
-            writer="target" if settings.cutover else "source",
-            rollback=settings.rollback,
+            **self.declared_switch,
             start_lsn=origin.lsn,
-            switch=settings.switch.model_dump() | {"lag_seconds": settings.replication.lag_seconds},
-            dns=dns.model_dump() if dns is not None else None,
-            accept_stale=settings.replication.accept_stale,
             opts=pulumi.ResourceOptions(parent=self, depends_on=after, hooks=switch_hooks()),
         )
 

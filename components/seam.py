@@ -9,8 +9,8 @@ import pulumi
 
 from bluegreen import names
 from bluegreen.names import Direction
-from bluegreen.replication.publication.definition import OPERATIONS
-from bluegreen.replication.publication.replica_identity import table_name
+from bluegreen.postgres.publications import OPERATIONS
+from bluegreen.postgres.table_names import table_name
 from components.source import Source
 from components.stack import Stack
 from dynamic_providers.publication import Publication

@@ -8,11 +8,12 @@ from typing import Any
 
 import pulumi
 
-from bluegreen.replication.subscription.options import unfit_streaming
+from bluegreen import stack_outputs
+from bluegreen.errors import Refused
+from bluegreen.replication.subscription.options import streaming_problem
+from bluegreen.stack_outputs import StackOutputs
 from bluegreen.upgrade.engine_version import EngineVersion
 from components.stack import Stack
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,43 +42,27 @@ def find_source(stack: Stack) -> Source | None:
         outputs = outputs.apply(lambda found: _subscribable(stack, name, found))
     return Source(
         stack=name,
-        server=outputs.apply(_server),
-        cluster_identifier=outputs.apply(lambda found: found["cluster_identifier"]),
-        engine_version=outputs.apply(lambda found: found["engine_version"]),
-        reader_endpoint=outputs.apply(lambda found: found["reader_endpoint"]),
+        server=outputs.apply(lambda found: found.server.to_props()),
+        cluster_identifier=outputs.apply(lambda found: found.cluster_identifier),
+        engine_version=outputs.apply(lambda found: found.engine_version),
+        reader_endpoint=outputs.apply(lambda found: found.reader_endpoint),
     )
 
 
-def _checked(name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "cluster_identifier" not in outputs:
-        raise pulumi.RunError(
-            f"bluegreen:source: stack {name!r} has no environment (never brought up, or destroyed);"
-            f" run pulumi up -s {name}, or, once this deployment is final, pulumi config rm source"
-        )
-    if outputs.get("format") != FORMAT:
-        raise pulumi.RunError(
-            f"bluegreen:source: stack {name!r} has outputs of format {outputs.get('format')},"
-            f" expected {FORMAT}; run pulumi up -s {name} with this version of the program"
-        )
-    return outputs
+def _checked(name: str, outputs: Mapping[str, Any]) -> StackOutputs:
+    try:
+        return stack_outputs.parse(name, outputs)
+    except Refused as error:
+        final = "" if outputs else "; or, once this deployment is final, pulumi config rm source"
+        raise pulumi.RunError(f"bluegreen:source: {error}{final}") from None
 
 
-def _subscribable(stack: Stack, name: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _subscribable(stack: Stack, name: str, outputs: StackOutputs) -> StackOutputs:
     # A subscriber by the cutover only: too late to learn of it. The target is no older.
-    version = EngineVersion.parse(outputs["engine_version"])
-    reason = unfit_streaming(
+    version = EngineVersion.parse(outputs.engine_version)
+    reason = streaming_problem(
         stack.settings.replication.streaming, version.major, f"source {name!r} runs {version}"
     )
     if reason is not None:
         raise pulumi.RunError(f"bluegreen:replication.streaming: {reason}")
     return outputs
-
-
-def _server(outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        "cluster": outputs["cluster_identifier"],
-        "region": outputs["region"],
-        "host": outputs["endpoint"],
-        "port": outputs["port"],
-        "credentials": outputs["credentials"],
-    }

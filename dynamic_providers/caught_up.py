@@ -11,11 +11,10 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from bluegreen import names
 from bluegreen.names import Direction
-from bluegreen.postgres import presence
-from bluegreen.postgres.server import Server
+from bluegreen.postgres import presence, subscriptions
 from bluegreen.replication import caught_up
-from bluegreen.replication.subscription import state
 from dynamic_providers.live_tables import covered
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _OUTPUTS = ("lag_ms",)
@@ -46,8 +45,8 @@ class CaughtUpProvider(Provider):
 
     def _waited(self, props: Props) -> Props:
         lag_ms = caught_up.wait(
-            Server.from_props(props["publisher"]),
-            Server.from_props(props["subscriber"]),
+            server_of(props["publisher"]),
+            server_of(props["subscriber"]),
             databases=props["databases"],
             deployment=props["deployment"],
             direction=Direction(props["direction"]),
@@ -62,13 +61,13 @@ class CaughtUpProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what was; gone, so that the next update waits anew, without a subscription."""
         name = names.subscription(props["deployment"], Direction(props["direction"]))
-        server = Server.from_props(props["subscriber"])
+        server = server_of(props["subscriber"])
         for database in props["databases"]:
             conn = presence.connect_unless_gone(server, database)
             if conn is None:
                 return ReadResult(None, {})
             with conn:
-                if state.find(conn, name) is None:
+                if subscriptions.inspect(conn, name) is None:
                     return ReadResult(None, {})
         live = inputs_only(props)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})

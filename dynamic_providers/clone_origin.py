@@ -14,11 +14,11 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Re
 from bluegreen.aws import cluster
 from bluegreen.errors import Retry
 from bluegreen.polling import looks
-from bluegreen.postgres.server import Server
 from bluegreen.register import register
-from bluegreen.register.fenced_roles import Wish
 from bluegreen.replication import clone_origin
 from bluegreen.replication.clone_origin import SourceSlot
+from dynamic_providers.props import role_wish
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 _CLEAN_SECONDS = 120.0
@@ -42,14 +42,14 @@ class CloneOriginProvider(Provider):
 
     def create(self, props: Props) -> CreateResult:
         origin = clone_origin.ensure(
-            Server.from_props(props["server"]),
-            Server.from_props(props["source"]),
+            server_of(props["server"]),
+            server_of(props["source"]),
             databases=props["databases"],
             deployment=props["deployment"],
             slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
             deadline=time.monotonic() + _CLEAN_SECONDS,
             resource_id=props.get("clone_id"),
-            wish=Wish.from_settings(props.get("roles") or {}),
+            wish=role_wish(props.get("roles") or {}),
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
@@ -58,7 +58,7 @@ class CloneOriginProvider(Provider):
         return UpdateResult({**inputs_only(news), **{key: olds[key] for key in _OUTPUTS}})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        server = Server.from_props(props["server"])
+        server = server_of(props["server"])
         itself = cluster.find(server.region, server.cluster)
         if itself is None or itself.resource_id != props["resource_id"]:
             return ReadResult(None, {})
@@ -66,7 +66,7 @@ class CloneOriginProvider(Provider):
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        server = Server.from_props(props["server"])
+        server = server_of(props["server"])
         deadline = time.monotonic() + _DROP_SECONDS
         for _ in looks(deadline, first=0.2, most=2.0):
             itself = cluster.find(server.region, server.cluster)

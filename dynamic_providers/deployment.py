@@ -23,8 +23,9 @@ from bluegreen.deployment import preconditions as deployment
 from bluegreen.deployment.preconditions import Deployment as Wanted
 from bluegreen.deployment.preconditions import Published
 from bluegreen.deployment.transition import State, Wishes, refusals
-from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication.publication.scope import from_scope
+from dynamic_providers.props import credentials as credentials_of
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = (
@@ -73,11 +74,10 @@ def _wishes(props: Props, had: Wishes | None = None) -> Wishes:
 
 def _wanted(props: Props) -> Wanted:
     source = props.get("source")
-    credentials = {k: props["credentials"].get(k) for k in Credentials.__dataclass_fields__}
     return Wanted(
         wishes=_wishes(props),
-        credentials=Credentials(**credentials),
-        source=Server.from_props(source) if source else None,
+        credentials=credentials_of(props["credentials"]),
+        source=server_of(source) if source else None,
         publishes={
             database: Published(
                 from_scope(one["name"], one["scope"]), one.get("replica_identity") or {}

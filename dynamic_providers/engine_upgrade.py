@@ -10,9 +10,9 @@ from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.aws import cluster
-from bluegreen.postgres.server import Server
 from bluegreen.upgrade import engine
 from bluegreen.upgrade.engine_version import EngineVersion
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = (
@@ -48,7 +48,7 @@ class EngineUpgradeProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the version that runs; gone when AWS says that the cluster is."""
-        server = Server.from_props(props["server"])
+        server = server_of(props["server"])
         found = cluster.find(server.region, server.cluster)
         if found is None:
             return ReadResult(None, {})
@@ -61,7 +61,7 @@ class EngineUpgradeProvider(Provider):
 
 def _ensured(props: Props, *, asked_before: str | None) -> Props:
     wanted = engine.Upgrade(
-        server=Server.from_props(props["server"]),
+        server=server_of(props["server"]),
         databases=tuple(props["databases"]),
         version=EngineVersion.parse(props["engine_version"]),
         cluster_parameter_group=props.get("cluster_parameter_group"),

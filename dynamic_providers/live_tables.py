@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.postgres.server import Server
 from bluegreen.replication import coverage
 from bluegreen.replication.coverage import Coverage
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import one_line
 
 log = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ def covered(
         return None  # described, not declared: as the pages of the documentation do
     try:
         with (
-            Server.from_props(publisher).connect(database) as here,
-            Server.from_props(subscriber).connect(database) as there,
+            server_of(publisher).connect(database) as here,
+            server_of(subscriber).connect(database) as there,
         ):
             for conn in (here, there):
                 # The view of what is published waits for whoever holds one of the tables.
                 conn.execute(_LIMIT)
-            return coverage.look(here, there, publications, subscription)
+            return coverage.inspect(here, there, publications, subscription)
     except (BlueGreenError, psycopg.Error) as error:
         log.info("%s: its tables are not compared: %s", subscription, one_line(error))
         return None

@@ -17,9 +17,9 @@ from pulumi.dynamic import (
 )
 
 from bluegreen.aws import cluster
-from bluegreen.postgres.server import Server
 from bluegreen.upgrade import parameters as parameter_apply
 from bluegreen.upgrade.parameters import AllowReboot
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = ("server", "parameters", "allow_reboot", "timeout_seconds")
@@ -53,7 +53,7 @@ class ParameterApplyProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the values in force; gone when AWS says that the cluster is."""
-        server, wanted = Server.from_props(props["server"]), _wanted(props)
+        server, wanted = server_of(props["server"]), _wanted(props)
         if cluster.find(server.region, server.cluster) is None:
             return ReadResult(None, {})
         found = parameter_apply.in_force(server, wanted)
@@ -78,7 +78,7 @@ def _text(value: Any) -> str:
 
 
 def _ensured(props: Props) -> Props:
-    server, wanted = Server.from_props(props["server"]), _wanted(props)
+    server, wanted = server_of(props["server"]), _wanted(props)
     effective = parameter_apply.ensure(
         server,
         wanted,

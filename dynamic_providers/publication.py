@@ -19,10 +19,10 @@ from pulumi.dynamic import (
 )
 
 from bluegreen.errors import Refused
-from bluegreen.postgres import presence
-from bluegreen.postgres.server import Server
+from bluegreen.postgres import presence, publications
 from bluegreen.replication.publication import declared_identity, definition, publishing
 from bluegreen.replication.publication import scope as publication_scope
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import (
     Props,
     Provider,
@@ -66,7 +66,7 @@ class PublicationProvider(Provider):
 
     def _ensured(self, props: Props, *, alter: bool) -> Props:
         want = publication_scope.from_scope(props["name"], props["scope"])
-        with Server.from_props(props["server"]).connect(props["database"]) as conn:
+        with server_of(props["server"]).connect(props["database"]) as conn:
             have = publishing.ensure(
                 conn,
                 want,
@@ -77,11 +77,11 @@ class PublicationProvider(Provider):
         return {**inputs_only(props), "published": definition.described(have)}
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
+        conn = presence.connect_unless_gone(server_of(props["server"]), props["database"])
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            have = definition.find(conn, props["name"])
+            have = publications.inspect(conn, props["name"])
             identities = declared_identity.live(conn, props.get("replica_identity") or {})
         if have is None:
             return ReadResult(None, {})
@@ -98,16 +98,16 @@ class PublicationProvider(Provider):
     def delete(self, _id: str, props: Props) -> None:
         deadline = time.monotonic() + _DROP_SECONDS
         presence.while_it_exists(
-            Server.from_props(props["server"]),
+            server_of(props["server"]),
             props["database"],
             lambda conn: publishing.drop(conn, props["name"], deadline=deadline),
             deadline=deadline,
         )
 
 
-def _kind_of(name: str, scope: Props) -> definition.Publication:
+def _kind_of(name: str, scope: Props) -> publications.Publication:
     """Return what of a scope can't change; after a refresh it may hold what no wish can say."""
-    return definition.Publication(
+    return publications.Publication(
         name,
         all_tables=scope.get("kind") == "all",
         via_root=bool(scope.get("publish_via_partition_root")),

@@ -18,10 +18,11 @@ from pulumi.dynamic import (
 )
 
 from bluegreen.errors import CloneAgain, Refused
-from bluegreen.postgres import owned, presence
+from bluegreen.postgres import owned, presence, slots
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.slots import Status
 from bluegreen.replication import slot
-from bluegreen.replication.slot import Status
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 Connection = psycopg.Connection[Any]
@@ -54,7 +55,7 @@ class ReplicationSlotProvider(Provider):
         return found
 
     def create(self, props: Props) -> CreateResult:
-        server = Server.from_props(props["server"])
+        server = server_of(props["server"])
         with server.connect(props["database"]) as conn:
             made = slot.ensure(
                 conn,
@@ -69,9 +70,9 @@ class ReplicationSlotProvider(Provider):
         return CreateResult(f"{props['database']}/{props['name']}", inputs_only(props) | outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        server = Server.from_props(news["server"])
+        server = server_of(news["server"])
         with server.connect(_ANY_DATABASE) as conn:
-            have = slot.get_readable(conn, news["name"], str(server))
+            have = slot.require_readable(conn, news["name"], str(server))
             if slot.made_anew(conn, news["name"], olds.get("stamp")):
                 raise CloneAgain(
                     f"slot {news['name']} on {server}: dropped and made anew by somebody else; "
@@ -82,20 +83,20 @@ class ReplicationSlotProvider(Provider):
         return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        conn = presence.connect_unless_gone(Server.from_props(props["server"]), _ANY_DATABASE)
+        conn = presence.connect_unless_gone(server_of(props["server"]), _ANY_DATABASE)
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            found = slot.find(conn, props["name"])
+            found = slots.inspect(conn, props["name"])
             replaced = slot.made_anew(conn, props["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
         # On 16 a slot that is lost has lost its stamp, too.
-        if replaced and slot.status(found).readable:
+        if replaced and slots.status(found).readable:
             live["status"] = str(Status.REPLACED)
         return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
 
     def delete(self, _id: str, props: Props) -> None:
-        server = Server.from_props(props["server"])
+        server = server_of(props["server"])
         deadline = time.monotonic() + _DROP_SECONDS
         presence.while_it_exists(
             server,
@@ -113,7 +114,7 @@ class ReplicationSlotProvider(Provider):
 
 def _drop(conn: Connection, props: Props, server: Server, deadline: float) -> None:
     # A lost one has no statistics to be told by, and nobody can read it any more.
-    readable = slot.status(slot.find(conn, props["name"])).readable
+    readable = slots.status(slots.inspect(conn, props["name"])).readable
     if readable and slot.made_anew(conn, props["name"], props.get("stamp")):
         raise Refused(
             f"slot {props['name']} on {server}: dropped and made anew by somebody else; drop it by "
@@ -122,10 +123,10 @@ def _drop(conn: Connection, props: Props, server: Server, deadline: float) -> No
     slot.drop(conn, props["name"], where=str(server), deadline=deadline)
 
 
-def _seen(have: slot.Slot | None) -> Props:
+def _seen(have: slots.Slot | None) -> Props:
     """Return what the server says now. It moves all the time, so no diff looks at it."""
     return {
-        "status": str(slot.status(have)),
+        "status": str(slots.status(have)),
         "wal_status": have.wal_status if have else None,
         "retained_bytes": have.retained_bytes if have else None,
         "active": have is not None and have.active_pid is not None,

@@ -11,7 +11,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.deployment import retirement
-from bluegreen.postgres.server import Server
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 _INPUTS = ("server", "databases", "deployment", "stack", "deletion_protection", "retire")
@@ -41,7 +41,7 @@ class RetirementGuardProvider(Provider):
         """Refuse while the environment is needed."""
         retirement.require_retirable(
             retirement.Retirement(
-                server=Server.from_props(props["server"]),
+                server=server_of(props["server"]),
                 databases=tuple(props["databases"]),
                 stack=str(props["stack"]),
                 deployment=props.get("deployment"),

@@ -22,8 +22,8 @@ from pulumi.dynamic import (
 
 from bluegreen.errors import Retry
 from bluegreen.postgres import presence
-from bluegreen.postgres.server import Server
 from bluegreen.replication import sequences
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class SequenceValuesProvider(Provider):
             with ExitStack() as stack:
                 sides = []
                 for side in ("writer", "standby"):
-                    server = Server.from_props(live[side])
+                    server = server_of(live[side])
                     conn = presence.connect_unless_gone(server, name)
                     if conn is None:
                         return ReadResult(None, {})
@@ -92,7 +92,7 @@ def _named(found: list[str]) -> str:
 
 def _copy(props: Props) -> Props:
     count = 0
-    writer, standby = Server.from_props(props["writer"]), Server.from_props(props["standby"])
+    writer, standby = server_of(props["writer"]), server_of(props["standby"])
     for name in props["databases"]:
         with writer.connect(name) as there, standby.connect(name) as here:
             for conn in (there, here):

@@ -19,20 +19,20 @@ from pulumi.dynamic import (
 )
 
 from bluegreen.errors import BlueGreenError, Refused, Retry
-from bluegreen.postgres import presence, versions
+from bluegreen.postgres import presence, slots, subscriptions, versions
 from bluegreen.postgres.server import Server
-from bluegreen.replication import coverage, session_timeouts, slot
+from bluegreen.postgres.subscriptions import Subscription as Found
+from bluegreen.replication import coverage, session_timeouts
 from bluegreen.replication.subscription import (
     connection,
     failing_transaction,
     options,
-    state,
     subscribing,
 )
 from bluegreen.replication.subscription.options import Wanted
-from bluegreen.replication.subscription.state import Subscription as Found
 from dynamic_providers import subscription_props
 from dynamic_providers.live_tables import covered
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class SubscriptionProvider(Provider):
         return UpdateResult(self._ensured(news, mend=True))
 
     def _ensured(self, props: Props, *, mend: bool) -> Props:
-        server, source = Server.from_props(props["server"]), Server.from_props(props["publisher"])
+        server, source = server_of(props["server"]), server_of(props["publisher"])
         wanted = subscription_props.wanted(props)
         # Before its use: if it is rotated meanwhile, the next look shows it.
         secret = source.credentials.replication_version(source.region)
@@ -116,18 +116,18 @@ class SubscriptionProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what is there; works with the publisher down, and says what it then can't tell."""
-        conn = presence.connect_unless_gone(Server.from_props(props["server"]), props["database"])
+        conn = presence.connect_unless_gone(server_of(props["server"]), props["database"])
         if conn is None:
             return ReadResult(None, {})
         wanted = subscription_props.wanted(props)
         with conn:
-            have = state.find(conn, props["name"])
+            have = subscriptions.inspect(conn, props["name"])
             if have is None:
                 return ReadResult(None, {})
             major = versions.major(conn)
             drift = options.fixed(have, wanted)
             drift += options.alterable(major, have, wanted)
-            trouble = state.trouble(have)
+            trouble = subscriptions.problems(have)
             try:
                 drift += _connection_drift(conn, props, wanted)
                 drift += _publisher_drift(conn, props, wanted, have, trouble)
@@ -141,7 +141,7 @@ class SubscriptionProvider(Provider):
 
     def delete(self, _id: str, props: Props) -> None:
         left = presence.while_it_exists(
-            Server.from_props(props["server"]),
+            server_of(props["server"]),
             props["database"],
             lambda conn: subscribing.drop_own(
                 conn, props["name"], deadline=time.monotonic() + _SECONDS
@@ -149,7 +149,7 @@ class SubscriptionProvider(Provider):
             deadline=time.monotonic() + _RESTART_SECONDS,
         )
         if left:
-            _drop_sync_slots(Server.from_props(props["publisher"]), props["database"], left)
+            _drop_copy_slots(server_of(props["publisher"]), props["database"], left)
 
 
 def tables_moved(props: Props) -> bool:
@@ -176,7 +176,7 @@ def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
 
     Where this role may not read it, as on Aurora, the secret's version tells of a rotation.
     """
-    source = Server.from_props(props["publisher"])
+    source = server_of(props["publisher"])
     text = connection.text(source, props["database"], wanted.name)
     agrees = connection.agrees(conn, wanted.name, text)
     if agrees is None:
@@ -195,10 +195,10 @@ def _publisher_drift(
     subscriber: Any, props: Props, wanted: Wanted, have: Found, trouble: list[str]
 ) -> list[str]:
     """Return what the publisher has and the subscription lacks; adds to `trouble` what fails."""
-    source = Server.from_props(props["publisher"])
+    source = server_of(props["publisher"])
     with source.connect(props["database"]) as publisher:
-        tables = coverage.look(publisher, subscriber, wanted.publications, wanted.name)
-        status = slot.status(slot.find(publisher, wanted.slot_name))
+        tables = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
+        status = slots.status(slots.inspect(publisher, wanted.slot_name))
         if have.worker_pid is None and have.apply_errors:
             failing = failing_transaction.find(
                 publisher, wanted.slot_name, have.publications, have.position
@@ -212,13 +212,13 @@ def _publisher_drift(
     return found
 
 
-def _drop_sync_slots(publisher: Server, database: str, left: list[str]) -> None:
+def _drop_copy_slots(publisher: Server, database: str, left: list[str]) -> None:
     try:
         conn = presence.connect_unless_gone(publisher, database)
         if conn is None:
             return
         with conn:
-            subscribing.drop_sync_slots(conn, left, str(publisher))
+            subscribing.drop_copy_slots(conn, left, str(publisher))
     except BlueGreenError as error:
         # The subscription is gone already, and its publisher may be for good.
         log.warning("slots %s may be left on %s: %s", ", ".join(left), publisher, error)

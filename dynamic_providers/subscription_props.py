@@ -10,9 +10,9 @@ from pulumi.dynamic import CheckFailure
 from bluegreen import names
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
+from bluegreen.postgres.subscriptions import Subscription as Found
 from bluegreen.replication.subscription import options
 from bluegreen.replication.subscription.options import Wanted
-from bluegreen.replication.subscription.state import Subscription as Found
 from dynamic_providers.provider import Props
 
 _CHOICES = {"streaming": ("off", "on", "parallel"), "origin": ("none", "any")}

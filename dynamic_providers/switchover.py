@@ -14,10 +14,11 @@ from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
+from bluegreen.switch.declared import SOURCE, TARGET, DeclaredSwitch
 from bluegreen.switch.finish import Switched
-from bluegreen.switch.plan import SOURCE, TARGET, from_props
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.timeline import render
+from dynamic_providers.props import server as server_of
 from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
 
 log = logging.getLogger(__name__)
@@ -111,11 +112,11 @@ def _settled(props: Props) -> bool:
 
 
 def _server(props: Props, side: str) -> Server:
-    return Server.from_props(props[side])
+    return server_of(props[side])
 
 
 def _switch(props: Props) -> Switched:
-    done = switch(from_props(props), log.info)
+    done = switch(DeclaredSwitch.model_validate(props).plan(), log.info)
     if not done.repeated:
         log.info("%s", render(done.phases_ms))
     return done

@@ -12,6 +12,7 @@ import pulumi
 from bluegreen.errors import BlueGreenError
 from bluegreen.finding import Finding, Level
 from bluegreen.postgres.queries import failure
+from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import report
 
 
@@ -45,4 +46,4 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
 
 
 def _findings(props: Mapping[str, Any]) -> list[Finding]:
-    return report.check(report.Question.from_props(props))
+    return report.check(report.Question.of(DeclaredSwitch.model_validate(props)))

@@ -9,11 +9,15 @@ from typing import Any
 
 import psycopg
 import pulumi
+from pydantic import TypeAdapter
 
 from bluegreen.aws import dns
 from bluegreen.deployment import traffic_guard
 from bluegreen.deployment.traffic_guard import Environment
 from bluegreen.postgres.queries import failure
+from bluegreen.postgres.server import Credentials
+
+_CREDENTIALS = TypeAdapter(Credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Side:
             return None
         host = str(server["host"]) if server else None
         region = str(server["region"]) if server else self.region
-        return Environment(str(name), region, host, credentials)
+        return Environment(str(name), region, host, _CREDENTIALS.validate_python(dict(credentials)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ from bluegreen.deployment.transition import State, Wishes
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
 from bluegreen.postgres import versions
+from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.register import register
 from bluegreen.register.switch_in_progress import attempt, has_register
 from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
 from bluegreen.replication.publication import publishing
-from bluegreen.replication.publication.definition import Publication
 from bluegreen.replication.running_direction import require_healthy
 from bluegreen.upgrade import obstacles
 from bluegreen.upgrade.engine_version import EngineVersion
@@ -74,7 +74,7 @@ def prepare(want: Deployment) -> State:
             f"({taken.status}); name another, or delete it if an earlier attempt left it"
         )
     source = _living_source(want)
-    found = source_check.look(source, want.wishes.databases)
+    found = source_check.inspect(source, want.wishes.databases)
     source_check.require_clonable(found, want.wishes.databases)
     _require_upgradable(source, want)
     if state is State.REHEARSAL:  # nothing replicates, so the source is left as it is

@@ -11,20 +11,11 @@ from bluegreen.aws import cluster
 from bluegreen.aws.cluster import AVAILABLE
 from bluegreen.errors import Refused
 from bluegreen.names import Direction
+from bluegreen.postgres import slots, subscriptions
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, switch_in_progress
 
 log = logging.getLogger(__name__)
-
-_LOGICAL_SLOTS = """
-SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1
-"""
-
-_SUBSCRIPTIONS = """
-SELECT s.subname::text, d.datname::text
-  FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
- ORDER BY 1, 2
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +64,24 @@ def require_retirable(asked: Retirement) -> None:
             f"cluster {server.cluster}: is {found.status}, expected {AVAILABLE}; "
             "start it or wait, so that it can be seen whether anything depends on it"
         )
-    reason = refusal(asked, look(asked))
+    reason = problem(asked, inspect(asked))
     if reason:
         raise Refused(reason)
     log.info("cluster %s: nothing depends on it, may be destroyed", server.cluster)
 
 
-def look(asked: Retirement) -> Environment:
+def inspect(asked: Retirement) -> Environment:
     """Return what the environment is like now; raises `Retry` when it can't be reached."""
     with asked.server.connect("postgres") as conn:
         closed = closing.is_closed(conn, sorted(asked.databases))
-        slots = tuple(name for (name,) in conn.execute(_LOGICAL_SLOTS).fetchall())
-        subscriptions = tuple(
-            (name, database) for name, database in conn.execute(_SUBSCRIPTIONS).fetchall()
-        )
+        sending = tuple(one.name for one in slots.logical(conn))
+        applying = tuple((one.name, one.database) for one in subscriptions.inspect_all(conn))
     return Environment(
         cluster=asked.server.cluster,
         closed=closed,
         attempt=switch_in_progress.attempt(asked.server),
-        slots=slots,
-        subscriptions=subscriptions,
+        slots=sending,
+        subscriptions=applying,
     )
 
 
@@ -105,7 +94,7 @@ def protected(asked: Retirement) -> str:
     )
 
 
-def refusal(asked: Retirement, found: Environment) -> str | None:
+def problem(asked: Retirement, found: Environment) -> str | None:
     """Return why the environment can't go, None when it can."""
     if found.attempt:
         return (
@@ -129,12 +118,12 @@ def refusal(asked: Retirement, found: Environment) -> str | None:
 
 def not_ours(asked: Retirement, found: Environment) -> list[str]:
     """Return the slots and subscriptions that this stack's own deployment didn't make."""
-    slots = _own_slots(asked.deployment, asked.databases)
-    subscriptions = _own_subscriptions(asked.deployment)
-    return [f"slot {name}" for name in found.slots if name not in slots] + [
+    own_slots = _own_slots(asked.deployment, asked.databases)
+    own_subscriptions = _own_subscriptions(asked.deployment)
+    return [f"slot {name}" for name in found.slots if name not in own_slots] + [
         f"subscription {name} in {database}"
         for name, database in found.subscriptions
-        if name not in subscriptions
+        if name not in own_subscriptions
     ]
 
 

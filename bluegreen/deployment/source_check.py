@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -12,9 +12,10 @@ from psycopg.rows import class_row
 from bluegreen import names
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE, Direction
-from bluegreen.postgres import capacity, versions
+from bluegreen.postgres import capacity, slot_limits, slots, subscriptions, versions
 from bluegreen.postgres.capacity import Capacity
 from bluegreen.postgres.server import Role, Server, secret_login
+from bluegreen.postgres.slot_limits import SlotLimits
 from bluegreen.register import closing
 from bluegreen.replication import session_timeouts
 
@@ -27,16 +28,7 @@ _SERVER = """
 SELECT pg_catalog.current_setting('wal_level') AS wal_level,
        ARRAY(SELECT datname::text FROM pg_catalog.pg_database
               WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2
-              ORDER BY 1) AS databases,
-       ARRAY(SELECT pg_catalog.format('%%s in %%s', subname, datname)
-               FROM pg_catalog.pg_subscription
-               JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY 1) AS subscriptions,
-       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
-              WHERE slot_type = 'logical' ORDER BY 1) AS slots,
-       (SELECT setting::bigint FROM pg_catalog.pg_settings
-         WHERE name = 'max_slot_wal_keep_size') AS slot_keep_mb,
-       coalesce(extract(epoch FROM pg_catalog.current_setting(
-           'idle_replication_slot_timeout', true)::interval), 0)::int AS slot_idle_seconds
+              ORDER BY 1) AS databases
 """
 
 # The forward slot rests while the clone is made and upgraded, with all that is written meanwhile:
@@ -61,10 +53,6 @@ _HAS_RDS_ROLE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 
 class _ServerRow:
     wal_level: str
     databases: list[str]
-    subscriptions: list[str]
-    slots: list[str]
-    slot_keep_mb: int
-    slot_idle_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +71,7 @@ class ReplicationRole:
     can_replicate: bool
     rds_role_exists: bool
 
-    def missing(self) -> str | None:
+    def problem(self) -> str | None:
         """Return what it lacks and the statements that mend it; None when it lacks nothing."""
         name = sql.Identifier(self.name).as_string()
         statements = []
@@ -126,13 +114,10 @@ class Source:
     """Logical ones."""
     closed: bool
     role: ReplicationRole
-    slot_keep_mb: int = -1
-    """WAL that is kept for a slot; -1 is all there is."""
-    slot_idle_seconds: int = 0
-    """How long a slot may rest before it is lost (from 18 on); 0 is for ever."""
+    slot_limits: SlotLimits = field(default_factory=SlotLimits)
 
 
-def look(source: Server, databases: Collection[str]) -> Source:
+def inspect(source: Server, databases: Collection[str]) -> Source:
     """Return what `source` is like now; raises `Retry` when it can't be reached."""
     user, _ = secret_login(source.credentials.replication_secret_arn, source.region)
     # Through a database that is asked for it would fail with less to say if that didn't exist.
@@ -143,7 +128,10 @@ def look(source: Server, databases: Collection[str]) -> Source:
         with conn.cursor(row_factory=class_row(_RoleRow)) as cursor:
             role = cursor.execute(_ROLE, (user,)).fetchone()
         has_rds_role = conn.execute(_HAS_RDS_ROLE).fetchone()
-        room = capacity.look(conn)
+        room = capacity.inspect(conn)
+        limits = slot_limits.inspect(conn)
+        sending = frozenset(one.name for one in slots.logical(conn))
+        applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
         existing = sorted(set(databases) & set(row.databases))
         closed = closing.is_closed(conn, existing) if existing else False
     return Source(
@@ -151,8 +139,8 @@ def look(source: Server, databases: Collection[str]) -> Source:
         wal_level=row.wal_level,
         capacity=room,
         databases=frozenset(row.databases),
-        subscriptions=tuple(row.subscriptions),
-        slots=frozenset(row.slots),
+        subscriptions=applying,
+        slots=sending,
         closed=closed,
         role=ReplicationRole(
             name=user,
@@ -161,12 +149,11 @@ def look(source: Server, databases: Collection[str]) -> Source:
             can_replicate=role is not None and role.can_replicate,
             rds_role_exists=bool(has_rds_role and has_rds_role[0]),
         ),
-        slot_keep_mb=row.slot_keep_mb,
-        slot_idle_seconds=row.slot_idle_seconds,
+        slot_limits=limits,
     )
 
 
-def unfit_to_clone(found: Source, databases: Collection[str]) -> str | None:
+def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
     """Return why the source can't be cloned, None when it can."""
     missing = sorted(set(databases) - found.databases)
     if missing:
@@ -189,7 +176,7 @@ def unfit_to_clone(found: Source, databases: Collection[str]) -> str | None:
     return None
 
 
-def unfit_to_replicate(found: Source, databases: Collection[str], deployment: str) -> str | None:
+def replicating_problem(found: Source, databases: Collection[str], deployment: str) -> str | None:
     """Return why the source can't be replicated from for `deployment`, None when it can."""
     if found.wal_level != "logical":
         return (
@@ -205,29 +192,30 @@ def unfit_to_replicate(found: Source, databases: Collection[str], deployment: st
         )
     needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
     # The way back makes a subscriber of it, which can't wait until then: a reboot is an outage.
-    lacking = capacity.lacking_to_publish(
+    lacking = capacity.publishing_problem(
         found.capacity, slots=len(needed), senders=len(needed)
-    ) or capacity.lacking_to_subscribe(found.capacity, subscriptions=len(needed))
+    ) or capacity.subscribing_problem(found.capacity, subscriptions=len(needed))
     if lacking is not None:
         return f"source {found.cluster}: {lacking}"
-    if 0 <= found.slot_keep_mb < _LEAST_KEPT_MB:
+    limits = found.slot_limits
+    if 0 <= limits.keep_mb < _LEAST_KEPT_MB:
         return (
-            f"source {found.cluster}: max_slot_wal_keep_size is {found.slot_keep_mb} MB, so the "
+            f"source {found.cluster}: max_slot_wal_keep_size is {limits.keep_mb} MB, so the "
             "slots would be lost while the clone is made; set it to -1, or to what is written in "
             "some hours"
         )
-    if 0 < found.slot_idle_seconds < _LEAST_IDLE_SECONDS:
+    if 0 < limits.idle_seconds < _LEAST_IDLE_SECONDS:
         return (
-            f"source {found.cluster}: idle_replication_slot_timeout is {found.slot_idle_seconds} "
+            f"source {found.cluster}: idle_replication_slot_timeout is {limits.idle_seconds} "
             "s, so the slots would be lost while the clone is made; set it to 0"
         )
-    missing = found.role.missing()
+    missing = found.role.problem()
     return f"source {found.cluster}: {missing}" if missing else None
 
 
 def require_clonable(found: Source, databases: Collection[str]) -> None:
     """Raise `Refused` unless the source can be cloned; log what the clone will leave behind."""
-    reason = unfit_to_clone(found, databases)
+    reason = cloning_problem(found, databases)
     if reason:
         raise Refused(reason)
     left = sorted(found.databases - set(databases) - _NOT_THE_USERS)
@@ -243,7 +231,7 @@ def require_replicable(
     source: Server, found: Source, databases: Collection[str], deployment: str
 ) -> None:
     """Raise `Refused` unless the source can be replicated from, by a login of that role."""
-    reason = unfit_to_replicate(found, databases, deployment)
+    reason = replicating_problem(found, databases, deployment)
     if reason:
         raise Refused(reason)
     for database in sorted(databases):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bluegreen.aws import cluster, dns
 from bluegreen.aws.dns import Found
@@ -23,7 +22,7 @@ class Environment:
     cluster: str
     region: str
     host: str | None
-    credentials: Mapping[str, Any]
+    credentials: Credentials
 
     def owns(self, endpoint: str) -> bool:
         """Return whether an endpoint is the writer's or the readers' of this very cluster.
@@ -45,8 +44,7 @@ class Environment:
         found = cluster.find(self.region, self.cluster)
         if found is None:
             return None
-        known = {key: self.credentials.get(key) for key in Credentials.__dataclass_fields__}
-        with Server.of(found, Credentials(**known)).connect("postgres") as conn:  # type: ignore[arg-type]
+        with Server.of(found, self.credentials).connect("postgres") as conn:
             names = [name for (name,) in conn.execute(_OWN_DATABASES).fetchall()]
             return closing.is_closed(conn, names)
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
+
+from bluegreen.postgres import slots, subscriptions
 
 # Background workers say so in their type; those of parallel queries come and go, and a service's
 # own processes, of other types, may or may not count.
 # Origins had their places counted by max_replication_slots before 18.
-_LOOK = """
+_PLACES = """
 SELECT pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
-       (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int AS used_slots,
        pg_catalog.current_setting('max_wal_senders')::int AS max_senders,
        (SELECT count(*) FROM pg_catalog.pg_stat_activity
          WHERE backend_type = 'walsender')::int AS used_senders,
@@ -50,20 +51,26 @@ class Capacity:
     max_processes: int
     """Of all background workers, which a replication worker is one of."""
     used_processes: int
+    enabled_subscriptions: int
+    """Each wants a worker, whether it has one now or not."""
     origins_parameter: str
     max_origins: int
     used_origins: int
 
 
-def look(conn: psycopg.Connection[Any]) -> Capacity:
+def inspect(conn: psycopg.Connection[Any]) -> Capacity:
     """Return what the server behind `conn` has."""
-    with conn.cursor(row_factory=class_row(Capacity)) as cursor:
-        row = cursor.execute(_LOOK, ()).fetchone()
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_PLACES, ()).fetchone()
     assert row is not None  # a SELECT without FROM has one row
-    return row
+    return Capacity(
+        **row,
+        used_slots=len(slots.inspect_all(conn)),
+        enabled_subscriptions=sum(one.enabled for one in subscriptions.inspect_all(conn)),
+    )
 
 
-def lacking_to_publish(found: Capacity, *, slots: int, senders: int) -> str | None:
+def publishing_problem(found: Capacity, *, slots: int, senders: int) -> str | None:
     """Return what is missing for so many more slots and senders, None when there is room."""
     return _first(
         _lacking(
@@ -73,7 +80,7 @@ def lacking_to_publish(found: Capacity, *, slots: int, senders: int) -> str | No
     )
 
 
-def lacking_to_subscribe(found: Capacity, *, subscriptions: int) -> str | None:
+def subscribing_problem(found: Capacity, *, subscriptions: int) -> str | None:
     """Return what is missing for so many more subscriptions, None when there is room.
 
     Each has one worker and one origin; workers that copy tables or apply in parallel come on top,
@@ -101,6 +108,20 @@ def lacking_to_subscribe(found: Capacity, *, subscriptions: int) -> str | None:
             found.used_origins,
             subscriptions,
         ),
+    )
+
+
+def enabling_problem(found: Capacity) -> str | None:
+    """Return what is missing to enable one more subscription, None when there is room.
+
+    One without a worker to spare waits for ever, with a line in the server's log alone.
+    """
+    return _lacking(
+        "logical replication workers",
+        "max_logical_replication_workers",
+        found.max_workers,
+        found.enabled_subscriptions,
+        1,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from bluegreen.errors import Refused
 from bluegreen.postgres import connection
 
 Connection = psycopg.Connection[Any]
@@ -29,6 +30,15 @@ def column(conn: Connection, query: str, *values: Any) -> list[Any]:
     """Return a query's only column."""
     rows = conn.execute(query, values or None).fetchall()
     return [row[0] for row in rows]
+
+
+def require_writer(conn: Connection, what: str) -> None:
+    """Raise `Refused` where `what`, which `conn` is to, is a reader's endpoint."""
+    if column(conn, "SELECT pg_catalog.pg_is_in_recovery()") == [True]:
+        raise Refused(
+            f"{what} at {conn.info.host} is in recovery, a reader; expected the cluster's writer "
+            "endpoint"
+        )
 
 
 def limit_lock_waits(conns: Iterable[Connection], seconds: float) -> None:

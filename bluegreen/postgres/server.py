@@ -130,18 +130,6 @@ class Server:
         """Return the writer endpoint of `cluster`, opened by `credentials`."""
         return cls(cluster.identifier, cluster.region, cluster.endpoint, cluster.port, credentials)
 
-    @classmethod
-    def from_props(cls, props: Mapping[str, Any]) -> Self:
-        """Return the server that a resource's `server` property describes."""
-        known = {k: props["credentials"].get(k) for k in Credentials.__dataclass_fields__}
-        return cls(
-            cluster=props["cluster"],
-            region=props["region"],
-            host=props["host"],
-            port=int(props["port"]),
-            credentials=Credentials(**known),
-        )
-
     def to_props(self) -> dict[str, Any]:
         """Return the `server` property of a resource."""
         return asdict(self)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
@@ -56,17 +55,6 @@ class Wish:
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Return what the settings of `switch` say, or those of them that are there."""
-        roles = settings.get("roles")
-        return cls(
-            None if roles is None else tuple(roles),
-            tuple(settings.get("spare_roles") or ()),
-            settings.get("fence", DEFAULT_FENCE),
-            settings.get("old_side", DEFAULT_OLD_SIDE),
-        )
-
     @property
     def taken(self) -> bool:
         """Return whether anything takes LOGIN from roles at all."""
@@ -107,7 +95,7 @@ def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:
     return [name for name in wanted if name not in barred]
 
 
-def look(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
+def inspect(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
     """Look at one environment; `databases` are connections to those that move."""
     conn = next(iter(databases.values()))
     ours = own(conn, server)

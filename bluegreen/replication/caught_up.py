@@ -22,16 +22,15 @@ from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry, Unreach
 from bluegreen.finding import Level
 from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
-from bluegreen.postgres import presence
+from bluegreen.postgres import presence, slots, subscriptions
 from bluegreen.postgres.server import Server
-from bluegreen.replication import coverage, heartbeat, slot
+from bluegreen.postgres.slots import Slot, Status
+from bluegreen.postgres.subscriptions import Subscription
+from bluegreen.replication import coverage, heartbeat
 from bluegreen.replication.backlog import Backlog, Look, Pace
 from bluegreen.replication.coverage import Coverage
 from bluegreen.replication.heartbeat import Beat
-from bluegreen.replication.slot import Status
-from bluegreen.replication.subscription import failing_transaction, state
-from bluegreen.replication.subscription import subscribing as subscription
-from bluegreen.replication.subscription.state import Subscription
+from bluegreen.replication.subscription import failing_transaction, subscribing
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +44,6 @@ _RECONNECT_SECONDS = 0.5
 _WORKER_PATIENCE_SECONDS = 30.0
 # Longer than that: then it is asked whether its publisher would let it in at all.
 _LOGIN_DOUBT_SECONDS = 6.0
-
-# A sender's replay position is what was applied; without one the slot's is the least that was.
-_POSITIONS = """
-SELECT pg_catalog.pg_current_wal_insert_lsn()::text AS written,
-       coalesce(r.replay_lsn, s.confirmed_flush_lsn)::text AS applied
-  FROM pg_catalog.pg_replication_slots s
-  LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = s.active_pid
- WHERE s.slot_name = %s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +97,7 @@ def hopeless(
             f"database {database!r}: slot {have.slot_name} is {now.slot_status}, expected reserved "
             "or extended; clone again"
         )
-    detail = "; ".join(state.trouble(have)) + (f"; next is {failing}" if failing else "")
+    detail = "; ".join(subscriptions.problems(have)) + (f"; next is {failing}" if failing else "")
     if not have.enabled:
         return Refused(
             f"subscription {have.name} in {database!r}: {detail}, expected enabled; the standby's "
@@ -178,10 +168,10 @@ class _Database:
 
     def check(self) -> None:
         """Raise what makes waiting vain."""
-        slot_now = slot.find(self._writer, self._slot_name)
-        found = state.find(self._standby, self._subscription_name)
-        now = Health(found, self._slot_name, slot.status(slot_now))
-        self._note_positions()
+        slot_now = slots.inspect(self._writer, self._slot_name)
+        found = subscriptions.inspect(self._standby, self._subscription_name)
+        now = Health(found, self._slot_name, slots.status(slot_now))
+        self._note_positions(slot_now)
         # Both ends: a worker that can't connect starts and ends again and again.
         if found and found.worker_pid is not None and slot_now and slot_now.active_pid is not None:
             self._worker_seen_at, self._login_tried = time.monotonic(), False
@@ -199,7 +189,7 @@ class _Database:
         )
         if found is not None and now.readable:
             # Before any heartbeat of this wait: a later one that arrives would hide it.
-            subscription.refuse_skipped(
+            subscribing.require_none_skipped(
                 self._writer, self._standby, self._publisher, found, since=None
             )
             self._seal(failed=error is not None)
@@ -212,12 +202,14 @@ class _Database:
     def coverage(self) -> Coverage:
         """Return which of the published tables are subscribed and ready."""
         publication = names.publication(self._deployment, self._direction)
-        found = coverage.look(self._writer, self._standby, [publication], self._subscription_name)
+        found = coverage.inspect(
+            self._writer, self._standby, [publication], self._subscription_name
+        )
         self.copying = coverage.names_of(tuple(found.unready))
         return found
 
     def _seal(self, *, failed: bool) -> None:
-        """Leave what `refuse_skipped` needs: people may move the slot where replication stops."""
+        """Leave what tells a slot that was moved: people may move it where replication stops."""
         if failed or (self._token is not None and not self._sealed):
             heartbeat.seal(self._writer)
             self._sealed = True
@@ -230,13 +222,14 @@ class _Database:
         )
         return str(failing) if failing and (changed or found.apply_errors) else ""
 
-    def _note_positions(self) -> None:
-        row = self._writer.execute(_POSITIONS, (self._slot_name,)).fetchone()
-        if row is None or row[1] is None:
+    def _note_positions(self, have: Slot | None) -> None:
+        # Without a reader's own word the slot's position is the least that was applied.
+        applied = None if have is None else have.replayed or have.confirmed_flush
+        if have is None or have.written is None or applied is None:
             self.pace = None
             return
-        written, applied = Lsn.parse(row[0]), Lsn.parse(row[1])
-        self.pace = self._backlog.note(Look(time.monotonic(), written, applied))
+        look = Look(time.monotonic(), Lsn.parse(have.written), Lsn.parse(applied))
+        self.pace = self._backlog.note(look)
 
     def lag_ms(self) -> float | None:
         """Return the last heartbeat's time, or how long the one on its way has taken if longer.

@@ -22,7 +22,8 @@ from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA, Direction
-from bluegreen.postgres import grants, owned
+from bluegreen.postgres import grants, owned, queries, slots, subscriptions
+from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.fenced_roles import Wish
@@ -93,8 +94,8 @@ def ensure(
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
             return stored
-        refuse_other_cluster(itself, cluster.get(source.region, source.cluster))
-        _refuse_reader(conn, clone)
+        require_this_cluster(itself, cluster.get(source.region, source.cluster))
+        require_writer(conn, f"clone {clone}")
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
             # A copy of the volume has all that its source wrote before.
@@ -103,7 +104,7 @@ def ensure(
                 # Should the LSN be too high, the next look at it finds these missing. Not where it
                 # is known to be: later ones would hide it.
                 heartbeat.seal(there)
-            refuse_gap(clone.cluster, found, look_at_source(there, source, slots))
+            require_no_gap(clone.cluster, found, inspect_source(there, source, slots))
             skipped = skipped or heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is not None:
                 raise CloneAgain(
@@ -111,7 +112,7 @@ def ensure(
                     "clone again"
                 )
         if stored is None:
-            _refuse_used(conn, clone, source)
+            _require_unused(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
         _close(conn, clone, wish or Wish(), deadline=deadline)
@@ -180,7 +181,7 @@ def _store(conn: psycopg.Connection[Any], origin: Origin) -> None:
         )
 
 
-def refuse_other_cluster(clone: Cluster, source: Cluster) -> None:
+def require_this_cluster(clone: Cluster, source: Cluster) -> None:
     """Raise `Refused` unless AWS says that `clone` is another cluster, cloned from `source`."""
     if clone.resource_id == source.resource_id:
         raise Refused(
@@ -198,28 +199,25 @@ def refuse_other_cluster(clone: Cluster, source: Cluster) -> None:
         )
 
 
-def look_at_source(
-    conn: psycopg.Connection[Any], source: Server, slots: Sequence[SourceSlot]
+def inspect_source(
+    conn: psycopg.Connection[Any], source: Server, made: Sequence[SourceSlot]
 ) -> SourceSide:
     """Return the source's side; raises `CloneAgain` when a slot is gone, `Refused` when in use."""
     positions = {}
-    for wanted in slots:
-        have = slot.get_readable(conn, wanted.name, str(source))
+    for wanted in made:
+        have = slot.require_readable(conn, wanted.name, str(source))
         if have.active_pid is not None:
             raise Refused(
                 f"slot {have.name} on {source}: already read by pid {have.active_pid} "
                 f"({have.reader!r}); end that subscription first"
             )
         positions[have.name] = have.confirmed
-    row = conn.execute(
-        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text,"
-        " ARRAY(SELECT s.subname::text FROM pg_catalog.pg_subscription s WHERE s.subenabled)"
-    ).fetchone()
-    assert row is not None
-    return SourceSide(Lsn.parse(row[0]), positions, row[1])
+    enabled = [one.name for one in subscriptions.inspect_all(conn) if one.enabled]
+    now = Lsn.parse(queries.column(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()::text")[0])
+    return SourceSide(now, positions, enabled)
 
 
-def refuse_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
+def require_no_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
     """Raise unless every slot's consistent point <= `lsn` <= where the source is now."""
     if source.subscriptions:
         raise Refused(
@@ -240,29 +238,21 @@ def refuse_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
         )
 
 
-def _refuse_reader(conn: psycopg.Connection[Any], clone: Server) -> None:
-    row = conn.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row and row[0]:
-        raise Refused(
-            f"clone {clone}: {clone.host} is in recovery, a reader; expected the writer endpoint"
-        )
-
-
-def _refuse_used(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
+def _require_unused(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
     """Refuse a server that was used since: it has switches or subscriptions that the source lacks.
 
     Its LSN is past what it had of the source, and cleaning it would end a replication in use.
     """
     with source.connect(TOOL_DATABASE) as origin_conn:
         switches = _switch_records(conn) - _switch_records(origin_conn)
-        subscriptions = _subscriptions(conn) - _subscriptions(origin_conn)
+        own = _subscriptions(conn) - _subscriptions(origin_conn)
     if switches:
         raise Refused(
             f"clone {clone}: has {len(switches)} record(s) of switches that {source} lacks, so it "
             "was used since; expected a fresh clone: clone again"
         )
-    if subscriptions:
-        listed = ", ".join(f"{name} in {database}" for database, name in sorted(subscriptions))
+    if own:
+        listed = ", ".join(f"{name} in {database}" for database, name in sorted(own))
         raise Refused(
             f"clone {clone}: has subscription {listed} that {source} lacks, so it was used since; "
             "expected a fresh clone: clone again"
@@ -270,11 +260,7 @@ def _refuse_used(conn: psycopg.Connection[Any], clone: Server, source: Server) -
 
 
 def _subscriptions(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
-    found = conn.execute(
-        "SELECT d.datname::text, s.subname::text FROM pg_catalog.pg_subscription s"
-        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid"
-    ).fetchall()
-    return {(database, name) for database, name in found}
+    return {(one.database, one.name) for one in subscriptions.inspect_all(conn)}
 
 
 def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
@@ -333,12 +319,9 @@ def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadlin
 
 
 def _drop_slots(conn: psycopg.Connection[Any], clone: Server, *, deadline: float) -> None:
-    found = conn.execute(
-        "SELECT slot_name::text FROM pg_catalog.pg_replication_slots"
-        " WHERE slot_type = 'logical' AND NOT temporary ORDER BY 1"
-    ).fetchall()
-    for (name,) in found:
-        slot.drop(conn, name, where=str(clone), deadline=deadline)
+    for have in slots.logical(conn):
+        if not have.temporary:
+            slot.drop(conn, have.name, where=str(clone), deadline=deadline)
 
 
 def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:

@@ -12,25 +12,11 @@ from dataclasses import dataclass
 
 from bluegreen.errors import Refused
 from bluegreen.finding import Finding, Level, none
+from bluegreen.postgres import publications, subscriptions
 from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.replication.publication.replica_identity import TableName, shown
 
-# With publish_via_partition_root the view has the root, else its partitions, and so has the
-# subscription: both sides name what is sent.
-_PUBLISHED = """
-SELECT DISTINCT t.schemaname::text, t.tablename::text
-  FROM pg_catalog.pg_publication_tables t WHERE t.pubname = ANY (%s)
-"""
-_SUBSCRIBED = """
-SELECT n.nspname::text, c.relname::text, r.srsubstate::text
-  FROM pg_catalog.pg_subscription_rel r
-  JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
-  JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE s.subname = %s AND s.subdbid = (
-       SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
-"""
 _HERE = """
 SELECT n.nspname::text, c.relname::text
   FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS t(schema, name)
@@ -38,10 +24,6 @@ SELECT n.nspname::text, c.relname::text
   JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
  WHERE c.relkind IN ('r', 'p')
 """
-
-# srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
-_STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
-_READY = "r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +50,25 @@ class Coverage:
         return bool(self.unsubscribed or self.missing or self.withdrawn)
 
 
-def look(
-    publisher: Connection, subscriber: Connection, publications: Collection[str], subscription: str
+def inspect(
+    publisher: Connection, subscriber: Connection, names: Collection[str], subscription: str
 ) -> Coverage:
-    """Return how a database's subscription covers its publications."""
+    """Return how a database's subscription covers the publications `names`."""
     # The publisher first: a table that comes in between is seen by the next look.
-    sent = set(published(publisher, publications))
-    taken = {
-        (schema, name): state
-        for schema, name, state in subscriber.execute(_SUBSCRIBED, (subscription,)).fetchall()
-    }
+    sent = set(publications.sent_tables(publisher, names))
+    taken = {(one.schema, one.name): one for one in subscriptions.tables(subscriber, subscription)}
     new = sent - taken.keys()
     here = existing(subscriber, new)
     return Coverage(
         unsubscribed=tuple(sorted(new & here)),
         missing=tuple(sorted(new - here)),
         unready={
-            table: _STATES.get(state, f"in state {state}")
-            for table, state in sorted(taken.items())
-            if state != _READY and table in sent
+            table: one.state_in_words
+            for table, one in sorted(taken.items(), key=lambda item: item[0])
+            if not one.ready and table in sent
         },
         withdrawn=tuple(sorted(taken.keys() - sent)),
     )
-
-
-def published(publisher: Connection, publications: Collection[str]) -> list[TableName]:
-    """Return the tables that publications send, as they are named there."""
-    return [
-        (schema, name)
-        for schema, name in publisher.execute(_PUBLISHED, (list(publications),)).fetchall()
-    ]
 
 
 def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
@@ -141,7 +112,7 @@ def findings(sides: BothSides) -> list[Finding]:
         for database in sides.databases
         for finding in judge(
             database,
-            look(
+            inspect(
                 sides.olds[database],
                 sides.news[database],
                 [sides.publication()],
@@ -151,7 +122,7 @@ def findings(sides: BothSides) -> list[Finding]:
     ]
 
 
-def refuse(sides: BothSides) -> None:
+def require_complete(sides: BothSides) -> None:
     """Raise `Refused` for the first table whose rows a switch would leave behind."""
     for finding in findings(sides):
         if finding.level is Level.BLOCK:

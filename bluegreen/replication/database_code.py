@@ -25,19 +25,19 @@ from bluegreen import finding
 from bluegreen.errors import Refused
 from bluegreen.finding import Finding, Level
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres import versions
+from bluegreen.postgres import publications
+from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.queries import Connection, column
-from bluegreen.postgres.versions import Feature
+from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import database_code_sql as queries
 from bluegreen.replication import function_text
-from bluegreen.replication.publication.definition import Publication
 
 log = logging.getLogger(__name__)
 
-Sent = Mapping[str, Sequence[str]]
-"""What is replicated: each table, quoted with its schema, and its columns."""
+Sent = Mapping[TableName, Sequence[str]]
+"""What is replicated: each table, and its columns."""
 
-_CRON_LOG = "cron.job_run_details"
+_CRON_LOG: TableName = ("cron", "job_run_details")
 _MOST_NAMED = 5
 _SECONDS = 5  # for one row of one expression
 _LIMITS = """
@@ -114,21 +114,21 @@ def planned(conn: Connection, publication: Publication) -> Sent:
             "own": TOOL_SCHEMA,
         },
     ).fetchall()
-    return dict(found)
+    return {(schema, name): columns for schema, name, columns in found}
 
 
 def sent(conn: Connection, publication: str) -> Sent:
     """Return what the publication of that name sends."""
-    has_lists = versions.supports(conn, Feature.COLUMN_LIST)
-    query = sql.SQL(queries.SENT).format(
-        columns=sql.SQL("t.attnames::text[]") if has_lists else sql.SQL(queries.SENT_14)
-    )
-    return dict(conn.execute(query, {"name": publication, "own": TOOL_SCHEMA}).fetchall())
+    return {
+        table: columns
+        for table, columns in publications.sent_columns(conn, publication).items()
+        if table[0] != TOOL_SCHEMA
+    }
 
 
-def look(conn: Connection, replicated: Sent) -> Code:
+def inspect(conn: Connection, replicated: Sent) -> Code:
     """Return what the database's own code would do when rows of `replicated` are applied in it."""
-    args = {"sent": json.dumps({name: list(columns) for name, columns in replicated.items()})}
+    args = {"sent": json.dumps(_quoted(replicated))}
     with conn.cursor(row_factory=class_row(_Function)) as cursor:
         functions = {one.oid: one for one in cursor.execute(queries.FUNCTIONS).fetchall()}
     names = {one.name for one in functions.values()} - set(column(conn, queries.SERVERS_FUNCTIONS))
@@ -140,16 +140,15 @@ def look(conn: Connection, replicated: Sent) -> Code:
         expressions=_failing_expressions(conn, args, functions, names),
         event_triggers=_writing_event_triggers(conn, names),
         written_by_both=[
-            _CRON_LOG
+            shown(_CRON_LOG)
             for there in column(conn, queries.CRON_LOG)
             if there and _CRON_LOG in replicated
         ],
     )
 
 
-def _written_by_both(conn: Connection, replicated: Sent) -> list[str]:
-    launcher_logs = column(conn, queries.CRON_LOG)[0]
-    return [_CRON_LOG] if launcher_logs and _CRON_LOG in replicated else []
+def _quoted(replicated: Sent) -> dict[str, list[str]]:
+    return {sql.Identifier(*table).as_string(): list(found) for table, found in replicated.items()}
 
 
 def _written(query: str) -> sql.Composed:
@@ -335,7 +334,7 @@ def require_replicable(conn: Connection, publication: Publication, cluster: str)
     """Raise `Refused` for the first thing in a database that replication would stumble over."""
     if publication.all_tables or publication.schemas:
         _warn_of_makers(conn, cluster)
-    code = look(conn, planned(conn, publication))
+    code = inspect(conn, planned(conn, publication))
     for found in findings(code, f"database {conn.info.dbname!r} on {cluster}"):
         if found.level is Level.BLOCK:
             raise Refused(found.line())
@@ -370,6 +369,6 @@ def check(
     for name, conn in old.items():
         replicated = sent(conn, publication)
         for side, where in ((new[name], "the standby"), (conn, "the writer")):
-            judged = findings(look(side, replicated), f"{name} on {where}")
+            judged = findings(inspect(side, replicated), f"{name} on {where}")
             found += [one for one in judged if one.level is not Level.OK]
     return found or [Finding(Level.OK, "code that an apply worker would run", "none")]

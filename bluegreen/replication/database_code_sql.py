@@ -13,7 +13,7 @@ WITH RECURSIVE named (id, columns) AS (
     UNION
     SELECT i.inhrelid, x.columns FROM pg_catalog.pg_inherits i JOIN named x ON x.id = i.inhparent
 )
-SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname),
+SELECT n.nspname::text, c.relname::text,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                 AND (x.columns IS NULL OR jsonb_typeof(x.columns) = 'null'
@@ -25,15 +25,6 @@ SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname),
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', %(own)s) AND n.nspname !~ '^pg_'
    AND (%(all)s OR n.nspname = ANY (%(schemas)s) OR x.id IS NOT NULL)
 """
-SENT = """
-SELECT pg_catalog.format('%%I.%%I', t.schemaname, t.tablename), {columns}
-  FROM pg_catalog.pg_publication_tables t
- WHERE t.pubname = %(name)s AND t.schemaname <> %(own)s
-"""
-SENT_14 = """ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
-              WHERE a.attrelid = pg_catalog.format('%%I.%%I', t.schemaname, t.tablename)::regclass
-                AND a.attnum > 0 AND NOT a.attisdropped)"""
-
 # Where rows of the sent tables are written: in them, and in the partitions they are routed to.
 WRITTEN = """
 WITH RECURSIVE sent (id, columns) AS (

@@ -6,48 +6,16 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
 from bluegreen import names
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.names import Direction
 from bluegreen.polling import looks
+from bluegreen.postgres import slots, subscriptions
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.slots import Slot
+from bluegreen.postgres.subscriptions import Listed
 
 log = logging.getLogger(__name__)
-
-# The leader only: table synchronisation and parallel workers come and go.
-_SUBSCRIPTIONS = """
-SELECT d.datname::text AS database,
-       s.subenabled AS enabled,
-       EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w
-                WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL) AS working
-  FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
- WHERE s.subname = %s
-"""
-
-_SLOTS = """
-SELECT slot_name::text AS name, coalesce(wal_status, 'unknown') AS wal_status
-  FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY(%s)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionState:
-    """A subscription on the standby."""
-
-    database: str
-    enabled: bool
-    working: bool
-    """A worker runs at this moment; after an error or a restart there is none for some seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class SlotState:
-    """A slot on the writer."""
-
-    name: str
-    wal_status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +27,11 @@ class RunningDirection:
     publisher: str
     subscriber: str
     databases: frozenset[str]
-    subscriptions: tuple[SubscriptionState, ...]
-    slots: tuple[SlotState, ...]
+    subscriptions: tuple[Listed, ...]
+    slots: tuple[Slot, ...]
 
 
-def look(
+def inspect(
     publisher: Server,
     subscriber: Server,
     *,
@@ -73,54 +41,48 @@ def look(
 ) -> RunningDirection:
     """Return both ends as they are now; raises `Retry` when one can't be reached."""
     slot_names = [names.slot(deployment, direction, database) for database in sorted(databases)]
-    with (
-        subscriber.connect("postgres") as conn,
-        conn.cursor(row_factory=class_row(SubscriptionState)) as cursor,
-    ):
-        name = names.subscription(deployment, direction)
-        subscriptions = tuple(cursor.execute(_SUBSCRIPTIONS, (name,)).fetchall())
-    with (
-        publisher.connect("postgres") as conn,
-        conn.cursor(row_factory=class_row(SlotState)) as slot_cursor,
-    ):
-        slots = tuple(slot_cursor.execute(_SLOTS, (slot_names,)).fetchall())
+    name = names.subscription(deployment, direction)
+    with subscriber.connect("postgres") as conn:
+        applying = subscriptions.inspect_all(conn, [name])
+    with publisher.connect("postgres") as conn:
+        sending = slots.inspect_all(conn, slot_names)
     return RunningDirection(
         deployment=deployment,
         direction=direction,
         publisher=publisher.cluster,
         subscriber=subscriber.cluster,
         databases=frozenset(databases),
-        subscriptions=subscriptions,
-        slots=slots,
+        subscriptions=applying,
+        slots=sending,
     )
 
 
-def lost(found: RunningDirection) -> str | None:
+def slot_problem(found: RunningDirection) -> str | None:
     """Return which slot can't send what is missing any more; no waiting mends that."""
-    statuses = {slot.name: slot.wal_status for slot in found.slots}
+    there = {slot.name: slot for slot in found.slots}
     for database in sorted(found.databases):
         name = names.slot(found.deployment, found.direction, database)
-        status = statuses.get(name, "missing")
-        if status in ("missing", "lost"):
+        status = slots.status(there.get(name))
+        if not status.readable:
             return f"slot {name} on {found.publisher}: {status}, expected reserved or extended"
     return None
 
 
-def idle(found: RunningDirection) -> str | None:
+def subscription_problem(found: RunningDirection) -> str | None:
     """Return which subscription doesn't run, None when all do."""
-    states = {state.database: state for state in found.subscriptions}
+    there = {one.database: one for one in found.subscriptions}
     name = names.subscription(found.deployment, found.direction)
     for database in sorted(found.databases):
         where = f"subscription {name} in {database} on {found.subscriber}"
-        state = states.get(database)
-        if state is None:
+        have = there.get(database)
+        if have is None:
             return f"{where}: missing, expected enabled; run pulumi up without changes first"
-        if not state.enabled:
+        if not have.enabled:
             return (
                 f"{where}: disabled, expected enabled; see the server's log for an apply error, "
                 "then run pulumi up --refresh without changes"
             )
-        if not state.working:
+        if have.worker_pid is None:
             return f"{where}: no worker runs, expected one; see the server's log for its error"
     return None
 
@@ -141,19 +103,19 @@ def require_healthy(
     """
     reason: str | None = None
     for _ in looks(deadline, first=0.1, most=1.0):
-        found = look(
+        found = inspect(
             publisher,
             subscriber,
             databases=databases,
             deployment=deployment,
             direction=direction,
         )
-        gone = lost(found)
+        gone = slot_problem(found)
         if gone is not None:
             if direction is Direction.FORWARD:
                 raise CloneAgain(f"{gone}; destroy the stack and stand it up again")
             raise Refused(f"{gone}; there is no way back without loss: set rollback to false")
-        reason = idle(found)
+        reason = subscription_problem(found)
         if reason is None:
             return
         log.debug("%s", reason)

@@ -14,9 +14,9 @@ import psycopg
 
 from bluegreen.errors import Refused, Retry
 from bluegreen.finding import Finding, none
-from bluegreen.postgres import versions
+from bluegreen.postgres import subscriptions, versions
 from bluegreen.postgres.grants import quoted
-from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Role, Server, secret_login
 from bluegreen.postgres.versions import Feature
 
@@ -37,12 +37,6 @@ SELECT coalesce(
       ORDER BY setrole = 0, setdatabase = 0 LIMIT 1),
     CASE WHEN NOT EXISTS (SELECT FROM mine WHERE rolname = session_user)
          THEN pg_catalog.current_setting(%(name)s, true) END)
-"""
-
-_OWNER = """
-SELECT pg_catalog.pg_get_userbyid(subowner)::text FROM pg_catalog.pg_subscription
- WHERE subname = %s
-   AND subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 """
 
 
@@ -99,7 +93,10 @@ def check(
     found = []
     for name, there in olds.items():
         here = new[1][name]
-        owner = next(iter(column(here, _OWNER, subscription)), here.info.user)
+        own = (
+            s.owner for s in subscriptions.inspect_all(here, [subscription]) if s.database == name
+        )
+        owner = next(own, here.info.user)
         limits = (
             transaction_limit(writer, name, sender, "replication", versions.major(there)),
             transaction_limit(new[0], name, owner, "admin", versions.major(here)),

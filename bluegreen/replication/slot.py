@@ -9,40 +9,23 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.rows import class_row
 
 from bluegreen.errors import CloneAgain, Refused, Retry
-from bluegreen.lsn import Lsn
 from bluegreen.polling import looks
-from bluegreen.postgres import blockers, capacity, grants, owned, versions
-from bluegreen.postgres.versions import Feature
+from bluegreen.postgres import blockers, capacity, grants, owned, slots
+from bluegreen.postgres.slots import Slot
 
 log = logging.getLogger(__name__)
-
-PLUGIN = "pgoutput"
 
 # One attempt; cancelled, it leaves no slot. The first is short, to say soon who is waited for.
 _FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02
 _UNFINISHED_POLL_SECONDS = 0.2
-
-_SLOT = """
-SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.database::text,
-       s.temporary, s.active_pid, a.application_name AS reader,
-       s.wal_status, {reason} AS invalidated, {since} AS inactive_since,
-       (pg_catalog.pg_current_wal_lsn() - s.restart_lsn)::text AS retained_bytes,
-       s.confirmed_flush_lsn::text AS confirmed_flush
-  FROM pg_catalog.pg_replication_slots s
-  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
- WHERE s.slot_name = %s
-"""
 
 # A crash or failover ends all statistics. Those of the WAL tell that one has happened: their time
 # is another one then.
@@ -51,94 +34,6 @@ SELECT extract(epoch FROM r.stats_reset)::text, extract(epoch FROM w.stats_reset
   FROM pg_catalog.pg_stat_replication_slots r, pg_catalog.pg_stat_wal w
  WHERE r.slot_name = %s
 """
-
-
-class Status(StrEnum):
-    """What a slot is good for; the first three can still be read."""
-
-    RESERVED = "reserved"
-    EXTENDED = "extended"
-    UNRESERVED = "unreserved"
-    LOST = "lost"
-    INVALIDATED = "invalidated"
-    REPLACED = "replaced"
-    MISSING = "missing"
-
-    @property
-    def readable(self) -> bool:
-        """Tell whether everything since its last confirmed position is still there."""
-        return self in (Status.RESERVED, Status.EXTENDED, Status.UNRESERVED)
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A slot as the server has it at one moment."""
-
-    name: str
-    type: str
-    plugin: str | None
-    database: str | None
-    temporary: bool
-    active_pid: int | None
-    reader: str | None
-    """The application name of whoever reads it now: a subscription's name."""
-    wal_status: str | None
-    invalidated: str | None
-    """Why it was invalidated, as far as the server says."""
-    inactive_since: str | None
-    """When its last reader left, from 17 on."""
-    retained_bytes: str | None
-    """WAL that the server keeps for it; text, as all 64-bit values in the state."""
-    confirmed_flush: str | None
-
-    @property
-    def unfinished(self) -> bool:
-        """Tell whether it is being made just now; physical slots never have a position."""
-        return self.type == "logical" and self.confirmed_flush is None
-
-    @property
-    def inactive_reason(self) -> str | None:
-        """Return why nobody can read it, or that nobody does; None while somebody does."""
-        if self.invalidated is not None:
-            return f"invalidated: {self.invalidated}"
-        if self.active_pid is not None:
-            return None
-        since = f" since {self.inactive_since}" if self.inactive_since else ""
-        return f"nobody reads it{since}"
-
-    @property
-    def confirmed(self) -> Lsn:
-        """Return the position before which the subscriber has everything.
-
-        Straight after creation it is the consistent point. It may go back when the server
-        crashes, which the subscriber's origin makes harmless.
-        """
-        if self.confirmed_flush is None:
-            raise Refused(f"slot {self.name}: has no position yet; it is still being made")
-        return Lsn.parse(self.confirmed_flush)
-
-
-def find(conn: psycopg.Connection[Any], name: str) -> Slot | None:
-    """Return the slot of this name, in whatever database."""
-    major = versions.major(conn)
-    reason = versions.has(major, Feature.INVALIDATION_REASON)
-    since = versions.has(major, Feature.INACTIVE_SINCE)
-    query = _SLOT.format(
-        reason="s.invalidation_reason" if reason else "NULL::text",
-        since="s.inactive_since::text" if since else "NULL::text",
-    )
-    with conn.cursor(row_factory=class_row(Slot)) as cursor:
-        return cursor.execute(query, (name,)).fetchone()
-
-
-def status(have: Slot | None) -> Status:
-    """Return what is left of a slot."""
-    if have is None:
-        return Status.MISSING
-    if have.invalidated not in (None, "wal_removed"):
-        return Status.INVALIDATED
-    # A status that this code doesn't know is not one to go on with.
-    return Status(have.wal_status) if have.wal_status in set(Status) else Status.INVALIDATED
 
 
 def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
@@ -161,10 +56,10 @@ def _stamp(conn: psycopg.Connection[Any], name: str) -> tuple[str | None, str | 
     return (None, None) if found is None else (found[0], found[1])
 
 
-def get_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Slot:
+def require_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Slot:
     """Return the slot; raises `CloneAgain` when rows after its position are gone."""
-    have = find(conn, name)
-    found = status(have)
+    have = slots.inspect(conn, name)
+    found = slots.status(have)
     if have is None or not found.readable:
         reason = f" ({have.invalidated})" if have is not None and have.invalidated else ""
         raise CloneAgain(
@@ -174,23 +69,23 @@ def get_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Slot:
     return have
 
 
-def unfit(have: Slot, *, database: str, reader: str) -> str | None:
+def takeover_problem(have: Slot, *, database: str, reader: str) -> str | None:
     """Return why a slot that exists already can't be taken over, or None.
 
     `reader` is the subscription that may be reading it.
     """
     if have.type != "logical":
         return f"is {have.type}, expected logical"
-    if have.plugin != PLUGIN:
-        return f"uses plugin {have.plugin}, expected {PLUGIN}"
+    if have.plugin != slots.PLUGIN:
+        return f"uses plugin {have.plugin}, expected {slots.PLUGIN}"
     if have.database != database:
         return f"belongs to database {have.database!r}, expected {database!r}"
     if have.temporary:
         return "is temporary, expected permanent"
     if have.active_pid is not None and have.reader != reader:
         return f"is read by pid {have.active_pid} ({have.reader!r}), expected {reader!r} or nobody"
-    if not status(have).readable:
-        return f"is {status(have)}, expected reserved or extended"
+    if not slots.status(have).readable:
+        return f"is {slots.status(have)}, expected reserved or extended"
     return None
 
 
@@ -213,20 +108,20 @@ def _ensure(
     database = conn.info.dbname
     attempt_ms = _FIRST_ATTEMPT_MS
     while True:
-        have = find(conn, name)
+        have = slots.inspect(conn, name)
         if have is not None and have.unfinished and time.monotonic() < deadline:
             # An interrupted attempt of ours goes on in the server until its statement timeout.
             time.sleep(_UNFINISHED_POLL_SECONDS)
             continue
         if have is not None:
-            why = unfit(have, database=database, reader=reader)
+            why = takeover_problem(have, database=database, reader=reader)
             if why is None and not owned.knows_slot(conn, name):
                 why = "somebody else made it: this tool has no note of it in its schema"
             if why is None:
                 log.info("slot %s on %s: taken over at %s", name, where, have.confirmed)
                 return have
             raise Refused(f"slot {name} on {where}: exists and {why}; drop it by hand if unused")
-        lacking = capacity.lacking_to_publish(capacity.look(conn), slots=1, senders=1)
+        lacking = capacity.publishing_problem(capacity.inspect(conn), slots=1, senders=1)
         if lacking is not None:
             raise Refused(f"slot {name} on {where}: {lacking}, or drop a slot that nobody reads")
         left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
@@ -256,7 +151,7 @@ def _ensure(
             ) from None
         else:
             _set_stamp(conn, name)
-            made = get_readable(conn, name, where)
+            made = require_readable(conn, name, where)
             log.info("slot %s on %s: made, consistent at %s", name, where, made.confirmed)
             return made
 
@@ -270,7 +165,9 @@ def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> Non
     with conn.transaction():
         conn.execute("SELECT set_config('client_connection_check_interval', '200ms', true)")
         conn.execute("SELECT set_config('statement_timeout', %s, true)", (str(timeout_ms),))
-        conn.execute("SELECT pg_catalog.pg_create_logical_replication_slot(%s, %s)", (name, PLUGIN))
+        conn.execute(
+            "SELECT pg_catalog.pg_create_logical_replication_slot(%s, %s)", (name, slots.PLUGIN)
+        )
 
 
 def _set_stamp(conn: psycopg.Connection[Any], name: str) -> None:
@@ -288,7 +185,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: floa
     """
     ended: int | None = None
     for _ in looks(deadline, first=_DROP_POLL_SECONDS, most=0.2):
-        have = find(conn, name)
+        have = slots.inspect(conn, name)
         if have is None:
             return
         if have.active_pid is not None:

@@ -12,8 +12,8 @@ from bluegreen import names
 from bluegreen.errors import Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
+from bluegreen.postgres import slots, subscriptions
 from bluegreen.register import register
-from bluegreen.replication.subscription import state
 from bluegreen.switch.side import Connection, Side
 
 _POLL_SECONDS = 0.01
@@ -57,7 +57,6 @@ BEGIN
         ALTER SUBSCRIPTION {subscription} ENABLE;
     END IF;
 END $do$"""
-_SENDER = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
 
 # pgoutput's messages begin with a letter; that of a row goes on with its table's oid, and that of a
 # commit lies at the commit's end, which is what an origin counts by.
@@ -122,7 +121,7 @@ def wait_until_unread(old: Side, *, deployment: str, direction: Direction, secon
     deadline = time.monotonic() + seconds
     for database, conn in old.databases.items():
         slot = names.slot(deployment, direction, database)
-        while conn.execute(_SENDER, (slot,)).fetchone() == (True,):
+        while (have := slots.inspect(conn, slot)) is not None and have.active_pid is not None:
             if time.monotonic() > deadline:
                 raise Retry(f"slot {slot} on {old.server}: still read after {seconds:g} s")
             time.sleep(_POLL_SECONDS)
@@ -143,7 +142,7 @@ def count_slipped(
     total = 0
     for database, conn in old.databases.items():
         slot = names.slot(deployment, direction, database)
-        if conn.execute(_SENDER, (slot,)).fetchone() is None:
+        if slots.inspect(conn, slot) is None:
             continue
         subscription = names.subscription(deployment, direction)
         applied = _applied(new.databases[database], subscription) or barrier
@@ -156,7 +155,7 @@ def count_slipped(
 
 def _applied(conn: Connection, name: str) -> Lsn | None:
     """Return how far a stopped subscription has applied, durably; None when it is gone."""
-    found = state.find(conn, name)
+    found = subscriptions.inspect(conn, name)
     if found is None or not found.position:
         return None
     conn.execute(_FLUSH)  # a synchronous commit flushes all before it

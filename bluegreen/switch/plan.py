@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.register.fenced_roles import Wish
-
-SOURCE, TARGET = "source", "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,61 +48,12 @@ class SwitchPlan:
 
     def to_line(self) -> str:
         """Return the plan as one line of JSON: references to credentials, never the credentials."""
-        return json.dumps(asdict(self))
+        return _PLAN.dump_json(self).decode()
 
     @classmethod
-    def from_line(cls, line: str) -> Self:
+    def from_line(cls, line: str) -> SwitchPlan:
         """Return the plan that `to_line` wrote."""
-        fields: dict[str, Any] = json.loads(line)
-        records, roles = fields["records"], fields["roles"]
-        return cls(
-            **fields
-            | {
-                "direction": Direction(fields["direction"]),
-                "old": Server.from_props(fields["old"]),
-                "new": Server.from_props(fields["new"]),
-                "databases": tuple(fields["databases"]),
-                "roles": None if roles is None else tuple(roles),
-                "spare_roles": tuple(fields["spare_roles"]),
-                "records": None if records is None else Records(**records),
-            }
-        )
+        return _PLAN.validate_json(line)
 
 
-def from_props(props: Mapping[str, Any]) -> SwitchPlan:
-    """Return the switch that brings the writer to where a Switchover's `props` wish it."""
-    new = props["writer"]
-    old = SOURCE if new == TARGET else TARGET
-    settings: dict[str, Any] = props["switch"]
-    wish = Wish.from_settings(settings)
-    return SwitchPlan(
-        deployment=props["deployment"],
-        direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
-        old=Server.from_props(props[old]),
-        new=Server.from_props(props[new]),
-        databases=tuple(props["databases"]),
-        fence=wish.fence,
-        old_side=wish.old_side,
-        lag_seconds=float(settings["lag_seconds"]),
-        drain_seconds=float(settings["drain_seconds"]),
-        fuse_seconds=float(settings.get("fuse_seconds") or 10.0),
-        finish_seconds=float(settings.get("finish_seconds") or 30.0),
-        roles=wish.roles,
-        spare_roles=wish.spared,
-        records=_records(props, old, new),
-        rollback=bool(props.get("rollback", True)),
-    )
-
-
-def _records(props: Mapping[str, Any], old: str, new: str) -> Records | None:
-    wanted = props.get("dns")
-    if not wanted:
-        return None
-
-    def leading_to(side: str) -> dict[str, str]:
-        targets = {wanted["writer"]: props[side]["host"]}
-        if wanted.get("reader"):
-            targets[wanted["reader"]] = props[f"{side}_reader"]
-        return targets
-
-    return Records(wanted["zone_id"], int(wanted["ttl"]), leading_to(new), leading_to(old))
+_PLAN = TypeAdapter(SwitchPlan)

@@ -149,7 +149,7 @@ def _decided(seen: Snapshot, here: str) -> Decision:
             assert_never(seen.opening)
 
 
-def look(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapshot:
+def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapshot:
     """Read the snapshot; `live` is the attempt in the register of the plan's old writer."""
     seen = Snapshot(
         old=plan.old.cluster,
@@ -179,7 +179,7 @@ def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Repo
     False: it was aborted, or we went back, and the old writer is open. Raises `Refused` while its
     maker may be at work, `StayFenced` when an operator has to say more.
     """
-    decision = decide(look(plan, live, vouched=False))
+    decision = decide(inspect(plan, live, vouched=False))
     if decision.verdict is Verdict.WAIT:
         raise Refused(
             f"{plan.old}: attempt {live.name} is under way; wait for it, or try again when it has"
@@ -232,7 +232,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
             with wanted.old.connect(TOOL_DATABASE) as conn:
                 live = register.find_live(conn)
                 if live is not None and live.new_writer == wanted.new.cluster:
-                    decision = decide(look(wanted, live, vouched=vouched))
+                    decision = decide(inspect(wanted, live, vouched=vouched))
                     return Recovery(wanted, live.name, decision)
         except Retry:
             if cluster.find(wanted.old.region, wanted.old.cluster) is not None:

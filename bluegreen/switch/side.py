@@ -11,11 +11,11 @@ from typing import Any, Self
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bluegreen.errors import Refused, Retry
+from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.polling import looks
 from bluegreen.postgres.connection import Connection as Connection
-from bluegreen.postgres.queries import set_seconds
+from bluegreen.postgres.queries import require_writer, set_seconds
 from bluegreen.postgres.server import Server
 
 _END_OTHERS = """\
@@ -63,9 +63,7 @@ class Side:
         """Connect; `stack` closes. Raises `Refused` for a reader's endpoint."""
         name = application_name(attempt, finishing=finishing)
         tool = stack.enter_context(server.connect(TOOL_DATABASE, application_name=name))
-        row = tool.execute("SELECT pg_is_in_recovery()").fetchone()
-        if row == (True,):
-            raise Refused(f"{server}: is in recovery, expected the cluster's writer endpoint")
+        require_writer(tool, str(server))
         connected = cls(
             server,
             tool,

@@ -166,13 +166,13 @@ def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator
 
 def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
     """Check what must not be found out behind the fence, and warm everything up."""
-    leaks.refuse(old, new, plan.role_wish)
+    leaks.require_none(old, new, plan.role_wish)
     sides = BothSides(
         plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
     )
-    coverage.refuse(sides)
+    coverage.require_complete(sides)
     if plan.rollback:
-        way_back.refuse(sides)
+        way_back.require_open(sides)
     if plan.records is not None:
         dns.require_movable(plan.records, plan.old.region)
     count = crossing.prepare(seconds=plan.lag_seconds)

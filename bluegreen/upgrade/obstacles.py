@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
-from bluegreen.postgres import versions
+from bluegreen.postgres import slots, subscriptions, versions
 from bluegreen.postgres.queries import column
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.versions import Feature
@@ -27,11 +27,6 @@ SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
                FROM pg_catalog.pg_prepared_xacts ORDER BY 1) AS prepared,
        ARRAY(SELECT datname::text FROM pg_catalog.pg_database
               WHERE datconnlimit = -2 ORDER BY 1) AS invalid_databases,
-       ARRAY(SELECT slot_name::text FROM pg_catalog.pg_replication_slots
-              WHERE slot_type = 'logical' ORDER BY 1) AS slots,
-       ARRAY(SELECT pg_catalog.format('%%s in %%s', subname, datname)
-               FROM pg_catalog.pg_subscription
-               JOIN pg_catalog.pg_database d ON d.oid = subdbid ORDER BY 1) AS subscriptions,
        ARRAY(SELECT DISTINCT pg_catalog.format('%%s in %%s', usename, datname)
                FROM pg_catalog.pg_stat_activity
               WHERE backend_type = 'client backend' AND usename <> ALL (%s)
@@ -43,8 +38,6 @@ SELECT ARRAY(SELECT pg_catalog.format('%%s in %%s', gid, database)
 class _Row:
     prepared: list[str]
     invalid_databases: list[str]
-    slots: list[str]
-    subscriptions: list[str]
     sessions: list[str]
 
 
@@ -68,7 +61,7 @@ class Obstacles:
     """Columns of children that take NULL where their parent doesn't, for a target from 18 on."""
 
 
-def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
+def inspect(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
     """Return what would stop an upgrade of `server` to `to_major`, or what it would stop itself."""
     with server.connect("postgres") as conn:
         closed = closing.is_closed(conn, sorted(databases))
@@ -76,6 +69,8 @@ def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstac
         with conn.cursor(row_factory=class_row(_Row)) as cursor:
             row = cursor.execute(_SERVER, ([me, "rdsadmin"], sorted(databases))).fetchone()
         assert row is not None  # a SELECT without FROM has one row
+        sending = tuple(one.name for one in slots.logical(conn))
+        applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
         every = conn.execute(obstacles_sql.EVERY_DATABASE).fetchall()
         unconnectable = column(conn, obstacles_sql.UNCONNECTABLE)
         open_template0 = column(conn, obstacles_sql.OPEN_TEMPLATE0)
@@ -100,8 +95,8 @@ def look(server: Server, databases: Collection[str], *, to_major: int) -> Obstac
         open_to_writers=not closed,
         prepared=tuple(row.prepared),
         invalid_databases=tuple(row.invalid_databases),
-        slots=tuple(row.slots),
-        subscriptions=tuple(row.subscriptions),
+        slots=sending,
+        subscriptions=applying,
         sessions=tuple(row.sessions),
         unconnectable_databases=tuple(unconnectable),
         open_template0=tuple(open_template0),
@@ -114,7 +109,7 @@ def _in(database: str, names: list[str]) -> list[str]:
     return [f"{name} in {database}" for name in names]
 
 
-def reason(found: Obstacles) -> str | None:
+def problem(found: Obstacles) -> str | None:
     """Return why the major upgrade can't be, None when it can; the first obstacle only."""
     for names, what, mend in (
         (
@@ -164,7 +159,7 @@ def reason(found: Obstacles) -> str | None:
 
 def require_none(server: Server, databases: Collection[str], *, to_major: int) -> None:
     """Raise `Refused` with the first obstacle to an upgrade to `to_major`."""
-    found = reason(look(server, databases, to_major=to_major))
+    found = problem(inspect(server, databases, to_major=to_major))
     if found:
         raise Refused(found)
 
@@ -174,7 +169,7 @@ def require_clone_upgradable(source: Server, databases: Collection[str], *, to_m
 
     A source serves clients and has slots; its clone is cleaned of those before its upgrade.
     """
-    found = look(source, databases, to_major=to_major)
+    found = inspect(source, databases, to_major=to_major)
     inherited = replace(found, open_to_writers=False, slots=(), subscriptions=(), prepared=())
-    if (why := reason(inherited)) is not None:
+    if (why := problem(inherited)) is not None:
         raise Refused(f"{why}; found before the clone is made, whose upgrade would fail")

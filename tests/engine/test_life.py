@@ -104,8 +104,30 @@ def test_the_command_says_how_an_environment_is(lab: Lab, deployment: str) -> No
         code, said = _command(lab, asked, "-s", SOURCE)
         assert (code, said.strip()) == (
             2,
-            "stack blue: has no switch; expected the stack of a deployment, which has a source",
+            "stack 'blue': declares no switch; expected the stack of a deployment that is"
+            " replicated from a source; after an update of this tool run pulumi up on it first",
         )
+
+
+@pytest.mark.slow
+def test_the_command_works_after_an_update_that_failed(lab: Lab, deployment: str) -> None:
+    """An update that fails leaves the outputs as they were: they are all that the command reads."""
+    before = lab.world.outputs(deployment)["switch"]
+    with lab.connect() as conn:
+        conn.execute("CREATE VIEW recent AS SELECT id FROM item")
+    lab.set(deployment, "bluegreen:cutover=true")
+    try:
+        assert "view public.recent" in lab.refused(deployment)
+        assert lab.world.outputs(deployment)["switch"] == before
+        code, said = _command(lab, "preflight", "-s", deployment)
+        assert code == 1, said
+        assert "view public.recent" in said
+        code, said = _command(lab, "recover", "-s", deployment)
+        assert code == 0, said
+    finally:
+        lab.set(deployment, "bluegreen:cutover=false")
+        with lab.connect() as conn:
+            conn.execute("DROP VIEW recent")
 
 
 def _command(lab: Lab, *arguments: str) -> tuple[int, str]:

@@ -23,7 +23,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.register.register import State
 from bluegreen.switch import aftermath, finish, recover, traffic
-from bluegreen.switch import plan as switch_plan
+from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side
 from bluegreen.switch.switchover import switch
@@ -314,9 +314,9 @@ def test_recover_moves_the_names_whatever_the_state_says(
 ) -> None:
     """The state is that of the last update that succeeded: its writer is the old one."""
     world = switchable
-    wish = switch_plan.from_props(_props(world, zone, writer="target"))
+    wish = DeclaredSwitch.model_validate(_props(world, zone, writer="target")).plan()
     leave_decided(wish, monkeypatch)
-    found = recover.find(switch_plan.from_props(_props(world, zone)), vouched=False)
+    found = recover.find(DeclaredSwitch.model_validate(_props(world, zone)).plan(), vouched=False)
     assert found.plan.records == wish.records
     recover.apply(found)
     assert world.open_sides() == [world.pair.target.cluster]

@@ -38,7 +38,7 @@ def _on(world: Switchable, sides: str, statement: str) -> None:
 def _look(world: Switchable) -> coverage.Coverage:
     pair = world.pair
     with pair.connect(pair.source) as here, pair.connect(pair.target) as there:
-        return coverage.look(here, there, [SUBSCRIPTION], SUBSCRIPTION)
+        return coverage.inspect(here, there, [SUBSCRIPTION], SUBSCRIPTION)
 
 
 def _refused_everywhere(world: Switchable, words: str) -> None:

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from bluegreen.errors import Refused
+from bluegreen.postgres.publications import Publication, Table
 from bluegreen.replication import database_code
 from bluegreen.replication.database_code import Code
-from bluegreen.replication.publication.definition import Publication, Table
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import EVERY_MAJOR, MASTER, PASSWORD, MakeServer
 
@@ -76,7 +76,7 @@ def conn(lab: LabServer) -> Iterator[Connection]:
 
 
 def found(conn: Connection, what: Publication = ALL) -> Code:
-    return database_code.look(conn, database_code.planned(conn, what))
+    return database_code.inspect(conn, database_code.planned(conn, what))
 
 
 def run(conn: Connection, statements: str) -> None:

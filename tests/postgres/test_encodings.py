@@ -9,8 +9,8 @@ import pytest
 
 from bluegreen.deployment import source_check
 from bluegreen.lsn import Lsn
+from bluegreen.postgres.publications import Publication
 from bluegreen.replication import database_code
-from bluegreen.replication.publication.definition import Publication
 from bluegreen.replication.subscription import failing_transaction
 from bluegreen.upgrade import obstacles
 from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
@@ -49,9 +49,9 @@ def test_names_in_another_encoding_are_read(
         assert failing.tables == (read,)
     with server.connect("latin1") as conn:
         database_code.require_replicable(conn, Publication("p", all_tables=True), "orders-1")
-    found = source_check.look(server, ["latin1", "sql_ascii"])
+    found = source_check.inspect(server, ["latin1", "sql_ascii"])
     source_check.require_replicable(server, found, ["latin1", "sql_ascii"], "green")
     with lab.connect("latin1") as conn:
         conn.execute('ALTER TABLE "größe" ADD c regproc'.encode("latin1"))
-    found_there = obstacles.look(server, ["latin1"], to_major=18)
+    found_there = obstacles.inspect(server, ["latin1"], to_major=18)
     assert found_there.unstorable_columns == ('public."größe".c (regproc) in latin1',)

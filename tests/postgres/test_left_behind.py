@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bluegreen.errors import Refused
+from bluegreen.postgres.publications import Publication
 from bluegreen.replication.publication import replica_identity
-from bluegreen.replication.publication.definition import Publication
 from bluegreen.replication.publication.publishing import require_publishable
 from bluegreen.switch.readiness import left_behind
 from tests.fixtures.databases import Connection, Database, soon

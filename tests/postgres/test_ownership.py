@@ -14,11 +14,11 @@ from psycopg import errors
 
 from bluegreen.errors import Refused
 from bluegreen.postgres import owned
+from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.server import Server
 from bluegreen.register import register, tool_database
 from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.publication import publishing
-from bluegreen.replication.publication.definition import Publication
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.binaries import MAJORS

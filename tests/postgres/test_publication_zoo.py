@@ -10,11 +10,12 @@ from psycopg import errors, sql
 
 from bluegreen.errors import Refused
 from bluegreen.polling import looks
-from bluegreen.postgres import versions
+from bluegreen.postgres import publications, versions
+from bluegreen.postgres.publications import Publication
+from bluegreen.postgres.table_names import shown
 from bluegreen.postgres.versions import Feature
 from bluegreen.replication import heartbeat
-from bluegreen.replication.publication import definition, publishing, replica_identity
-from bluegreen.replication.publication.definition import Publication
+from bluegreen.replication.publication import publishing, replica_identity
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import EVERY_MAJOR
 from tests.fixtures.zoo import (
@@ -71,7 +72,7 @@ def test_what_would_break_is_exactly_what_the_server_breaks(database: Database) 
         found = {
             table.key: why
             for table in replica_identity.published(conn, "everything")
-            if (why := replica_identity.missing(table, table.identity)) is not None
+            if (why := replica_identity.problem(table, table.identity)) is not None
         }
     # Before 18 it can be written there, but the other side never finds the row.
     unfindable = {("zoo", "generated_key")} if database.lab.major < 18 else set()
@@ -88,10 +89,10 @@ def test_publishing_it_all_names_every_table_without_identity(database: Database
         with pytest.raises(Refused) as raised:
             publishing.ensure(conn, ALL, {}, alter=False, deadline=soon())
         named = str(raised.value)
-        assert all(replica_identity.shown(table) in named for table in IDENTITIES)
+        assert all(shown(table) in named for table in IDENTITIES)
         assert "zoo.composite_key" not in named
         assert "give each a primary key, or declare it in replica_identity" in named
-        assert definition.find(conn, ALL.name) is None
+        assert publications.inspect(conn, ALL.name) is None
         write_zoo(conn, 1, keyless=True)  # production writes on
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bluegreen.errors import Refused, Retry
+from bluegreen.postgres.publications import Publication
 from bluegreen.replication.publication import publishing, replica_identity
-from bluegreen.replication.publication.definition import Publication
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import EVERY_MAJOR
 

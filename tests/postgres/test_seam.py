@@ -14,8 +14,8 @@ import pytest
 
 from bluegreen import names
 from bluegreen.names import Direction
+from bluegreen.postgres.publications import Publication
 from bluegreen.replication.publication import publishing
-from bluegreen.replication.publication.definition import Publication
 from lab.postgres import clone as copies
 from lab.postgres.binaries import binaries
 from lab.postgres.server import SUPERUSER, LabServer

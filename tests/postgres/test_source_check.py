@@ -29,7 +29,7 @@ def source(lab: LabServer, placed: PlacedClusters) -> Server:
 
 
 def test_a_fit_source_is_seen_as_fit(source: Server) -> None:
-    found = source_check.look(source, ["app"])
+    found = source_check.inspect(source, ["app"])
     source_check.require_clonable(found, ["app"])
     source_check.require_replicable(source, found, ["app"], "green")
     assert found.wal_level == "logical"
@@ -51,7 +51,7 @@ def test_what_makes_it_unfit_is_seen(source: Server, lab: LabServer) -> None:
         conn.execute(
             sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
         )
-    found = source_check.look(source, ["app"])
+    found = source_check.inspect(source, ["app"])
     assert found.slots == {"bg_purple_forward_app"}
     assert found.subscriptions == ("feed in app",)
     assert found.closed
@@ -65,10 +65,10 @@ def test_the_statements_of_the_refusal_mend_the_role(source: Server, lab: LabSer
         conn.execute(
             sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
         )
-        missing = source_check.look(source, ["app"]).role.missing()
+        missing = source_check.inspect(source, ["app"]).role.problem()
         assert missing is not None
         conn.execute(missing.partition("run: ")[2].encode())
-    found = source_check.look(source, ["app"])
+    found = source_check.inspect(source, ["app"])
     source_check.require_replicable(source, found, ["app"], "green")
 
 
@@ -77,7 +77,7 @@ def test_a_wrong_replication_password_is_refused_before_anything_is_made(
 ) -> None:
     with lab.connect() as conn:
         conn.execute(sql.SQL("ALTER ROLE {} PASSWORD 'another'").format(sql.Identifier(REPLICATOR)))
-    found = source_check.look(source, ["app"])
+    found = source_check.inspect(source, ["app"])
     with pytest.raises(Refused, match="wrong user or password; mend the secret"):
         source_check.require_replicable(source, found, ["app"], "green")
 
@@ -90,7 +90,7 @@ def test_a_transaction_timeout_of_replication_is_named(
     with lab.connect() as conn:
         conn.execute("ALTER SYSTEM SET transaction_timeout = '2s'")
         conn.execute("SELECT pg_reload_conf()")
-        found = source_check.look(source, ["app"])
+        found = source_check.inspect(source, ["app"])
         for role in (REPLICATOR, MASTER):
             with pytest.raises(Refused, match=r"transaction_timeout is 2s for role") as refused:
                 source_check.require_replicable(source, found, ["app"], "green")

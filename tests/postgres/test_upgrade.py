@@ -72,7 +72,7 @@ def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
         conn.execute("PREPARE TRANSACTION 'tx1'")
         conn.execute("CREATE ROLE shop LOGIN PASSWORD 'shop'")
     with lab.connect("app", user="shop", password="shop"):
-        found = obstacles.look(server, ["app"], to_major=18)
+        found = obstacles.inspect(server, ["app"], to_major=18)
     assert found == obstacles.Obstacles(
         cluster="orders-2",
         open_to_writers=True,

@@ -155,8 +155,8 @@ def test_what_pg_upgrade_refuses_is_named_before(
         for statement in fault.plant.split(";"):
             conn.execute(statement.encode())
     try:
-        found = obstacles.look(server, ["app"], to_major=18)
-        said = obstacles.reason(dataclasses.replace(found, open_to_writers=False))
+        found = obstacles.inspect(server, ["app"], to_major=18)
+        said = obstacles.problem(dataclasses.replace(found, open_to_writers=False))
         their = refused(lab, target)
     finally:
         with lab.connect("other") as conn:

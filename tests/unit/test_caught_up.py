@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry
+from bluegreen.postgres.slots import Status
 from bluegreen.replication.backlog import Backlog, Look, duration
 from bluegreen.replication.caught_up import Health, Limits, Stability, hopeless
-from bluegreen.replication.slot import Status
 from tests.unit.test_subscription import LIVE
 
 HEALTHY = Health(LIVE, "bg_app", Status.RESERVED)

@@ -11,7 +11,7 @@ import pytest
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
-from bluegreen.replication.clone_origin import SourceSide, refuse_gap, refuse_other_cluster
+from bluegreen.replication.clone_origin import SourceSide, require_no_gap, require_this_cluster
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,22 +24,22 @@ def side(now: str, subscriptions: list[str] | None = None, **slots: str) -> Sour
 
 @pytest.mark.parametrize("lsn", ["0/9", "0/A", "0/10"], ids=["at-slot", "between", "at-source"])
 def test_an_lsn_from_slot_to_source_is_taken_and_compared_as_a_number(lsn: str) -> None:
-    refuse_gap("orders-2", Lsn.parse(lsn), side("0/10", s="0/9"))
+    require_no_gap("orders-2", Lsn.parse(lsn), side("0/10", s="0/9"))
 
 
 def test_an_lsn_before_one_of_the_slots_says_clone_again_and_names_that_slot() -> None:
     with pytest.raises(CloneAgain, match=r"before slot late begins at 0/10.*clone again"):
-        refuse_gap("orders-2", Lsn.parse("0/9"), side("0/20", early="0/8", late="0/10"))
+        require_no_gap("orders-2", Lsn.parse("0/9"), side("0/20", early="0/8", late="0/10"))
 
 
 def test_an_lsn_later_than_the_source_is_refused() -> None:
     with pytest.raises(Refused, match=r"ends at 0/11, later than its source is now \(0/10\)"):
-        refuse_gap("orders-2", Lsn.parse("0/11"), side("0/10", s="0/9"))
+        require_no_gap("orders-2", Lsn.parse("0/11"), side("0/10", s="0/9"))
 
 
 def test_an_enabled_subscription_of_the_source_is_refused_before_anything_else() -> None:
     with pytest.raises(Refused, match="subscription a, b, whose copy"):
-        refuse_gap("orders-2", Lsn.parse("0/1"), side("0/10", ["a", "b"], s="0/9"))
+        require_no_gap("orders-2", Lsn.parse("0/1"), side("0/10", ["a", "b"], s="0/9"))
 
 
 def cluster(**changes: Any) -> Cluster:
@@ -54,7 +54,7 @@ CLONE = {"identifier": "orders-2", "resource_id": "two", "created_at": BORN + ti
 
 
 def test_a_later_cluster_of_the_same_volume_is_a_clone() -> None:
-    refuse_other_cluster(cluster(**CLONE), cluster())
+    require_this_cluster(cluster(**CLONE), cluster())
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_a_later_cluster_of_the_same_volume_is_a_clone() -> None:
 )
 def test_any_other_cluster_is_refused_by_name(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(Refused, match=f"clone orders-2: {said}"):
-        refuse_other_cluster(cluster(**(CLONE | changes)), cluster())
+        require_this_cluster(cluster(**(CLONE | changes)), cluster())

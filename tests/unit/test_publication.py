@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.replication.publication.definition import Publication, Table, difference, statements
+from bluegreen.postgres.publications import Publication, Table
+from bluegreen.replication.publication.definition import difference, statements
 from bluegreen.replication.publication.scope import from_scope, to_scope
 from tests.fixtures.zoo import ODD
 

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bluegreen.errors import Refused
+from bluegreen.postgres.table_names import shown, table_name
 from bluegreen.replication.publication.replica_identity import (
     Identity,
     TableIdentity,
-    missing,
-    refuse,
-    shown,
+    problem,
+    require_none,
     statement,
-    table_name,
 )
 from settings import PublishedTable
 
@@ -113,13 +112,13 @@ def _index(**different: Any) -> TableIdentity:
 def test_what_would_break_the_writes(
     table: TableIdentity, identity: Identity, why: str | None
 ) -> None:
-    assert missing(table, identity) == why
+    assert problem(table, identity) == why
 
 
 def test_the_refusal_names_the_tables_and_the_three_remedies() -> None:
     problems = {("s", f"t{n}"): "has no replica identity" for n in range(22)}
     with pytest.raises(Refused) as raised:
-        refuse("bg", problems)
+        require_none("bg", problems)
     line = str(raised.value)
     assert "s.t0 (has no replica identity), s.t1 (" in line
     assert "and 2 more" in line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bluegreen.deployment.retirement import Environment, Retirement, protected, refusal
+from bluegreen.deployment.retirement import Environment, Retirement, problem, protected
 from bluegreen.postgres.server import Credentials, Server
 
 SERVER = Server("orders-1", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r"))
@@ -14,7 +14,7 @@ IDLE = Environment("orders-1", closed=True, attempt=None, slots=(), subscription
 
 
 def refused(asked: Retirement, found: Environment) -> str:
-    text = refusal(asked, found)
+    text = problem(asked, found)
     assert text is not None
     assert "\n" not in text
     return text
@@ -29,13 +29,13 @@ def test_the_protection_names_the_two_commands_that_lift_it() -> None:
 
 
 def test_a_closed_environment_that_nobody_needs_may_go() -> None:
-    assert refusal(BLUE, IDLE) is None
+    assert problem(BLUE, IDLE) is None
 
 
 def test_the_writer_stays_unless_it_was_retired() -> None:
     writer = replace(IDLE, closed=False)
     assert "is the writer" in refused(BLUE, writer)
-    assert refusal(replace(BLUE, retire=True), writer) is None
+    assert problem(replace(BLUE, retire=True), writer) is None
 
 
 def test_a_switch_in_progress_comes_first() -> None:
@@ -60,7 +60,7 @@ def test_a_target_may_go_with_what_its_own_deployment_made() -> None:
         slots=("bg_green_reverse_app",),
         subscriptions=(("bg_green_forward", "app"),),
     )
-    assert refusal(GREEN, found) is None
+    assert problem(GREEN, found) is None
 
 
 def test_a_target_stays_while_others_read_from_it() -> None:

@@ -7,14 +7,33 @@ from dataclasses import replace
 import pytest
 
 from bluegreen.names import Direction
+from bluegreen.postgres.slots import Slot
+from bluegreen.postgres.subscriptions import Listed
 from bluegreen.register.writer import Writer, writer
 from bluegreen.replication.running_direction import (
     RunningDirection,
-    SlotState,
-    SubscriptionState,
-    idle,
-    lost,
+    slot_problem,
+    subscription_problem,
 )
+from tests.unit.test_slot import FIT
+
+
+def applying(database: str, *, enabled: bool = True, worker_pid: int | None = 7) -> Listed:
+    return Listed(
+        oid=1,
+        name="bg_green_forward",
+        database=database,
+        enabled=enabled,
+        owner="admin",
+        slot_name=f"bg_green_forward_{database}",
+        publications=["bg_green_forward"],
+        worker_pid=worker_pid,
+    )
+
+
+def sending(status: str) -> Slot:
+    return replace(FIT, wal_status=status)
+
 
 ALIVE = RunningDirection(
     deployment="green",
@@ -22,43 +41,50 @@ ALIVE = RunningDirection(
     publisher="orders-1",
     subscriber="orders-2",
     databases=frozenset({"app"}),
-    subscriptions=(SubscriptionState("app", enabled=True, working=True),),
-    slots=(SlotState("bg_green_forward_app", "reserved"),),
+    subscriptions=(applying("app"),),
+    slots=(sending("reserved"),),
 )
 
 
 def test_an_alive_direction() -> None:
-    assert lost(ALIVE) is None
-    assert idle(ALIVE) is None
+    assert slot_problem(ALIVE) is None
+    assert subscription_problem(ALIVE) is None
 
 
 @pytest.mark.parametrize("status", ["missing", "lost"])
 def test_a_slot_that_can_not_send_any_more_is_lost(status: str) -> None:
-    slots = () if status == "missing" else (SlotState("bg_green_forward_app", status),)
-    assert lost(replace(ALIVE, slots=slots)) == (
+    slots = () if status == "missing" else (sending(status),)
+    assert slot_problem(replace(ALIVE, slots=slots)) == (
         f"slot bg_green_forward_app on orders-1: {status}, expected reserved or extended"
+    )
+
+
+def test_a_slot_that_was_invalidated_is_lost_whatever_its_wal_status() -> None:
+    rested = replace(FIT, invalidated="idle_timeout")
+    assert slot_problem(replace(ALIVE, slots=(rested,))) == (
+        "slot bg_green_forward_app on orders-1: invalidated, expected reserved or extended"
     )
 
 
 @pytest.mark.parametrize("status", ["extended", "unreserved"])
 def test_a_slot_that_lags_is_not_lost(status: str) -> None:
-    slots = (SlotState("bg_green_forward_app", status),)
-    assert lost(replace(ALIVE, slots=slots)) is None
+    slots = (sending(status),)
+    assert slot_problem(replace(ALIVE, slots=slots)) is None
 
 
 @pytest.mark.parametrize(
     ("subscriptions", "words"),
     [
         ((), "missing"),
-        ((SubscriptionState("other", enabled=True, working=True),), "missing"),
-        ((SubscriptionState("app", enabled=False, working=False),), "disabled"),
-        ((SubscriptionState("app", enabled=True, working=False),), "no worker runs"),
+        ((applying("other"),), "missing"),
+        ((applying("app", enabled=False, worker_pid=None),), "disabled"),
+        ((applying("app", worker_pid=None),), "no worker runs"),
     ],
 )
 def test_a_subscription_that_does_not_run_is_named(
-    subscriptions: tuple[SubscriptionState, ...], words: str
+    subscriptions: tuple[Listed, ...], words: str
 ) -> None:
-    found = str(idle(replace(ALIVE, subscriptions=subscriptions)))
+    found = str(subscription_problem(replace(ALIVE, subscriptions=subscriptions)))
     assert found.startswith("subscription bg_green_forward in app on orders-2: ")
     assert words in found
 

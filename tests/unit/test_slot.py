@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.replication.slot import Slot, Status, status, unfit
+from bluegreen.postgres.slots import Slot, Status, status
+from bluegreen.replication.slot import takeover_problem
 
 FIT = Slot(
     name="bg_green_forward_app",
@@ -20,7 +21,9 @@ FIT = Slot(
     invalidated=None,
     inactive_since=None,
     retained_bytes="56",
+    written="0/1A2B74",
     confirmed_flush="0/1A2B3C",
+    replayed=None,
 )
 
 
@@ -60,7 +63,7 @@ def test_what_is_left_of_a_slot(have: Slot | None, found: Status) -> None:
     ],
 )
 def test_only_a_slot_that_fits_is_taken_over(have: Slot, why: str | None) -> None:
-    assert unfit(have, database="app", reader="bg_green_forward") == why
+    assert takeover_problem(have, database="app", reader="bg_green_forward") == why
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ import pytest
 
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
+from bluegreen.postgres.subscriptions import Streaming, Subscription, problems
 from bluegreen.replication.subscription import failing_transaction, options
 from bluegreen.replication.subscription.options import Wanted
-from bluegreen.replication.subscription.state import Streaming, Subscription, trouble
 
 WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
 
 LIVE = Subscription(
     oid=1,
     name="bg",
+    database="app",
     enabled=True,
     owner="admin",
     slot_name="bg_app",
@@ -122,13 +123,13 @@ def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None
     ],
 )
 def test_trouble_in_words(live: Subscription, said: list[str]) -> None:
-    assert trouble(live) == said
+    assert problems(live) == said
 
 
 @pytest.mark.parametrize("wish", [None, "off", "on", "parallel"])
 @pytest.mark.parametrize("major", [14, 15, 16, 17, 18])
 def test_only_parallel_needs_a_version(wish: Streaming | None, major: int) -> None:
-    said = options.unfit_streaming(wish, major, f"target runs {major}.4")
+    said = options.streaming_problem(wish, major, f"target runs {major}.4")
     if wish == "parallel" and major < 16:
         assert said is not None
         assert said.startswith(f"got 'parallel', but target runs {major}.4; allowed from 16 on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
 import pulumi
@@ -13,14 +13,16 @@ from bluegreen.aws import dns
 from bluegreen.aws.dns import Found
 from bluegreen.deployment import traffic_guard
 from bluegreen.deployment.traffic_guard import Environment
+from bluegreen.postgres.server import Credentials
 from hooks.traffic import Guard
 
 WRITER = "orders-1.cluster-abc123.eu-west-1.rds.amazonaws.com"
 READER = "orders-1.cluster-ro-abc123.eu-west-1.rds.amazonaws.com"
 OTHER = "orders-2.cluster-abc123.eu-west-1.rds.amazonaws.com"
-BLUE = Environment("orders-1", "eu-west-1", WRITER, {})
-GREEN = Environment("orders-2", "eu-west-1", OTHER, {})
-UNMADE = Environment("orders-1", "eu-west-1", None, {})
+REFERENCES = Credentials("a", "r")
+BLUE = Environment("orders-1", "eu-west-1", WRITER, REFERENCES)
+GREEN = Environment("orders-2", "eu-west-1", OTHER, REFERENCES)
+UNMADE = Environment("orders-1", "eu-west-1", None, REFERENCES)
 
 
 def cname(to: str, routing: str = "") -> Found:
@@ -106,7 +108,7 @@ def test_the_spelling_of_a_name_makes_no_difference() -> None:
 
 def test_each_side_is_opened_by_its_own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stacks may have different master passwords."""
-    asked: list[Mapping[str, object]] = []
+    asked: list[Credentials] = []
 
     def is_closed(side: Environment) -> bool:
         asked.append(side.credentials)
@@ -114,11 +116,11 @@ def test_each_side_is_opened_by_its_own_credentials(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Environment, "is_closed", is_closed)
     sides = [
-        Environment("orders-2", "eu-west-1", OTHER, {"admin_secret_arn": "green's"}),
-        Environment("orders-1", "eu-west-1", WRITER, {"admin_secret_arn": "blue's"}),
+        Environment("orders-2", "eu-west-1", OTHER, Credentials("green's", "r")),
+        Environment("orders-1", "eu-west-1", WRITER, Credentials("blue's", "r")),
     ]
     assert traffic_guard.refusal([cname(WRITER)], OTHER, sides) is None
-    assert [one["admin_secret_arn"] for one in asked] == ["green's", "blue's"]
+    assert [one.admin_secret_arn for one in asked] == ["green's", "blue's"]
 
 
 def _looked(side: Environment) -> Callable[[], Awaitable[Environment]]:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.upgrade.obstacles import Obstacles, reason
+from bluegreen.upgrade.obstacles import Obstacles, problem
 
 NOTHING = Obstacles("orders-2", open_to_writers=False)
 
 
 def test_nothing_in_the_way() -> None:
-    assert reason(NOTHING) is None
+    assert problem(NOTHING) is None
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_nothing_in_the_way() -> None:
     ],
 )
 def test_each_obstacle_is_named(field: str, value: str, mend: str) -> None:
-    found = reason(replace(NOTHING, **{field: (value,)}))  # type: ignore[arg-type]
+    found = problem(replace(NOTHING, **{field: (value,)}))  # type: ignore[arg-type]
     assert found is not None
     assert found.startswith("cluster orders-2: ")
     assert value in found
@@ -39,7 +39,7 @@ def test_each_obstacle_is_named(field: str, value: str, mend: str) -> None:
 
 def test_clients_are_an_obstacle_only_where_they_can_write() -> None:
     clients = replace(NOTHING, sessions=("app in orders",))
-    assert reason(clients) is None
-    found = reason(replace(clients, open_to_writers=True))
+    assert problem(clients) is None
+    found = problem(replace(clients, open_to_writers=True))
     assert found is not None
     assert "serves clients (app in orders)" in found

@@ -16,14 +16,12 @@ from psycopg import errors
 
 from bluegreen.errors import Refused, Retry
 from bluegreen.postgres import blockers, owned
+from bluegreen.postgres.table_names import TableName, shown, table_name
 from bluegreen.replication.publication.replica_identity import (
     Identity,
     TableIdentity,
-    TableName,
     resolve,
-    shown,
     statement,
-    table_name,
 )
 
 log = logging.getLogger(__name__)

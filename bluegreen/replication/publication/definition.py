@@ -1,120 +1,13 @@
-"""Publications: which tables the writer sends. Read and built here; `publishing` acts."""
+"""Publications: the statements and the words that lead from one to another; `publishing` acts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from bluegreen.errors import Refused
-from bluegreen.postgres import versions
-from bluegreen.postgres.versions import Feature
-from bluegreen.replication.publication.replica_identity import TableName
-
-OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
-
+from bluegreen.postgres.publications import Publication, Table
 
 _MOST_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One published table; `columns` None publishes all, `where` is a boolean SQL expression."""
-
-    schema: str
-    name: str
-    columns: frozenset[str] | None = None
-    where: str | None = None
-
-    @property
-    def key(self) -> TableName:
-        """Return schema and name."""
-        return self.schema, self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """What a publication sends. All tables, or whole schemas and single tables together."""
-
-    name: str
-    all_tables: bool
-    schemas: frozenset[str] = frozenset()
-    tables: frozenset[Table] = frozenset()
-    operations: frozenset[str] = OPERATIONS
-    via_root: bool = False
-    generated: bool = False
-    """Generated columns are sent too, which no subscriber of ours could take; never wished for."""
-
-
-# 14 has neither schemas, nor filters, nor column lists.
-_HEAD = """
-SELECT p.puballtables AS all_tables, p.pubviaroot AS via_root, p.pubinsert AS insert,
-       p.pubupdate AS update, p.pubdelete AS delete, p.pubtruncate AS truncate,
-       {generated} AS generated
-  FROM pg_catalog.pg_publication p WHERE p.pubname = %s
-"""
-_SCHEMAS = """
-SELECT n.nspname::text AS schema
-  FROM pg_catalog.pg_publication_namespace s
-  JOIN pg_catalog.pg_publication p ON p.oid = s.pnpubid
-  JOIN pg_catalog.pg_namespace n ON n.oid = s.pnnspid
- WHERE p.pubname = %s
-"""
-_TABLES_14 = """
-SELECT n.nspname::text AS schema, c.relname::text AS name,
-       NULL::text[] AS columns, NULL::text AS filter
-  FROM pg_catalog.pg_publication_rel r
-  JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
-  JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE p.pubname = %s
-"""
-_TABLES = """
-SELECT n.nspname::text AS schema, c.relname::text AS name,
-       (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs::int2[])) AS columns,
-       pg_catalog.pg_get_expr(r.prqual, r.prrelid) AS filter
-  FROM pg_catalog.pg_publication_rel r
-  JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
-  JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE p.pubname = %s
-"""
-
-
-def find(conn: psycopg.Connection[Any], name: str) -> Publication | None:
-    """Return the publication as the server has it: filters in the server's own spelling."""
-    major = versions.major(conn)
-    has_schemas = versions.has(major, Feature.SCHEMA_PUBLICATION)
-    has_generated = versions.has(major, Feature.GENERATED_COLUMNS)
-    head_query = _HEAD.format(generated="p.pubgencols <> 'n'" if has_generated else "false")
-    with conn.cursor(row_factory=dict_row) as cursor:
-        head = cursor.execute(head_query, (name,)).fetchone()
-        if head is None:
-            return None
-        schemas = cursor.execute(_SCHEMAS, (name,)).fetchall() if has_schemas else []
-        rows = cursor.execute(_TABLES if has_schemas else _TABLES_14, (name,)).fetchall()
-    tables = {
-        Table(
-            row["schema"],
-            row["name"],
-            None if row["columns"] is None else frozenset(row["columns"]),
-            row["filter"],
-        )
-        for row in rows
-    }
-    return Publication(
-        name=name,
-        all_tables=head["all_tables"],
-        schemas=frozenset(row["schema"] for row in schemas),
-        tables=frozenset(tables),
-        operations=frozenset(one for one in OPERATIONS if head[one]),
-        via_root=head["via_root"],
-        generated=head["generated"],
-    )
 
 
 def statements(have: Publication | None, want: Publication) -> list[sql.Composed]:

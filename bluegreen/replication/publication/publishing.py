@@ -17,12 +17,14 @@ from psycopg import errors, sql
 
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres import blockers, grants, owned, versions
+from bluegreen.postgres import blockers, grants, owned, publications, slots, versions
+from bluegreen.postgres.publications import Publication
+from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 from bluegreen.replication import heartbeat
 from bluegreen.replication.publication import declared_identity, replica_identity
-from bluegreen.replication.publication.definition import Publication, difference, find, statements
-from bluegreen.replication.publication.replica_identity import Identity, TableIdentity, TableName
+from bluegreen.replication.publication.definition import difference, statements
+from bluegreen.replication.publication.replica_identity import Identity, TableIdentity
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -30,16 +32,9 @@ log = logging.getLogger(__name__)
 _LOCK_TIMEOUT_MS = 2000
 _KIND = "PUBLICATION"
 
-# What reads a publication stands in the sender's own command, START_REPLICATION; a slot that
-# nobody reads now is known by its name only.
-_READERS = """
-SELECT s.slot_name::text AS slot
-  FROM pg_catalog.pg_replication_slots s
-  LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
- WHERE s.database = pg_catalog.current_database() AND s.plugin = 'pgoutput'
-   AND (starts_with(s.slot_name::text, %(name)s || '_')
-        OR starts_with(a.query, 'START_REPLICATION') AND strpos(a.query, %(quoted)s) > 0)
- ORDER BY 1
+# What reads a publication stands in the sender's own command.
+_COMMANDS = """
+SELECT pid, query FROM pg_catalog.pg_stat_activity WHERE starts_with(query, 'START_REPLICATION')
 """
 
 
@@ -60,8 +55,8 @@ def ensure(
     """
     with grants.explained(conn, f"publication {want.name!r}"):
         _require_features(conn, want)
-        have = find(conn, want.name)
-        _refuse_gone(conn, have, want)
+        have = publications.inspect(conn, want.name)
+        _require_there(conn, have, want)
         if not alter:
             owned.require_marked(conn, _KIND, want.name)
         if have is not None and not alter and have.all_tables != want.all_tables:
@@ -72,7 +67,7 @@ def ensure(
         )
         if have is not None and not alter and have != planned:
             raise Refused(_other(have, planned))
-        replica_identity.refuse(want.name, problems)
+        replica_identity.require_none(want.name, problems)
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
         if have is not None and not owned.is_marked(conn, _KIND, want.name):
@@ -85,12 +80,12 @@ def ensure(
     return planned
 
 
-def _refuse_gone(
+def _require_there(
     conn: psycopg.Connection[Any], have: Publication | None, want: Publication
 ) -> None:
-    if have is None and (slots := readers(conn, want.name)):
+    if have is None and (reading := readers(conn, want.name)):
         raise CloneAgain(
-            f"publication {want.name!r}: gone while slot {', '.join(slots)} reads it; made anew, "
+            f"publication {want.name!r}: gone while slot {', '.join(reading)} reads it; made anew, "
             "the rows in between would be lost without an error; clone again"
         )
 
@@ -117,7 +112,7 @@ def require_publishable(
         _, _, problems = _patiently(
             conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
         )
-        replica_identity.refuse(want.name, problems)
+        replica_identity.require_none(want.name, problems)
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
@@ -127,9 +122,9 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
     heartbeats.
     """
     owned.require_marked(conn, _KIND, name)
-    if slots := readers(conn, name):
+    if reading := readers(conn, name):
         raise Refused(
-            f"publication {name!r}: slot {', '.join(slots)} still reads it; drop the slot first"
+            f"publication {name!r}: slot {', '.join(reading)} still reads it; drop the slot first"
         )
     statement = sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name))
     with grants.explained(conn, f"publication {name!r}"):
@@ -151,10 +146,19 @@ def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> No
 
 
 def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
-    """Return the slots of this database that read publication `name`, or will."""
+    """Return the slots of this database that read publication `name`, or will.
+
+    One that nobody reads now is known by its name only.
+    """
     quoted = sql.Identifier(name).as_string()
-    found = conn.execute(_READERS, {"name": name, "quoted": quoted}).fetchall()
-    return [slot for (slot,) in found]
+    commands: dict[int | None, str] = dict(conn.execute(_COMMANDS).fetchall())
+    return [
+        slot.name
+        for slot in slots.logical(conn)
+        if slot.database == conn.info.dbname
+        and slot.plugin == slots.PLUGIN
+        and (slot.name.startswith(f"{name}_") or quoted in commands.get(slot.active_pid, ""))
+    ]
 
 
 def _require_features(conn: psycopg.Connection[Any], want: Publication) -> None:
@@ -180,10 +184,10 @@ def _rehearse(
     with conn.transaction(force_rollback=True):
         _limit_lock_wait(conn)
         heartbeat.ensure(conn)
-        have = find(conn, want.name)
+        have = publications.inspect(conn, want.name)
         for statement in statements(have, want):
             _execute(conn, statement)
-        planned = find(conn, want.name)
+        planned = publications.inspect(conn, want.name)
         assert planned is not None
         tables = replica_identity.published(conn, want.name)
         restored = declared_identity.remembered(conn)
@@ -194,7 +198,7 @@ def _rehearse(
             identity = declared[table.key][1]
         elif table.key in restored:
             identity = restored[table.key]
-        if (why := replica_identity.missing(table, identity)) is not None:
+        if (why := replica_identity.problem(table, identity)) is not None:
             problems[table.key] = why
     return planned, have, problems
 
@@ -202,7 +206,7 @@ def _rehearse(
 def _apply(conn: psycopg.Connection[Any], want: Publication) -> int:
     with conn.transaction():
         _limit_lock_wait(conn)
-        have = find(conn, want.name)
+        have = publications.inspect(conn, want.name)
         todo = statements(have, want)
         for statement in todo:
             _execute(conn, statement)
@@ -256,12 +260,6 @@ def _patiently(
 
 
 def _heartbeat_elsewhere(conn: psycopg.Connection[Any]) -> bool:
-    """Tell whether another publication still sends the heartbeat."""
-    row = conn.execute(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication_tables t"
-        " WHERE t.schemaname = %s AND t.tablename = 'heartbeat' AND EXISTS"
-        " (SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = t.pubname"
-        "  AND starts_with(p.pubname::text, 'bg_')))",
-        (TOOL_SCHEMA,),
-    ).fetchone()
-    return bool(row and row[0])
+    """Tell whether another publication of the tool still sends the heartbeat."""
+    senders = publications.sending(conn, (TOOL_SCHEMA, "heartbeat"))
+    return any(name.startswith("bg_") for name in senders)

@@ -7,7 +7,6 @@ publication asks here first. What is declared for a table, and undone afterwards
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -17,18 +16,13 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
-from bluegreen.postgres import versions
-from bluegreen.postgres.versions import Feature
+from bluegreen.postgres import publications
+from bluegreen.postgres.table_names import TableName, shown, table_name
 
 Kind = Literal["default", "nothing", "full", "index"]
-TableName = tuple[str, str]
 
 _KINDS: dict[str, Kind] = {"d": "default", "n": "nothing", "f": "full", "i": "index"}
 _MOST_NAMED = 20
-
-# schema.table, each part with double quotes around it where it holds a dot or a double quote.
-_PART = r'(?:"((?:[^"]|"")+)"|([^".]+))'
-_NAME = re.compile(rf"{_PART}\.{_PART}", re.DOTALL)
 
 # The apply compares rows column by column where no key finds them, by the type's default equality
 # (lookup_type_cache): a btree or hash class of the type or of one it is binary coercible to. An
@@ -89,32 +83,21 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS re
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
            AND a.atttypid IN (SELECT i.oid FROM incomparable i)) AS incomparable,
        pg_catalog.current_setting('server_version_num')::int >= 180000 AS full_needs_generated,
-       {listed} AS listed,
-       {filtered} AS filtered
+       {columns}
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
 # A writer's UPDATE is checked where its row is stored: with publish_via_partition_root a root is
 # sent, and its list and filter apply, but each partition has an identity of its own.
 _PUBLISHED = """
-  JOIN (SELECT s.oid AS sent, coalesce(t.relid, s.oid) AS stored
-          FROM pg_catalog.pg_publication_tables p
-          JOIN pg_catalog.pg_namespace sn ON sn.nspname = p.schemaname
-          JOIN pg_catalog.pg_class s ON s.relnamespace = sn.oid AND s.relname = p.tablename
+  JOIN (SELECT s.publication, s.oid AS sent, coalesce(t.relid, s.oid) AS stored
+          FROM ({sent}) s
           LEFT JOIN LATERAL pg_catalog.pg_partition_tree(s.oid) t ON s.relkind = 'p' AND t.isleaf
-         WHERE p.pubname = %(pub)s) x ON x.stored = c.oid
-  LEFT JOIN pg_catalog.pg_publication_rel r ON r.prrelid = x.sent
-       AND r.prpubid = (SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = %(pub)s)
+         WHERE s.publication = %(pub)s) x ON x.stored = c.oid
+  LEFT JOIN ({listed}) r ON r.oid = x.sent AND r.publication = x.publication
  WHERE c.relkind = 'r'
  ORDER BY 1, 2
 """
-_LISTED = """(SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a
-               WHERE a.attrelid = x.sent AND a.attnum = ANY (r.prattrs::int2[]))"""
-# Columns of a list and of a filter both show in pg_depend, so the filter's own tree must tell.
-_FILTERED = """(SELECT array_agg(DISTINCT a.attname::text)
-                  FROM regexp_matches(r.prqual::text, ':varattno (\\d+)', 'g') AS m
-                  JOIN pg_catalog.pg_attribute a
-                    ON a.attrelid = x.sent AND a.attnum = m[1]::int)"""
 
 _NAMED = """
  WHERE (n.nspname, c.relname) = (%(schema)s, %(name)s) AND c.relkind IN ('r', 'p')
@@ -195,31 +178,7 @@ class TableIdentity:
         return Identity(kind, chosen if kind == "index" else None)
 
 
-def table_name(text: str) -> TableName:
-    """Return schema and name from `schema.table`.
-
-    A part with a dot or a double quote in it stands in double quotes, its own doubled, as in SQL.
-    Nothing is folded to lower case: names are as the catalog has them.
-    """
-    found = _NAME.fullmatch(text)
-    if found is None:
-        raise Refused(f"table {text!r}: expected schema.table, with double quotes around odd names")
-    quoted_schema, schema, quoted_name, name = found.groups()
-    return _unquoted(quoted_schema) or schema, _unquoted(quoted_name) or name
-
-
-def _unquoted(part: str | None) -> str:
-    return (part or "").replace('""', '"')
-
-
-def shown(table: TableName) -> str:
-    """Return a table's name for people, and for `table_name`."""
-    return ".".join(
-        '"' + part.replace('"', '""') + '"' if set(part) & {".", '"'} else part for part in table
-    )
-
-
-def missing(table: TableIdentity, identity: Identity) -> str | None:
+def problem(table: TableIdentity, identity: Identity) -> str | None:
     """Return why publishing `table` with `identity` would break its writes, or None.
 
     The rules are those of CheckCmdReplicaIdentity: an identity, within the column list, and every
@@ -265,7 +224,7 @@ def _key_columns(table: TableIdentity, identity: Identity) -> set[str] | None:
     return None
 
 
-def refuse(publication: str, problems: Mapping[TableName, str]) -> None:
+def require_none(publication: str, problems: Mapping[TableName, str]) -> None:
     """Raise `Refused` with all of `problems` and their remedies, if there are any."""
     if not problems:
         return
@@ -281,20 +240,15 @@ def refuse(publication: str, problems: Mapping[TableName, str]) -> None:
 
 def published(conn: psycopg.Connection[Any], publication: str) -> list[TableIdentity]:
     """Return every table that `publication` sends, partitions one by one."""
-    with_lists = versions.supports(conn, Feature.COLUMN_LIST)
-    query = _query(
-        _PUBLISHED, *((_LISTED, _FILTERED) if with_lists else ("NULL::text[]", "NULL::text[]"))
-    )
+    where = _PUBLISHED.format(sent=publications.sent(conn), listed=publications.listed(conn))
+    query = _query("r.listed, r.filtered", where)
     with conn.cursor(row_factory=class_row(TableIdentity)) as cursor:
         return cursor.execute(query, {"pub": publication}).fetchall()
 
 
-def _query(where: str, listed: str, filtered: str) -> sql.Composed:
-    # All parts are constants of this file.
-    return sql.SQL(_INCOMPARABLE + _ROWS + where).format(
-        listed=sql.SQL(listed),
-        filtered=sql.SQL(filtered),
-    )
+def _query(columns: str, where: str) -> Any:
+    # All parts are constants of this file and of `publications`.
+    return _INCOMPARABLE + _ROWS.format(columns=columns) + where
 
 
 def resolve(
@@ -311,13 +265,13 @@ def resolve(
         if identity.kind not in ("full", "index"):
             raise Refused(f"replica identity of {text}: got {wish!r}, expected full or index NAME")
         with conn.cursor(row_factory=class_row(TableIdentity)) as cursor:
-            query = _query(_NAMED, "NULL::text[]", "NULL::text[]")
+            query = _query("NULL::text[] AS listed, NULL::text[] AS filtered", _NAMED)
             tables = cursor.execute(query, {"schema": schema, "name": name}).fetchall()
         if not tables:
             raise Refused(f"replica identity of {text}: no such table; mend replica_identity")
         for table in tables:
             own = _own_index(conn, schema, identity, table)
-            _refuse_flawed(table, own)
+            _require_flawless(table, own)
             found[table.key] = table, own
     return found
 
@@ -336,7 +290,7 @@ def _own_index(
     return Identity("index", row[0])
 
 
-def _refuse_flawed(table: TableIdentity, identity: Identity) -> None:
+def _require_flawless(table: TableIdentity, identity: Identity) -> None:
     for index in table.indexes:
         if index["name"] == identity.index and index["flaw"] is not None:
             raise Refused(

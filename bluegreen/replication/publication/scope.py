@@ -13,8 +13,8 @@ from typing import Any
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.replication.publication.definition import OPERATIONS, Publication, Table
-from bluegreen.replication.publication.replica_identity import shown
+from bluegreen.postgres.publications import OPERATIONS, Publication, Table
+from bluegreen.postgres.table_names import shown
 
 # The heartbeat shows that rows cross, so every publication has it.
 TOOL_TABLES = frozenset({Table(TOOL_SCHEMA, "heartbeat")})

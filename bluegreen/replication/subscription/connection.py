@@ -13,7 +13,7 @@ import psycopg
 from psycopg import conninfo, errors, sql
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.postgres import grants
+from bluegreen.postgres import grants, subscriptions
 from bluegreen.postgres.server import TCP, Server
 
 log = logging.getLogger(__name__)
@@ -21,11 +21,6 @@ log = logging.getLogger(__name__)
 # Port 1 of the subscriber's own loopback: refused at once.
 _NOWHERE = "host=localhost port=1 dbname=none user=none password=none connect_timeout=1"
 
-_CONNINFO = """
-SELECT s.subconninfo FROM pg_catalog.pg_subscription s
-  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
- WHERE s.subname = %s AND d.datname = pg_catalog.current_database()
-"""
 _ADDRESS = ("host", "port", "dbname")
 
 # What could write a statement down; names of modules that aren't loaded are settable too.
@@ -84,10 +79,10 @@ def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str 
 
 def _read(conn: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
     try:
-        row = conn.execute(_CONNINFO, (name,)).fetchone()
+        text = subscriptions.conninfo(conn, name)
     except errors.InsufficientPrivilege:
         return None
-    return {} if row is None else dict(conninfo.conninfo_to_dict(row[0]))
+    return {} if text is None else dict(conninfo.conninfo_to_dict(text))
 
 
 def try_login(publisher: Server, database: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from bluegreen.errors import Refused
 from bluegreen.postgres.grants import quoted
 from bluegreen.postgres.queries import Connection
-from bluegreen.replication.publication.replica_identity import TableName
+from bluegreen.postgres.table_names import TableName
 
 # Row security as check_enable_rls decides it; a policy that lets this role see every row is none.
 _UNREADABLE = """
@@ -47,7 +47,7 @@ WITH policy AS (
 """
 
 
-def refuse_unreadable(
+def require_readable(
     publisher: Connection, what: str, role: str, tables: Sequence[TableName]
 ) -> None:
     """Raise `Refused` when `role` can't copy all rows of one of `tables`, with the remedy."""

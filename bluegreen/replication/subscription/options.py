@@ -16,8 +16,8 @@ from typing import Literal
 
 from bluegreen.lsn import Lsn
 from bluegreen.postgres import versions
+from bluegreen.postgres.subscriptions import Streaming, Subscription
 from bluegreen.postgres.versions import Feature
-from bluegreen.replication.subscription.state import Streaming, Subscription
 
 Origin = Literal["none", "any"]
 
@@ -62,7 +62,7 @@ def require_features(major: int, wanted: Wanted) -> None:
             versions.require(major, feature, str(wanted))
 
 
-def unfit_streaming(wanted: Streaming | None, major: int, found: str) -> str | None:
+def streaming_problem(wanted: Streaming | None, major: int, found: str) -> str | None:
     """Return why a subscriber of `major` can't take the setting, None when it can.
 
     `found` is what to say of it: which server runs which version.

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from bluegreen.errors import Refused
 from bluegreen.postgres import versions
 from bluegreen.postgres.grants import quoted, statement
+from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 
 # Its worker is a session of this role.
@@ -57,11 +59,11 @@ SELECT t.name
 """
 
 
-def refuse_unappliable(
+def require_appliable(
     conn: psycopg.Connection[Any],
     what: str,
     role: str,
-    tables: Sequence[str],
+    tables: Sequence[TableName],
     *,
     run_as_owner: bool,
 ) -> None:
@@ -84,7 +86,7 @@ def refuse_unappliable(
             f"{what}: its owner {role!r} may not connect, as its worker has to; "
             + statement("CONNECT", f"DATABASE {quoted(conn.info.dbname)}", role)
         )
-    args = {"tables": list(tables), "role": role}
+    args = {"tables": [sql.Identifier(*one).as_string() for one in tables], "role": role}
     as_owner = run_as_owner or not versions.supports(conn, Feature.SET_ROLE)
     if as_owner:
         denied = [name for (name,) in conn.execute(_NOT_WRITABLE, args).fetchall()]

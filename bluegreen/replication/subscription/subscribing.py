@@ -17,43 +17,21 @@ from psycopg import errors, sql
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.polling import looks
-from bluegreen.postgres import grants, owned, versions
+from bluegreen.postgres import capacity, grants, owned, publications, slots, subscriptions, versions
+from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.replication import heartbeat, slot
-from bluegreen.replication.subscription import connection, rights, state
+from bluegreen.replication.subscription import connection, rights
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import Wanted
-from bluegreen.replication.subscription.state import PublisherSide, Subscription
 from bluegreen.replication.subscription.tables import refresh
 
 log = logging.getLogger(__name__)
 
 _KIND = "SUBSCRIPTION"
-
-_WORKERS = """
-SELECT w.pid FROM pg_catalog.pg_stat_subscription w WHERE w.subid = %s AND w.pid IS NOT NULL
-"""
-
-_ORIGINS = """
-SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
- WHERE o.roname = 'pg_' || %(oid)s::text OR starts_with(o.roname, 'pg_' || %(oid)s::text || '_')
-"""
-
-# Left behind when a first copy of a table was under way: held by name only, on the publisher.
-_SYNC_SLOTS = """
-SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_identifier)
-  FROM pg_catalog.pg_subscription_rel r, pg_catalog.pg_control_system() c
- WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
-"""
-
-# An enabled subscription without a worker to spare waits for ever, with a line in the log alone.
-_WORKERS_LEFT = """
-SELECT pg_catalog.current_setting('max_logical_replication_workers')::int
-       - (SELECT count(*) FROM pg_catalog.pg_subscription s
-           WHERE s.subenabled AND s.subname <> %s)
-"""
 
 
 def ensure(
@@ -75,11 +53,12 @@ def ensure(
     """
     major = versions.major(subscriber)
     subscription_options.require_features(major, wanted)
-    _refuse_reader(subscriber, wanted)
-    side = state.look_at_publisher(publisher, wanted.publications)
-    _refuse_publisher(side, source, wanted)
+    require_writer(subscriber, f"{wanted}: its own server")
+    require_writer(publisher, f"{wanted}: {source}")
+    _require_published(publisher, source, wanted)
+    tables = publications.sent_tables(publisher, wanted.publications)
     text = connection.text(source, publisher.info.dbname, wanted.name)
-    have = state.find(subscriber, wanted.name)
+    have = subscriptions.inspect(subscriber, wanted.name)
     if not mend:
         owned.require_marked(subscriber, _KIND, wanted.name)
     if have is not None and have.slot_name is None:
@@ -87,24 +66,24 @@ def ensure(
         drop(subscriber, wanted.name, deadline=deadline)
         have = None
     owner = wanted.owner or (have.owner if have else subscriber.info.user)
-    rights.refuse_unappliable(
-        subscriber, str(wanted), owner, side.tables, run_as_owner=wanted.run_as_owner
+    rights.require_appliable(
+        subscriber, str(wanted), owner, tables, run_as_owner=wanted.run_as_owner
     )
     made = have is None
     if have is None:
-        check_slot(publisher, source, wanted)
+        require_slot(publisher, source, wanted)
         connection.try_login(source, publisher.info.dbname)
-        _refuse_without_worker(subscriber, wanted)
+        _require_worker(subscriber, wanted)
         _create(subscriber, text, wanted)
         have = _get(subscriber, wanted.name)
     else:
-        _refuse_different(subscriber, have, wanted, text, mend=mend)
+        _require_same(subscriber, have, wanted, text, mend=mend)
         if not owned.is_marked(subscriber, _KIND, wanted.name):
             with grants.explained(subscriber, str(wanted)):
                 owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
-        refuse_skipped(publisher, subscriber, source, have, since=wanted.start)
+        require_none_skipped(publisher, subscriber, source, have, since=wanted.start)
         if not mend and not have.enabled and have.position == wanted.start:
-            check_slot(publisher, source, wanted)
+            require_slot(publisher, source, wanted)
     if have.position < wanted.start:
         have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
     _alter(subscriber, source, have, wanted, text)
@@ -116,44 +95,28 @@ def ensure(
 
 
 def _get(conn: psycopg.Connection[Any], name: str) -> Subscription:
-    have = state.find(conn, name)
+    have = subscriptions.inspect(conn, name)
     if have is None:
         raise Refused(f"subscription {name}: dropped by somebody else meanwhile; try again")
     return have
 
 
-def _refuse_reader(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
-    row = conn.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row is not None and row[0]:
+def _require_published(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
+    missing = publications.missing(publisher, wanted.publications)
+    if missing:
         raise Refused(
-            f"{wanted}: its own server at {conn.info.host} is in recovery, a reader; expected the "
-            "cluster's writer endpoint"
-        )
-
-
-def _refuse_publisher(side: PublisherSide, source: Server, wanted: Wanted) -> None:
-    if side.in_recovery:
-        raise Refused(
-            f"{wanted}: {source} at {source.host} is in recovery, a reader; expected the cluster's "
-            "writer endpoint"
-        )
-    if side.missing:
-        raise Refused(
-            f"{wanted}: {source} has no publication {', '.join(map(repr, side.missing))} in this "
+            f"{wanted}: {source} has no publication {', '.join(map(repr, missing))} in this "
             "database; create it first"
         )
 
 
-def _refuse_without_worker(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
-    row = conn.execute(_WORKERS_LEFT, (wanted.name,)).fetchone()
-    if wanted.enabled and row is not None and row[0] < 1:
-        raise Refused(
-            f"{wanted}: no apply worker left on the subscriber; raise "
-            "max_logical_replication_workers (and max_worker_processes), which needs a restart"
-        )
+def _require_worker(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
+    lacking = capacity.enabling_problem(capacity.inspect(conn)) if wanted.enabled else None
+    if lacking is not None:
+        raise Refused(f"{wanted}: {lacking}")
 
 
-def _refuse_different(
+def _require_same(
     conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted, text: str, *, mend: bool
 ) -> None:
     """Raise `Refused`, naming the differences, unless what exists is or may be made the wish."""
@@ -169,15 +132,15 @@ def _refuse_different(
         )
 
 
-def check_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
+def require_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
     """Raise `CloneAgain` unless the slot still has everything from the start on.
 
     A slot that is past the start is not refused by the server: it sends from where it is, silently
     (measured on 16.14 and 18.4). Later on slot and origin can't be compared so: the confirmed
-    position also moves over what isn't published, and back in a crash. `refuse_skipped` tells what
-    can still be told then.
+    position also moves over what isn't published, and back in a crash. `require_none_skipped` tells
+    what can still be told then.
     """
-    have = slot.get_readable(publisher, wanted.slot_name, str(source))
+    have = slot.require_readable(publisher, wanted.slot_name, str(source))
     if have.active_pid is not None and have.reader != wanted.name:
         raise Refused(
             f"slot {have.name} on {source}: read by pid {have.active_pid} ({have.reader!r}); end "
@@ -190,7 +153,7 @@ def check_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wante
         )
 
 
-def refuse_skipped(
+def require_none_skipped(
     publisher: psycopg.Connection[Any],
     subscriber: psycopg.Connection[Any],
     source: Server,
@@ -205,7 +168,7 @@ def refuse_skipped(
     and the rows around that heartbeat are missing. `since` is where the subscription starts.
     """
     name = str(have.slot_name)
-    there = slot.get_readable(publisher, name, str(source))
+    there = slot.require_readable(publisher, name, str(source))
     passed = max(have.position, there.confirmed)
     why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
@@ -278,7 +241,7 @@ def _set_start(
             f"{wanted}: has applied up to {have.position}, before its start {wanted.start}; it "
             "belongs to another clone or switch: drop it and try again"
         )
-    check_slot(publisher, source, wanted)
+    require_slot(publisher, source, wanted)
     try:
         with grants.explained(subscriber, str(wanted)):
             subscriber.execute(
@@ -330,7 +293,7 @@ def _switch(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -
     """Enable or disable it; tell whether it was stopped now."""
     have = _get(conn, wanted.name)
     if wanted.enabled and not have.enabled:
-        _refuse_without_worker(conn, wanted)
+        _require_worker(conn, wanted)
         conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(wanted.name)))
         log.info("%s: enabled", wanted)
     elif have.enabled and not wanted.enabled:
@@ -346,7 +309,7 @@ def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: flo
     """
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(have.name)))
     for _ in looks(deadline, first=0.01, most=0.2):
-        pids = [pid for (pid,) in conn.execute(_WORKERS, (have.oid,)).fetchall()]
+        pids = subscriptions.workers(conn, have.oid)
         if not pids:
             log.info("subscription %s: disabled, its workers are gone", have.name)
             return
@@ -368,28 +331,28 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
     """Drop the subscription without a word to its publisher; none there is fine.
 
     Returns the names of slots that first copies of its tables may have left on the publisher:
-    hand them to `drop_sync_slots`.
+    hand them to `drop_copy_slots`.
     """
-    have = state.find(conn, name)
+    have = subscriptions.inspect(conn, name)
     if have is None:
         return []
     identifier = sql.Identifier(name)
     _disable(conn, have, deadline=deadline)
-    sync_slots = [one for (one,) in conn.execute(_SYNC_SLOTS, (have.oid,)).fetchall()]
-    if sync_slots:
+    copy_slots = subscriptions.copy_slots(conn, have.oid)
+    if copy_slots:
         # While a first copy is unfinished the drop would call the publisher to clean up there.
         connection.lead_nowhere(conn, name)
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
     conn.execute(sql.SQL("DROP SUBSCRIPTION IF EXISTS {}").format(identifier))
-    for (origin,) in conn.execute(_ORIGINS, {"oid": have.oid}).fetchall():
+    for origin in subscriptions.origins(conn, have.oid):
         conn.execute("SELECT pg_catalog.pg_replication_origin_drop(%s)", (origin,))
     log.info("subscription %s: dropped", name)
-    return sync_slots
+    return copy_slots
 
 
-def drop_sync_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
+def drop_copy_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
     """Drop on the publisher what `drop` named; those that are not there are fine."""
     for name in names:
-        have = slot.find(publisher, name)
+        have = slots.inspect(publisher, name)
         if have is not None and have.active_pid is None:
             slot.drop(publisher, name, where=where, deadline=0)

@@ -10,9 +10,9 @@ from psycopg import sql
 from bluegreen.errors import Refused
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server, secret_login
+from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import coverage
 from bluegreen.replication.coverage import Coverage, names_of
-from bluegreen.replication.publication.replica_identity import TableName, shown
 from bluegreen.replication.subscription import copying_role
 from bluegreen.replication.subscription.options import Wanted
 
@@ -39,7 +39,7 @@ def refresh(
     `Refused` before anything is changed. A disabled subscription can't be refreshed; what is new
     waits until it is `enabled`.
     """
-    found = coverage.look(publisher, subscriber, wanted.publications, wanted.name)
+    found = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
     if not found.outdated:
         return
     for table in found.missing:
@@ -49,9 +49,9 @@ def refresh(
         )
     new = found.unsubscribed
     if wanted.copy_new_tables and new:
-        _refuse_filled(subscriber, wanted, new)
+        _require_empty(subscriber, wanted, new)
         role, _ = secret_login(source.credentials.replication_secret_arn, source.region)
-        copying_role.refuse_unreadable(publisher, str(wanted), role, new)
+        copying_role.require_readable(publisher, str(wanted), role, new)
     if not enabled:
         log.info("%s: disabled, so %d table(s) wait", wanted, len(new) + len(found.withdrawn))
         return
@@ -72,7 +72,7 @@ def _tell(wanted: Wanted, found: Coverage) -> None:
         log.info("%s: %s let go", wanted, ", ".join(names_of(found.withdrawn)))
 
 
-def _refuse_filled(conn: Connection, wanted: Wanted, tables: Sequence[TableName]) -> None:
+def _require_empty(conn: Connection, wanted: Wanted, tables: Sequence[TableName]) -> None:
     for table in tables:
         partitioned = conn.execute(_PARTITIONED, table).fetchone() == (True,)
         query = _FILLED_TREE if partitioned else _FILLED

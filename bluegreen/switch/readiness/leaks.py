@@ -59,18 +59,18 @@ def _not_ours(conn: Connection) -> list[str]:
     return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
 
 
-def refuse(old: Side, new: Side, wish: Wish) -> None:
+def require_none(old: Side, new: Side, wish: Wish) -> None:
     """Raise `Refused` for what could write through the fence: a switch's own last look.
 
     The report may be old by then, and who calls the switch as a library has not read any.
     """
-    found = look((old.server, old.databases), (new.server, new.databases), wish)
+    found = inspect((old.server, old.databases), (new.server, new.databases), wish)
     for finding in judge(found):
         if finding.level is Level.BLOCK:
             raise Refused(f"{old.server}: {finding.line()}")
 
 
-def look(
+def inspect(
     old: tuple[Server, Mapping[str, Connection]],
     new: tuple[Server, Mapping[str, Connection]],
     wish: Wish,
@@ -87,7 +87,9 @@ def look(
         ),
         logging_in=strangers.logging_in(first),
         slipped=_slipped(new[0]),
-        roles={str(server): fenced_roles.look(conns, server, wish) for server, conns in (old, new)},
+        roles={
+            str(server): fenced_roles.inspect(conns, server, wish) for server, conns in (old, new)
+        },
         wish=wish,
     )
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bluegreen import names
 from bluegreen.finding import Finding, Level, none
-from bluegreen.postgres import versions
+from bluegreen.postgres import publications
 from bluegreen.postgres.queries import Connection, column
-from bluegreen.postgres.versions import Feature
+from bluegreen.postgres.table_names import TableName, shown, table_name
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.replication.publication.replica_identity import TableName, shown, table_name
 
 LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
 """What to name in accept_stale when they may be left behind."""
@@ -23,11 +23,12 @@ LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
 # With publish_via_partition_root a root is sent, and each of its partitions is stored.
 _IN_PART = """
 WITH sent AS MATERIALIZED (
-  SELECT s.oid, s.relkind, {filtered} AS filtered, {unsent} AS unsent
-    FROM pg_catalog.pg_publication_tables p
-    JOIN pg_catalog.pg_namespace sn ON sn.nspname = p.schemaname
-    JOIN pg_catalog.pg_class s ON s.relnamespace = sn.oid AND s.relname = p.tablename
-   WHERE p.pubname = %s
+  SELECT s.oid, s.relkind, s.filtered,
+         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND a.attgenerated = '' AND a.attname <> ALL (s.columns)) AS unsent
+    FROM ({sent}) s
+   WHERE s.publication = %s
 ), stored AS (
   SELECT coalesce(t.relid, s.oid) AS oid, s.filtered, s.unsent
     FROM sent s
@@ -44,12 +45,6 @@ SELECT n.nspname::text, c.relname::text,
    AND (x.oid IS NULL OR x.filtered OR pg_catalog.cardinality(x.unsent) > 0)
  ORDER BY 1, 2
 """
-_FILTERED = "p.rowfilter IS NOT NULL"
-_UNSENT = """ARRAY(
-         SELECT a.attname::text FROM pg_catalog.pg_attribute a
-          WHERE a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
-            AND a.attgenerated = '' AND a.attname <> ALL (p.attnames))"""
-
 _OF_A_KIND = """
 SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -58,12 +53,6 @@ SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)
  ORDER BY 1
 """
 _OBJECTS = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata"
-_OPERATIONS = """
-SELECT pg_catalog.concat_ws(', ', CASE WHEN NOT pubdelete THEN 'DELETE' END,
-                            CASE WHEN NOT pubtruncate THEN 'TRUNCATE' END)
-  FROM pg_catalog.pg_publication
- WHERE pubname = %s AND NOT (pubdelete AND pubtruncate)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +73,12 @@ class LeftBehind:
 
 def in_part(conn: Connection, publication: str) -> dict[TableName, str]:
     """Return the stored tables that `publication` sends in part or not at all, each with why."""
-    listed = versions.supports(conn, Feature.COLUMN_LIST)
-    query = _IN_PART.format(
-        filtered=_FILTERED if listed else "false", unsent=_UNSENT if listed else "'{}'::text[]"
-    )
+    query: Any = _IN_PART.format(sent=publications.sent(conn))
     rows = conn.execute(query, (publication,)).fetchall()
     return {(schema, name): why for schema, name, why in rows}
 
 
-def look(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
+def inspect(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
     """Look at one database; its publication of the way back counts too, if there is to be one."""
     old, new = sides.olds[database], sides.news[database]
     found = in_part(old, sides.publication())
@@ -104,10 +90,17 @@ def look(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
         in_part=found,
         unlogged=column(old, _OF_A_KIND, "r", "u"),
         materialized=column(old, _OF_A_KIND, "m", "p"),
-        unsent=column(old, _OPERATIONS, sides.publication()),
+        unsent=_unsent_operations(old, sides.publication()),
         objects=int(column(old, _OBJECTS)[0]),
         objects_there=int(column(new, _OBJECTS)[0]),
     )
+
+
+def _unsent_operations(conn: Connection, name: str) -> list[str]:
+    have = publications.inspect(conn, name)
+    # Without INSERT or UPDATE there would be no heartbeat, so these are always sent.
+    sent = have.operations if have is not None else publications.OPERATIONS
+    return sorted(one.upper() for one in publications.OPERATIONS - sent)
 
 
 def judge(found: LeftBehind, accepted: Collection[TableName]) -> Iterator[Finding]:
@@ -150,4 +143,4 @@ def findings(
     """Look at every database and judge; raises `Refused` for a name that is no schema.table."""
     accepted = {table_name(text) for text in accept_stale}
     for database in sides.databases:
-        yield from judge(look(sides, database, way_back=way_back), accepted)
+        yield from judge(inspect(sides, database, way_back=way_back), accepted)

@@ -7,24 +7,23 @@ long.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from bluegreen import names
 from bluegreen.finding import Finding, Level, none
 from bluegreen.names import Direction
-from bluegreen.postgres import queries
+from bluegreen.postgres import queries, slots, subscriptions
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.register import closing
 from bluegreen.register.fenced_roles import Wish
 from bluegreen.replication import coverage, database_code, sequences, session_timeouts
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.replication.subscription import state
-from bluegreen.replication.subscription.state import Subscription
-from bluegreen.switch.plan import from_props
+from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import leaks, left_behind, side_findings, slot_limits, way_back
 from bluegreen.switch.readiness.side_findings import Tolerance
 
@@ -51,17 +50,17 @@ class Question:
     """Whether there is to be a way back."""
 
     @classmethod
-    def from_props(cls, props: Mapping[str, Any]) -> Self:
-        """Return the question that a Switchover's inputs ask."""
-        plan = from_props(props)
+    def of(cls, declared: DeclaredSwitch) -> Self:
+        """Return the question that a declared switch asks."""
+        plan = declared.plan()
         return cls(
             deployment=plan.deployment,
             old=plan.old,
             new=plan.new,
             databases=plan.databases,
-            accept_stale=tuple(props.get("accept_stale") or ()),
+            accept_stale=declared.accept_stale,
             role_wish=plan.role_wish,
-            accept_differences=tuple(props["switch"].get("accept_differences") or ()),
+            accept_differences=declared.switch.accept_differences,
             direction=plan.direction,
             rollback=plan.rollback,
         )
@@ -86,14 +85,6 @@ SELECT format('pid %%s of %%s, %%s s', pid, usename, extract(epoch FROM now() - 
   FROM pg_stat_activity
  WHERE backend_xid IS NOT NULL AND xact_start < now() - make_interval(secs => %s)
    AND backend_type = 'client backend'"""
-_FOREIGN = """\
-SELECT s.subname || ' in ' || d.datname
-  FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
- WHERE s.subname <> ALL (%s)"""
-_BEHIND = """\
-SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), r.replay_lsn)::bigint
-  FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
- WHERE s.slot_name = %s"""
 
 
 def check(asked: Question) -> list[Finding]:
@@ -113,14 +104,13 @@ def check(asked: Question) -> list[Finding]:
 
 def _running(asked: Question, name: str, old: Connection) -> Direction:
     """Return the direction whose slot is on the writer: rows flow away from it."""
-    slot = names.slot(asked.deployment, Direction.FORWARD, name)
-    there = old.execute("SELECT FROM pg_replication_slots WHERE slot_name = %s", (slot,)).fetchone()
+    there = slots.inspect(old, names.slot(asked.deployment, Direction.FORWARD, name))
     return Direction.FORWARD if there is not None else Direction.REVERSE
 
 
 def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
     return leaks.judge(
-        leaks.look((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
+        leaks.inspect((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
     )
 
 
@@ -136,7 +126,7 @@ def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
         ),
         none(
             "subscriptions of others on the writer",
-            column(old, _FOREIGN, ours),
+            [str(one) for one in subscriptions.inspect_all(old) if one.name not in ours],
             "their apply workers write through the fence, and their rows go no further: drop them",
         ),
     ]
@@ -196,11 +186,11 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _look_at_database(sides: BothSides, name: str) -> Database:
-    behind = sides.olds[name].execute(_BEHIND, (sides.slot(name),)).fetchone()
+    have = slots.inspect(sides.olds[name], sides.slot(name))
     return Database(
         name=name,
-        subscription=state.find(sides.news[name], sides.subscription()),
-        bytes_behind=int(behind[0]) if behind and behind[0] is not None else None,
+        subscription=subscriptions.inspect(sides.news[name], sides.subscription()),
+        bytes_behind=have.bytes_behind if have is not None else None,
         unreadable_sequences=column(sides.olds[name], sequences.UNREADABLE),
     )
 

@@ -20,7 +20,7 @@ from bluegreen.finding import Finding, Level
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server
-from bluegreen.replication.publication.replica_identity import TableName, table_name
+from bluegreen.postgres.table_names import TableName, table_name
 from bluegreen.switch.readiness import comparison, fingerprint, mending
 from bluegreen.switch.readiness.comparison import Difference
 from bluegreen.switch.readiness.fingerprint import Fact

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Finding, Level, none
-from bluegreen.postgres import capacity
+from bluegreen.postgres import capacity, publications, slots
 from bluegreen.postgres.grants import quoted
 from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.slots import Slot
+from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import coverage, slot
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.replication.publication import definition as publications
 from bluegreen.replication.publication import replica_identity
-from bluegreen.replication.publication.replica_identity import TableName, shown
-from bluegreen.replication.slot import Slot
 from bluegreen.replication.subscription import rights
 
 # From 16 on; before, a superuser may, and services let their administrators.
@@ -58,24 +55,24 @@ class WayBack:
         """Return why the slot that is there can't be the way back's."""
         if self.slot is None:
             return None
-        return slot.unfit(self.slot, database=self.database, reader=self.subscription)
+        return slot.takeover_problem(self.slot, database=self.database, reader=self.subscription)
 
 
-def look(sides: BothSides, database: str) -> WayBack:
+def inspect(sides: BothSides, database: str) -> WayBack:
     """Look at one database: what is published on the standby, and who would apply it."""
     old, new = sides.olds[database], sides.news[database]
     publication = names.publication(sides.deployment, sides.back)
     name = names.slot(sides.deployment, sides.back, database)
     subscription = names.subscription(sides.deployment, sides.back)
-    tables = coverage.published(new, [publication])
+    tables = publications.sent_tables(new, [publication])
     here = coverage.existing(old, tables)
     return WayBack(
         database=database,
         publication=publication,
-        published=publications.find(new, publication) is not None,
+        published=publications.inspect(new, publication) is not None,
         slot_name=name,
         subscription=subscription,
-        slot=slot.find(new, name),
+        slot=slots.inspect(new, name),
         missing=sorted(set(tables) - here),
         unidentified=_unidentified(new, publication),
         unable=_unable(old, subscription, sorted(here)),
@@ -84,7 +81,7 @@ def look(sides: BothSides, database: str) -> WayBack:
 
 def _unidentified(new: Connection, publication: str) -> dict[TableName, str]:
     problems = {
-        table.key: replica_identity.missing(table, table.identity)
+        table.key: replica_identity.problem(table, table.identity)
         for table in replica_identity.published(new, publication)
     }
     return {table: why for table, why in problems.items() if why is not None}
@@ -99,11 +96,11 @@ def _unable(old: Connection, subscription: str, tables: list[TableName]) -> str 
             f" {quoted(old.info.dbname)} TO {quoted(old.info.user)}"
         )
     try:
-        rights.refuse_unappliable(
+        rights.require_appliable(
             old,
             f"subscription {subscription}",
             old.info.user,
-            [sql.Identifier(*table).as_string() for table in tables],
+            tables,
             run_as_owner=False,
         )
     except Refused as error:
@@ -117,7 +114,7 @@ def findings(sides: BothSides, *, made: bool) -> list[Finding]:
     Its slots are made by the update that switches, so before it they need only be possible;
     `made`: they must be there.
     """
-    found = [look(sides, database) for database in sides.databases]
+    found = [inspect(sides, database) for database in sides.databases]
     slots = sum(one.slot is None for one in found)
     return [
         *(finding for one in found for finding in judge(sides, one, made=made)),
@@ -157,7 +154,7 @@ def _slot(subject: str, sides: BothSides, found: WayBack, *, made: bool) -> Find
         return Finding(Level.OK, subject, "is made by the update that switches")
     unfit = found.slot_unfit
     if unfit is None:
-        return Finding(Level.OK, subject, str(slot.status(found.slot)))
+        return Finding(Level.OK, subject, str(slots.status(found.slot)))
     return Finding(
         Level.BLOCK,
         subject,
@@ -169,10 +166,12 @@ def _slot(subject: str, sides: BothSides, found: WayBack, *, made: bool) -> Find
 def _room(sides: BothSides, *, slots: int) -> list[Finding]:
     """Judge whether both servers have places for so many more slots and all subscriptions."""
     count = len(sides.databases)
-    publish = capacity.lacking_to_publish(
-        capacity.look(sides.new_cluster), slots=slots, senders=count
+    publish = capacity.publishing_problem(
+        capacity.inspect(sides.new_cluster), slots=slots, senders=count
     )
-    subscribe = capacity.lacking_to_subscribe(capacity.look(sides.old_cluster), subscriptions=count)
+    subscribe = capacity.subscribing_problem(
+        capacity.inspect(sides.old_cluster), subscriptions=count
+    )
     return [
         none(f"room for the way back on {sides.new}", [publish] if publish else [], ""),
         none(f"room for the way back on {sides.old}", [subscribe] if subscribe else [], ""),
@@ -190,7 +189,7 @@ def login(sides: BothSides) -> Finding:
     return Finding(Level.OK, subject, "works")
 
 
-def refuse(sides: BothSides) -> None:
+def require_open(sides: BothSides) -> None:
     """Raise `Refused` for the first thing that would cut off the way back: a last look."""
     for finding in findings(sides, made=True):
         if finding.level is Level.BLOCK:

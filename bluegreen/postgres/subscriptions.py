@@ -1,0 +1,249 @@
+"""Subscriptions, as a server has them at one moment. Nothing else reads pg_subscription.
+
+Nor what hangs on it: workers, counters, origins, tables. What decides over them are the modules
+that need a decision; what makes, alters and drops them is `bluegreen.replication.subscription`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from bluegreen.lsn import Lsn
+from bluegreen.postgres import grants, versions
+from bluegreen.postgres.queries import column
+from bluegreen.postgres.versions import Feature
+
+Streaming = Literal["off", "on", "parallel"]
+
+_STREAMING: dict[str, Streaming] = {
+    "f": "off", "t": "on", "p": "parallel", "false": "off", "true": "on"
+}  # fmt: skip
+
+# The leader only: workers of table copies and of parallel apply come and go.
+_LISTED = """
+SELECT s.oid::int8 AS oid, s.subname::text AS name, d.datname::text AS database,
+       s.subenabled AS enabled, pg_catalog.pg_get_userbyid(s.subowner)::text AS owner,
+       s.subslotname::text AS slot_name, s.subpublications AS publications,
+       (SELECT w.pid FROM pg_catalog.pg_stat_subscription w
+         WHERE w.subid = s.oid AND w.relid IS NULL AND w.pid IS NOT NULL LIMIT 1) AS worker_pid
+       {more}
+  FROM pg_catalog.pg_subscription s
+  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+"""
+_ALL = (
+    _LISTED.format(more="")
+    + """
+ WHERE %(names)s::text[] IS NULL OR s.subname = ANY (%(names)s)
+ ORDER BY s.subname, d.datname
+"""
+)
+_HERE = " WHERE s.subname = %s AND d.datname = pg_catalog.current_database()"
+_MORE = """,
+       s.substream::text AS stream, s.subsynccommit AS synchronous_commit, s.subbinary AS binary,
+       {origin} AS origin, {disable_on_error} AS disable_on_error, {run_as_owner} AS run_as_owner,
+       {two_phase} AS two_phase, {failover} AS failover, {skipped} AS skipped,
+       (SELECT o.remote_lsn::text FROM pg_catalog.pg_replication_origin_status o
+         WHERE o.external_id = 'pg_' || s.oid) AS applied,
+       {apply_errors} AS apply_errors, {sync_errors} AS sync_errors, {conflicts} AS conflicts
+"""
+_COUNT = """coalesce(
+    (SELECT t.{} FROM pg_catalog.pg_stat_subscription_stats t WHERE t.subid = s.oid), 0)"""
+# All counters whose names begin so: later majors have more of them.
+_CONFLICTS = """(SELECT string_agg(pg_catalog.format('%%s %%s', substr(e.key, 7), e.value), ', ')
+                   FROM pg_catalog.pg_stat_subscription_stats t,
+                        pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(t)) e
+                  WHERE t.subid = s.oid AND starts_with(e.key, 'confl_') AND e.value <> '0')"""
+
+_CONNINFO = """
+SELECT s.subconninfo FROM pg_catalog.pg_subscription s
+  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+"""
+_WORKERS = """
+SELECT w.pid FROM pg_catalog.pg_stat_subscription w WHERE w.subid = %s AND w.pid IS NOT NULL
+"""
+_ORIGINS = """
+SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
+ WHERE o.roname = 'pg_' || %(oid)s::text OR starts_with(o.roname, 'pg_' || %(oid)s::text || '_')
+"""
+_TABLES = """
+SELECT n.nspname::text AS schema, c.relname::text AS name, r.srsubstate::text AS state
+  FROM pg_catalog.pg_subscription_rel r
+  JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
+  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+  JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+# A slot of a first copy is known by this name only, on the publisher.
+_COPY_SLOTS = """
+SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_identifier)
+  FROM pg_catalog.pg_subscription_rel r, pg_catalog.pg_control_system() c
+ WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
+"""
+
+# srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
+_STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
+_READY = "r"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What every role may know of a subscription of any database."""
+
+    oid: int
+    name: str
+    database: str
+    enabled: bool
+    owner: str
+    slot_name: str | None
+    publications: list[str]
+    worker_pid: int | None
+    """Its leading worker; after an error or a restart there is none for some seconds."""
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription(Listed):
+    """A subscription in its own database, without its connection string."""
+
+    stream: str
+    synchronous_commit: str
+    binary: bool
+    origin: str | None
+    disable_on_error: bool
+    run_as_owner: bool
+    two_phase: bool
+    failover: bool
+    skipped: str | None
+    """The end of a transaction that somebody told it to leave out (`SKIP`); its rows are lost."""
+    applied: str | None
+    """Where the next transaction is asked for; None or 0/0 before the first one and the start."""
+    apply_errors: int
+    sync_errors: int
+    conflicts: str | None
+    """Counts of conflicts by kind, for people; 18 and later."""
+
+    @property
+    def streaming(self) -> Streaming:
+        """Return how large transactions in progress are treated."""
+        return _STREAMING[self.stream]
+
+    @property
+    def position(self) -> Lsn:
+        """Return how far it has applied, 0/0 when it has no position yet."""
+        return Lsn.parse(self.applied or "0/0")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribedTable:
+    """A table that a subscription takes rows for."""
+
+    schema: str
+    name: str
+    state: str
+    """As in pg_subscription_rel."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether its first copy is over, if there was one."""
+        return self.state == _READY
+
+    @property
+    def state_in_words(self) -> str:
+        """Return how far its first copy is."""
+        return _STATES.get(self.state, f"in state {self.state}")
+
+
+def inspect(conn: psycopg.Connection[Any], name: str) -> Subscription | None:
+    """Return the subscription of `conn`'s database; `Refused` names a privilege that is missing."""
+    query = _query(versions.major(conn))
+    with (
+        grants.explained(conn, f"subscription {name}"),
+        conn.cursor(row_factory=class_row(Subscription)) as cursor,
+    ):
+        return cursor.execute(query, (name,)).fetchone()
+
+
+def inspect_all(
+    conn: psycopg.Connection[Any], names: Collection[str] | None = None
+) -> tuple[Listed, ...]:
+    """Return the subscriptions of every database, or those of `names`, by name and database."""
+    wanted = None if names is None else list(names)
+    with conn.cursor(row_factory=class_row(Listed)) as cursor:
+        return tuple(cursor.execute(_ALL, {"names": wanted}).fetchall())
+
+
+def tables(conn: psycopg.Connection[Any], name: str) -> tuple[SubscribedTable, ...]:
+    """Return what the subscription of `conn`'s database takes rows for."""
+    with conn.cursor(row_factory=class_row(SubscribedTable)) as cursor:
+        return tuple(cursor.execute(_TABLES + _HERE, (name,)).fetchall())
+
+
+def workers(conn: psycopg.Connection[Any], oid: int) -> list[int]:
+    """Return the pids of all workers of a subscription."""
+    return column(conn, _WORKERS, oid)
+
+
+def origins(conn: psycopg.Connection[Any], oid: int) -> list[str]:
+    """Return the names of a subscription's replication origins, and of its tables' copies."""
+    return [name for (name,) in conn.execute(_ORIGINS, {"oid": oid}).fetchall()]
+
+
+def copy_slots(conn: psycopg.Connection[Any], oid: int) -> list[str]:
+    """Return the slots that first copies which are not over may have on the publisher."""
+    return column(conn, _COPY_SLOTS, oid)
+
+
+def conninfo(conn: psycopg.Connection[Any], name: str) -> str | None:
+    """Return the connection string of a subscription of `conn`'s database: it holds a password.
+
+    None when there is no such subscription; psycopg's `InsufficientPrivilege` where this role may
+    not read it, as without superuser rights.
+    """
+    row = conn.execute(_CONNINFO + _HERE, (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _query(major: int) -> Any:
+    def gated(feature: Feature, text: str, otherwise: str) -> str:
+        return text if versions.has(major, feature) else otherwise
+
+    stats = Feature.SUBSCRIPTION_STATS
+    more = _MORE.format(
+        origin=gated(Feature.ORIGIN_NONE, "s.suborigin", "NULL::text"),
+        disable_on_error=gated(Feature.DISABLE_ON_ERROR, "s.subdisableonerr", "false"),
+        run_as_owner=gated(Feature.RUN_AS_OWNER, "s.subrunasowner", "false"),
+        two_phase=gated(Feature.TWO_PHASE, "s.subtwophasestate <> 'd'", "false"),
+        failover=gated(Feature.FAILOVER_SLOT, "s.subfailover", "false"),
+        skipped=gated(Feature.SKIP, "nullif(s.subskiplsn, '0/0')::text", "NULL::text"),
+        apply_errors=gated(stats, _COUNT.format("apply_error_count"), "0::int8"),
+        sync_errors=gated(stats, _COUNT.format("sync_error_count"), "0::int8"),
+        conflicts=gated(Feature.CONFLICT_STATS, _CONFLICTS, "NULL::text"),
+    )
+    return _LISTED.format(more=more) + _HERE
+
+
+def problems(have: Subscription) -> list[str]:
+    """Return what is wrong with a subscription that is to run, in words; empty if nothing is."""
+    found = []
+    if have.apply_errors:
+        found.append(f"{have.apply_errors} apply error(s)")
+    if have.sync_errors:
+        found.append(f"{have.sync_errors} error(s) while copying tables")
+    if have.conflicts:
+        found.append(f"conflicts: {have.conflicts}")
+    if have.skipped:
+        found.append(f"leaves out the transaction that finishes at {have.skipped}: its rows lack")
+    if not have.enabled and have.apply_errors + have.sync_errors and have.disable_on_error:
+        found.append("disabled by disable_on_error")
+    elif not have.enabled:
+        found.append("disabled")
+    elif have.worker_pid is None:
+        found.append("no worker runs")
+    return found

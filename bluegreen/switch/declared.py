@@ -1,0 +1,119 @@
+"""The switch that a deployment declares: its two sides, who is to be the writer, and how it moves.
+
+A stack exports it, so the command line and the resource ask and do the same. It holds references to
+credentials, never the credentials.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from bluegreen.aws.dns import Records
+from bluegreen.names import Direction
+from bluegreen.postgres.server import Server
+from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
+from bluegreen.switch.plan import SwitchPlan
+
+Side = Literal["source", "target"]
+SOURCE: Final = "source"
+TARGET: Final = "target"
+
+# A setting that nobody has set may be stored as null.
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: given or ())]
+
+
+def other(side: Side) -> Side:
+    """Return the other side."""
+    return SOURCE if side == TARGET else TARGET
+
+
+class _Declared(BaseModel):
+    # What a later or an earlier version declares besides is its own business.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class How(_Declared):
+    """How the writer is moved: the settings `switch`, with the lag that is allowed before."""
+
+    fence: FenceMode = DEFAULT_FENCE
+    old_side: OldSide = DEFAULT_OLD_SIDE
+    lag_seconds: float
+    drain_seconds: float
+    fuse_seconds: float = 10.0
+    finish_seconds: float = 30.0
+    roles: tuple[str, ...] | None = None
+    spare_roles: Names = ()
+    accept_differences: Names = ()
+
+
+class Traffic(_Declared):
+    """The records that move with the writer: the settings `dns`."""
+
+    zone_id: str
+    ttl: int
+    writer: str
+    reader: str | None = None
+
+
+class DeclaredSwitch(_Declared):
+    """A deployment's switch, as its resource declares it."""
+
+    deployment: str
+    source: Server
+    target: Server
+    source_reader: str
+    target_reader: str
+    databases: tuple[str, ...]
+    writer: Side
+    """Who is to accept writes."""
+    rollback: bool = True
+    """False: nothing is moved any more."""
+    switch: How
+    dns: Traffic | None = None
+    accept_stale: Names = ()
+
+    def side(self, side: Side) -> Server:
+        """Return the server of a side."""
+        return self.source if side == SOURCE else self.target
+
+    def flipped(self) -> Self:
+        """Return the same with the other side as the writer."""
+        return self.model_copy(update={"writer": other(self.writer)})
+
+    def plan(self) -> SwitchPlan:
+        """Return the switch that brings the writer to where it is declared to be."""
+        new, old = self.writer, other(self.writer)
+        return SwitchPlan(
+            deployment=self.deployment,
+            direction=Direction.FORWARD if old == SOURCE else Direction.REVERSE,
+            old=self.side(old),
+            new=self.side(new),
+            databases=self.databases,
+            fence=self.switch.fence,
+            old_side=self.switch.old_side,
+            lag_seconds=self.switch.lag_seconds,
+            drain_seconds=self.switch.drain_seconds,
+            fuse_seconds=self.switch.fuse_seconds,
+            finish_seconds=self.switch.finish_seconds,
+            roles=self.switch.roles,
+            spare_roles=self.switch.spare_roles,
+            records=self._records(),
+            rollback=self.rollback,
+        )
+
+    def _records(self) -> Records | None:
+        if self.dns is None:
+            return None
+        zone = self.dns
+        return Records(
+            zone.zone_id, zone.ttl, self._leading_to(zone, self.writer),
+            self._leading_to(zone, other(self.writer)),
+        )  # fmt: skip
+
+    def _leading_to(self, zone: Traffic, side: Side) -> dict[str, str]:
+        targets = {zone.writer: self.side(side).host}
+        if zone.reader:
+            targets[zone.reader] = self.source_reader if side == SOURCE else self.target_reader
+        return targets
