@@ -29,7 +29,7 @@ from bluegreen.postgres.queries import set_seconds
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.register import Opening
 from bluegreen.switch import aftermath, traffic
-from bluegreen.switch.crossing import Crossed, Crossing, Fence
+from bluegreen.switch.drain import Drain
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side, application_name, end_others, unless_committed
 from bluegreen.switch.step import Step
@@ -58,75 +58,6 @@ class Switched:
     """Writes that came to the old writer after its barrier, and are nowhere else."""
     phases_ms: dict[str, float] = field(default_factory=dict)
     repeated: bool = False
-
-
-def open_new(
-    old: Side,
-    new: Side,
-    crossing: Crossing,
-    attempt: str,
-    timeline: Timeline,
-    watchdog: Watchdog,
-    fence: Fence,
-    stop: Callable[[], None],
-) -> datetime:
-    """Fence, cross, decide, `stop` the old direction, open. Returns when it was open.
-
-    Within a transaction of `new.tool` that holds the opening's row: if that connection breaks, what
-    was seen to be drained counts no more, and nothing is opened. Any error before the decision
-    leaves the attempt undecided.
-    """
-    crossed = crossing.walk(timeline, watchdog, fence=fence)
-    decided = _decide(old, attempt, crossed, watchdog)
-    while not decided:
-        try:
-            crossed = crossing.walk(timeline, watchdog)
-            decided = _decide(old, attempt, crossed, watchdog)
-        except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
-            raise Retry(
-                f"{old.server}: something goes on writing behind the fence; see pg_locks and"
-                " pg_prepared_xacts there"
-            ) from None
-    watchdog.call_off()  # from here there is only forward
-    timeline.passed(Step.DECIDE)
-    stop()
-    return register.open_environment(new.tool, attempt, crossed.mark, list(new.databases))
-
-
-def hold_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
-    """Lock the opening's row for as long as `new.tool`'s transaction lasts.
-
-    Raises `Refused` when another switch has begun since, and given this one's opening up.
-    """
-    if register.lock_opening(new.tool, attempt) is not Opening.CLOSED:
-        raise Refused(f"{plan.new}: another switch has just begun; wait for it")
-
-
-def claim_opening(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
-    """Let no attempt that was registered earlier open the new side any more.
-
-    One that slept past its own abort (a paused machine) would wake up in its sequences, after this
-    attempt has opened. Its sessions hold the row, so they are ended first. Whoever was registered
-    later may be live, and is left alone. Raises `Refused` when this attempt is an earlier one.
-    """
-    if not register.claim_opening(new.tool, attempt, register.turn(old.tool, attempt)):
-        raise Refused(f"{plan.new}: another switch has begun since; wait for it")
-    for earlier in register.left_closed(new.tool, attempt):
-        for side in (new, old):
-            end_others(side.tool, earlier, finishers=True)
-        register.give_up_opening(new.tool, earlier)
-
-
-def _decide(old: Side, attempt: str, crossed: Crossed, watchdog: Watchdog) -> bool:
-    """Return whether it was decided; False when the barrier has to be set again."""
-    if not watchdog.left():
-        raise Retry(f"{old.server}: the switch did not come to its decision in time")
-    try:
-        if register.decide(old.tool, attempt, crossed.heartbeats, crossed.older, crossed.mark):
-            return True
-    except psycopg.errors.ObjectNotInPrerequisiteState:
-        return False
-    raise Refused(f"{old.server}: attempt {attempt} was aborted by its fuse")
 
 
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
@@ -158,8 +89,8 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
                 "idle_in_transaction_session_timeout",
                 _BESIDES_SECONDS + _WAITS_HOLDING_ROWS * plan.finish_seconds,
             )
-        crossing = Crossing(old, new)
-        stack.callback(crossing.close)
+        drain = Drain(old, new)
+        stack.callback(drain.close)
         # The register's row first, and held too: nobody goes back while this one goes forward.
         with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
@@ -172,9 +103,9 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
             if state is Opening.CLOSED:
                 aftermath.resume_applying(new, deployment=plan.deployment, direction=plan.direction)
                 with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
-                    crossed = crossing.walk(timeline, watchdog)
+                    drained = drain.run(watchdog, timeline)
                 stop_early(plan, new)
-                opened = register.open_environment(new.tool, attempt, crossed.mark, plan.databases)
+                opened = register.open_environment(new.tool, attempt, drained.mark, plan.databases)
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")

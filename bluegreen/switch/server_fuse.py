@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -54,7 +55,7 @@ END $do$"""
 
 
 class ServerFuse:
-    """Armed by its making; `disarm` once the attempt is decided or aborted."""
+    """Armed by its making; a context at whose end, at the latest, it is disarmed."""
 
     def __init__(self, server: Server, attempt: str) -> None:
         self._conn = server.connect(TOOL_DATABASE, application_name="bluegreen fuse")
@@ -65,6 +66,12 @@ class ServerFuse:
         )
         self._thread = threading.Thread(target=self._burn, args=(statement,), daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disarm()
 
     def _burn(self, statement: sql.Composed) -> None:
         try:
@@ -77,7 +84,9 @@ class ServerFuse:
                 )
 
     def disarm(self) -> None:
-        """End the session; harmless when it is too late or has burnt."""
+        """End the session; harmless when it is too late, has burnt, or was done before."""
+        if self._disarmed:
+            return
         self._disarmed = True
         with contextlib.suppress(psycopg.Error):
             self._conn.cancel_safe(timeout=2)

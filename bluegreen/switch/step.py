@@ -23,9 +23,8 @@ class Step(StrEnum):
     DRAIN = "drain"
     """A heartbeat written behind the fence is visible on the new writer, in every database."""
     SEQUENCES = "sequences"
-    """The new writer's sequences are where the old one's are."""
-    MARK = "mark"
-    """What was applied is durable; where the other direction starts is known."""
+    """The new writer's sequences are where the old one's are, what was applied is durable, and the
+    mark is known: where the other direction starts."""
     DECIDE = "decide"
     """The attempt is `decided`: the one commit point."""
     OPEN = "open"
@@ -41,5 +40,5 @@ class Step(StrEnum):
     """What slipped in is counted, and the attempt is `done`."""
 
 
-OUTAGE = (Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.MARK, Step.DECIDE, Step.OPEN)
+OUTAGE = (Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.DECIDE, Step.OPEN)
 """The steps in which nobody can write."""

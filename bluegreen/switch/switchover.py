@@ -4,6 +4,28 @@ Everything slow comes before the fence or after the opening. Until the decision 
 the fence off again, exactly as it was put on; after it there is only forward. Abort and decision
 change the same row of the register, so only one of them can happen, and the new writer is opened
 after the decision alone: never are both sides open.
+
+Within the outage, by connection (one per database and side, and one to each tool's database):
+
+    old.tool             old.databases        new.databases          new.tool
+    --------             -------------        -------------          --------
+                         begin: wait for      begin: wait for        holds the opening's row
+                         the fence, then      the barrier's          since before the fence
+                         barrier, sequences   heartbeat                     :
+    fence.put_up              :                    :                        :
+      closes, commits         :                    :                        :
+      ends sessions           :                    :                        :
+      says it is up ------> barrier ===========> it is visible              :
+                              |          (subscription)                     :
+                            sequences              |                        :
+                              +---------------> sequences, then             :
+                                                a synchronous commit:       :
+                                                the mark                    :
+    decide <---------------------------------------+                        :
+      +------------------------------------------------------------> open, commits
+
+`--->` is sent by the orchestrator once it has the answer before, but for the first, which the
+waiting sessions see in the server by themselves; `===>` goes by replication; `:` waits.
 """
 
 from __future__ import annotations
@@ -15,6 +37,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from typing import Self
 
 import psycopg
 
@@ -26,8 +49,9 @@ from bluegreen.postgres.connection import ConnectionLost, said
 from bluegreen.register import closing, register
 from bluegreen.replication import coverage
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.switch import fence, finish, recover
-from bluegreen.switch.crossing import Crossing, Fence
+from bluegreen.switch import fence, finish, opening, recover
+from bluegreen.switch.decision import decide
+from bluegreen.switch.drain import Drain
 from bluegreen.switch.finish import AGAIN, Switched
 from bluegreen.switch.local_fuse import LocalFuse
 from bluegreen.switch.plan import SwitchPlan
@@ -67,25 +91,64 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
     attempt = _attempt_name(plan)
     with ExitStack() as stack:
         # Its process starts while the connections are opened and the sequences pre-set.
-        fuse = stack.enter_context(LocalFuse(plan, attempt))
+        local_fuse = stack.enter_context(LocalFuse(plan, attempt))
         old = Side.connect(plan.old, plan.databases, stack, attempt)
         new = Side.connect(plan.new, plan.databases, stack, attempt)
-        crossing = Crossing(old, new)
-        stack.callback(crossing.close)
+        drain = Drain(old, new)
+        stack.callback(drain.close)
         earlier = _earlier(plan, old, new, report)
         if earlier is not None:
             return earlier
-        with _without_long_lock_waits(plan, old, new):
-            count = _ready(plan, old, new, crossing)
+
+        count = _ready(plan, old, new, drain)
         report(f"{plan.old} to {plan.new}: {count} sequences pre-set, replication is current")
         timeline.passed(Step.READY)
-        fuse.wait_until_armed()
+        local_fuse.wait_until_armed()
         timeline.passed(Step.ARM)
-        outcome = _attempt(plan, old, new, crossing, attempt, timeline)
-        if isinstance(outcome, Switched):
-            return outcome
+
+        roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
+        opening.expect(plan, new, attempt)
+        with _Undecided(plan, old, attempt) as undecided:
+            _register(plan, old, new, attempt)
+            opening.claim(plan, old, new, attempt)
+            server_fuse = stack.enter_context(ServerFuse(plan.old, attempt))
+            ours = [*old.pids(), server_fuse.pid]
+            for side in (old, new):
+                side.limit(plan.drain_seconds)
+            with unless_committed(new.tool):
+                opening.hold(plan, new, attempt)
+                timeline.passed(Step.REGISTER)
+                with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
+                    up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
+                    with drain.begin(watchdog, behind=up) as pending:
+                        fence.put_up(
+                            old.tool,
+                            attempt,
+                            databases=plan.databases,
+                            roles=roles,
+                            fuse=server_fuse.pid,
+                            ours=ours,
+                            seconds=watchdog.left(),
+                        )
+                        timeline.passed(Step.FENCE)
+                        pending.wait_until_across()
+                        timeline.passed(Step.DRAIN)
+                        drained = pending.bring_sequences()
+                        timeline.passed(Step.SEQUENCES)
+                    drained = decide(old, attempt, drained, drain, watchdog, timeline)
+                    watchdog.call_off()  # from here there is only forward
+                    timeline.passed(Step.DECIDE)
+                finish.stop_early(plan, new)
+                opened = register.open_environment(
+                    new.tool, attempt, drained.mark, list(plan.databases)
+                )
+            timeline.passed(Step.OPEN)
+        if undecided.carried_out is not None:
+            return undecided.carried_out
+        server_fuse.disarm()
+
         try:
-            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=outcome)
+            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=opened)
         except ConnectionLost as error:
             log.warning("attempt %s: %s; going on over others", attempt, error)
             return finish.finish(plan, attempt)
@@ -131,13 +194,13 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
     closed_old = closing.is_closed(old.tool, plan.databases)
     closed_new = closing.is_closed(new.tool, plan.databases)
     if closed_old and not closed_new:
-        opening = register.last_opening(new.tool)
-        if opening is None:
+        opened = register.last_opening(new.tool)
+        if opened is None:
             raise Refused(
                 f"{plan.new}: accepts writes, but no switch has opened it; close it by hand and"
                 " find out who opened it"
             )
-        return opening[0]
+        return opened[0]
     if closed_old:
         raise StayFenced(f"{plan.old} and {plan.new}: both are closed to writers; {AGAIN}")
     if not closed_new:
@@ -164,103 +227,28 @@ def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator
     queries.limit_lock_waits(conns, 0)
 
 
-def _ready(plan: SwitchPlan, old: Side, new: Side, crossing: Crossing) -> int:
-    """Check what must not be found out behind the fence, and warm everything up."""
-    leaks.require_none(old, new, plan.role_wish)
-    sides = BothSides(
-        plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
-    )
-    coverage.require_complete(sides)
-    if plan.rollback:
-        way_back.require_open(sides)
-    if plan.records is not None:
-        dns.require_movable(plan.records, plan.old.region)
-    count = crossing.prepare(seconds=plan.lag_seconds)
-    fence.rehearse(old.tool)
-    _rehearse_opening(plan, new)
+def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
+    """Check what must not be found out behind the fence, and warm everything up.
+
+    Returns how many sequences were pre-set.
+    """
+    with _without_long_lock_waits(plan, old, new):
+        leaks.require_none(old, new, plan.role_wish)
+        sides = BothSides(
+            plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
+        )
+        coverage.require_complete(sides)
+        if plan.rollback:
+            way_back.require_open(sides)
+        if plan.records is not None:
+            dns.require_movable(plan.records, plan.old.region)
+        count = drain.prepare(seconds=plan.lag_seconds)
+        fence.rehearse(old.tool)
+        opening.rehearse(plan, new)
     return count
 
 
-def _attempt(
-    plan: SwitchPlan, old: Side, new: Side, crossing: Crossing, attempt: str, timeline: Timeline
-) -> Switched | datetime:
-    """Go from the register to the opening; abort when anything before the decision fails.
-
-    Returns when the new side was open, what comes after being left to do on the same connections;
-    or what a finisher has made of it.
-    """
-    roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
-    _expect_opening(plan, new, attempt)
-    fuse: ServerFuse | None = None
-    try:
-        _begin(plan, old, new, attempt)
-        finish.claim_opening(plan, old, new, attempt)
-        armed = fuse = ServerFuse(plan.old, attempt)
-        for side in (old, new):
-            side.limit(plan.drain_seconds)
-        ours = [*old.pids(), fuse.pid]
-        with unless_committed(new.tool):
-            finish.hold_opening(plan, new, attempt)
-            timeline.passed(Step.REGISTER)
-            with Watchdog((old, new), seconds=plan.drain_seconds) as watchdog:
-
-                def put_up() -> None:
-                    fence.put_up(
-                        old.tool,
-                        attempt,
-                        databases=plan.databases,
-                        roles=roles,
-                        fuse=armed.pid,
-                        ours=ours,
-                        seconds=watchdog.left(),
-                    )
-                    timeline.passed(Step.FENCE)
-
-                is_up = fence.until_up(old.tool, attempt, seconds=watchdog.left())
-                opened = finish.open_new(
-                    old,
-                    new,
-                    crossing,
-                    attempt,
-                    timeline,
-                    watchdog,
-                    Fence(put_up, is_up),
-                    lambda: finish.stop_early(plan, new),
-                )
-        timeline.passed(Step.OPEN)
-    except BaseException as error:
-        carried_out = _give_up(plan, old.tool, attempt, error)
-        if carried_out is not None:
-            return carried_out
-        if isinstance(error, psycopg.Error):
-            told = _told(error, plan)
-            raise Retry(
-                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
-                f" {plan.old}"
-            ) from None
-        raise
-    finally:
-        if fuse is not None:
-            fuse.disarm()
-    return opened
-
-
-def _rehearse_opening(plan: SwitchPlan, new: Side) -> None:
-    try:
-        register.rehearse_opening(new.tool, plan.databases)
-    except Refused as error:
-        raise Refused(f"{plan.new}: {error}") from None
-
-
-def _expect_opening(plan: SwitchPlan, new: Side, attempt: str) -> None:
-    """Note the attempt on the new side: before the old, so that a decided one is known there."""
-    try:
-        register.expect_opening(new.tool, attempt, plan.old.cluster, plan.databases)
-    except Refused as error:
-        raise Refused(f"{plan.new}: {error}") from None
-
-
-def _begin(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
+def _register(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
     """Register the attempt; raises `Refused`, with nothing left of it, when another was faster.
 
     Much may have happened since the first look: a heartbeat has crossed, a process was started.
@@ -276,6 +264,34 @@ def _begin(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
     except Refused as error:
         register.give_up_opening(new.tool, attempt)
         raise Refused(f"{plan.old}: {error}") from None
+
+
+class _Undecided:
+    """The part of an attempt within which what fails is given up at once.
+
+    An attempt that was decided by then is carried out: `carried_out` is what came of it, and the
+    error is none.
+    """
+
+    def __init__(self, plan: SwitchPlan, old: Side, attempt: str) -> None:
+        self._plan, self._old, self._attempt = plan, old, attempt
+        self.carried_out: Switched | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            return False
+        plan = self._plan
+        self.carried_out = _give_up(plan, self._old.tool, self._attempt, error)
+        if self.carried_out is None and isinstance(error, psycopg.Error):
+            told = _told(error, plan)
+            raise Retry(
+                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
+                f" {plan.old}"
+            ) from None
+        return self.carried_out is not None
 
 
 def _give_up(

@@ -30,8 +30,7 @@ _WEIGHTS = {
     Step.REGISTER: 2,
     Step.FENCE: 4,
     Step.DRAIN: 3,
-    Step.SEQUENCES: 3,
-    Step.MARK: 3,
+    Step.SEQUENCES: 5,
     Step.DECIDE: 4,
     Step.OPEN: 3,
 }
@@ -41,7 +40,7 @@ def choose(chance: random.Random) -> tuple[Fault, Step]:
     """Choose what is broken, and where."""
     fault = chance.choice(list(Fault))
     if fault in DNS:
-        return fault, chance.choice([Step.MARK, Step.DECIDE, Step.OPEN])
+        return fault, chance.choice([Step.SEQUENCES, Step.DECIDE, Step.OPEN])
     (step,) = chance.choices(list(Step), [_WEIGHTS.get(step, 1) for step in Step])
     return fault, step
 

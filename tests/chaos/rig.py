@@ -294,6 +294,5 @@ BEFORE_DECISION = (
     Step.FENCE,
     Step.DRAIN,
     Step.SEQUENCES,
-    Step.MARK,
 )
 AFTER_DECISION = (Step.DECIDE, Step.OPEN, Step.STOP, Step.CLOSE, Step.DONE)

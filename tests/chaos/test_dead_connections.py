@@ -117,7 +117,7 @@ _BEFORE = {Step.ARM, Step.REGISTER, Step.FENCE, Step.DRAIN, Step.SEQUENCES}
     ("step", "which", "direction", "expected"),
     [
         (Step.FENCE, "old", "both", {"aborted"}),
-        (Step.MARK, "old", "to-client", {"switched"}),  # it is made, and its answer is lost
+        (Step.SEQUENCES, "old", "to-client", {"switched"}),  # it is made, and its answer is lost
         (Step.DECIDE, "all", "to-client", {"switched"}),
         (Step.STOP, "old", "both", {"switched"}),
     ],
@@ -158,7 +158,7 @@ def test_at_every_step(
     ("step", "which"),
     [
         pytest.param(Step.FENCE, "old", marks=pytest.mark.long),
-        pytest.param(Step.MARK, "old", marks=pytest.mark.long),
+        pytest.param(Step.SEQUENCES, "old", marks=pytest.mark.long),
         (Step.DECIDE, "new"),
         pytest.param(Step.OPEN, "all", marks=pytest.mark.long),
     ],

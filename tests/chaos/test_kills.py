@@ -74,7 +74,7 @@ def test_the_orchestrator_and_the_local_fuse_killed_after_any_step(rig: Rig) -> 
 @pytest.mark.slow
 def test_the_orchestrator_and_both_fuses_killed_after_any_step(rig: Rig) -> None:
     """Nobody is left: the fence stays until the next switch, which waits for the deadline."""
-    for step in (Step.REGISTER, Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.MARK, Step.DECIDE):
+    for step in (Step.REGISTER, Step.FENCE, Step.DRAIN, Step.SEQUENCES, Step.DECIDE):
         _kill(rig, step, local_fuse_too=True, server_fuse_too=True)
         assert rig.open_sides() == ([rig.old.cluster] if step is Step.REGISTER else [])
         rig.switch_again()

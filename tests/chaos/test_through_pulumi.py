@@ -89,7 +89,7 @@ def _writable(lab: Lab, stack: str) -> int | None:
         ("host", Step.REGISTER),
         ("host", Step.FENCE),
         ("host", Step.DRAIN),
-        ("host", Step.MARK),
+        ("host", Step.SEQUENCES),
         ("host", Step.DECIDE),
         ("host", Step.OPEN),
         ("host", Step.CLOSE),

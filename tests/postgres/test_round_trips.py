@@ -34,7 +34,6 @@ _EXPECTED = {
     Step.FENCE: 1,
     Step.DRAIN: 0,  # sent with the fence, as what waits for it in the servers
     Step.SEQUENCES: 2,  # read behind the barrier; write, and mark with it
-    Step.MARK: 0,
     Step.DECIDE: 1,
     Step.OPEN: 1,
 }

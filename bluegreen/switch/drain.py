@@ -1,8 +1,9 @@
-"""From the barrier to the mark: everything written before the fence is on the other side, durably.
+"""The drain: everything that was written before the fence is on the other side, durably.
 
+From the barrier, a heartbeat behind the fence, to the mark, where the new writer's own WAL begins.
 What has been drained counts only on the connections that saw it: if the new writer restarts, what
 was applied but not yet durable is gone there and comes again, so a broken connection ends the
-attempt (before the decision) or starts the crossing anew (after it).
+attempt (before the decision) or starts the drain anew (after it).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -65,15 +66,7 @@ class _FirstFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
-    """What puts the fence up, and a statement that is over as soon as it is."""
-
-    put_up: Callable[[], None]
-    is_up: sql.Composed
-
-
-@dataclass(frozen=True, slots=True)
-class Crossed:
+class Drained:
     """What the decision needs."""
 
     heartbeats: list[int]
@@ -83,15 +76,15 @@ class Crossed:
     mark: Lsn
 
 
-class Crossing:
-    """The way of the rows from `old` to `new`; made before the outage, walked within it."""
+class Drain:
+    """The rows' way from `old` to `new`; prepared before the outage, run within it."""
 
     def __init__(self, old: Side, new: Side) -> None:
         self._old, self._new = old, new
         self._readers: dict[str, Reader] = {}
         self._known: dict[str, dict[str, Value]] = {}  # what the new side has
         self._marking = min(new.databases)  # whose connection takes the mark
-        self._pool = ThreadPoolExecutor(2 * len(old.databases), "crossing")
+        self._pool = ThreadPoolExecutor(2 * len(old.databases), "drain")
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -124,45 +117,32 @@ class Crossing:
         self._mark({})
         return sum(map(len, self._readers.values()))
 
-    def walk(
-        self, timeline: Timeline, watchdog: Watchdog, *, fence: Fence | None = None
-    ) -> Crossed:
-        """Set the barrier, wait until it is across, bring the sequences, and prove it durable.
+    def begin(self, watchdog: Watchdog, *, behind: sql.Composed | None = None) -> Pending:
+        """Set the barrier and read the sequences on the old side, wait for it on the new.
 
-        All that comes behind `fence` waits for it in the servers, so that nothing has to be sent
-        when it is up. The sequences are read only then: a session that is not ended yet may call
-        one without any trace in the WAL. A leg that fails ends the others at once, and its error
-        is raised. Raises `Retry` when the drain is not over at the watchdog's deadline,
-        `psycopg.errors.QueryCanceled` for the rest.
+        All of it waits in the servers for `behind`, a statement that is over when the fence is up,
+        so nothing has to be sent then. The sequences are read only behind it: a session that is not
+        ended yet may call one without any trace in the WAL.
         """
         number = time.time_ns()
-        is_up = None if fence is None else fence.is_up
         waits = self._start(lambda name: self._wait(name, number, watchdog))
-        reads = self._start(lambda name: self._set_barrier(name, number, is_up))
-        first = _FirstFailure(watchdog)
-        legs: list[Future[Any]] = [*waits.values(), *reads.values()]
-        for leg in legs:
-            leg.add_done_callback(first.note)
-        try:
-            if fence is not None:
-                fence.put_up()
-            for crossed in waits.values():
-                crossed.result()
+        reads = self._start(lambda name: self._set_barrier(name, number, behind))
+        return Pending(self._bring_all, waits, reads, watchdog)
+
+    def run(self, watchdog: Watchdog, timeline: Timeline) -> Drained:
+        """Drain from one end to the other, with the fence up; raises what `Pending` does."""
+        with self.begin(watchdog) as pending:
+            pending.wait_until_across()
             timeline.passed(Step.DRAIN)
-            read = {name: future.result() for name, future in reads.items()}
-        except BaseException:
-            watchdog.cancel()  # what waits for a fence or a heartbeat that never comes
-            if first.error is not None:
-                raise first.error from None
-            raise
-        barriers = [barrier for barrier, _ in read.values()]
-        mark = self._each(lambda name: self._bring_sequences(name, read[name][1]))[self._marking]
-        timeline.passed(Step.SEQUENCES)
+            drained = pending.bring_sequences()
+            timeline.passed(Step.SEQUENCES)
+        return drained
+
+    def _bring_all(self, read: Mapping[str, dict[str, Value]]) -> Lsn:
+        """Bring every database's sequences, and return the mark."""
+        mark = self._each(lambda name: self._bring_sequences(name, read[name]))[self._marking]
         assert mark is not None
-        timeline.passed(Step.MARK)
-        heartbeats = [barrier.id for barrier in barriers]
-        older = {one for barrier in barriers for one in barrier.older}
-        return Crossed(heartbeats, sorted(older.difference(heartbeats)), mark)
+        return mark
 
     def _set_barrier(
         self, name: str, number: int, is_up: sql.Composed | None
@@ -228,6 +208,51 @@ class Crossing:
         for ended in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
             ended.result()  # raises what has failed, whatever the others still do
         return {name: future.result() for name, future in futures.items()}
+
+
+class Pending:
+    """A drain that is under way; use as a context, which an error leaves at once.
+
+    A leg that fails ends the others, and its error is raised in place of what they say by then.
+    Raises `Retry` when the drain is not over at the watchdog's deadline,
+    `psycopg.errors.QueryCanceled` for the rest.
+    """
+
+    def __init__(
+        self,
+        bring: Callable[[Mapping[str, dict[str, Value]]], Lsn],
+        waits: Mapping[str, Future[None]],
+        reads: Mapping[str, Future[tuple[Barrier, dict[str, Value]]]],
+        watchdog: Watchdog,
+    ) -> None:
+        self._bring, self._waits, self._reads = bring, waits, reads
+        self._watchdog, self._first = watchdog, _FirstFailure(watchdog)
+        legs: list[Future[Any]] = [*waits.values(), *reads.values()]
+        for leg in legs:
+            leg.add_done_callback(self._first.note)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        self._watchdog.cancel()  # what waits for a fence or a heartbeat that never comes
+        if self._first.error is not None and self._first.error is not error:
+            raise self._first.error from None
+
+    def wait_until_across(self) -> None:
+        """Wait until the barrier is visible on the new side, in every database."""
+        for crossed in self._waits.values():
+            crossed.result()
+
+    def bring_sequences(self) -> Drained:
+        """Set the new side's sequences, make all of it durable, and return what was drained."""
+        read = {name: future.result() for name, future in self._reads.items()}
+        mark = self._bring({name: values for name, (_, values) in read.items()})
+        heartbeats = [barrier.id for barrier, _ in read.values()]
+        older = {one for barrier, _ in read.values() for one in barrier.older}
+        return Drained(heartbeats, sorted(older.difference(heartbeats)), mark)
 
 
 def _require_language(side: Side, name: str) -> None:
