@@ -17,6 +17,7 @@ from bluegreen import names
 from bluegreen.aws import dns
 from bluegreen.aws.dns import Records
 from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.postgres import owned
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, FenceMode
 from bluegreen.switch.plan import SwitchPlan
@@ -109,6 +110,7 @@ class ByHand:
                             sql.Identifier(publication)
                         )
                     )
+                    owned.mark(conn, "PUBLICATION", publication)
                 conn.execute(
                     "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
                     " WHERE slot_name = %s AND NOT active",
@@ -134,6 +136,8 @@ class ByHand:
                         sql.Identifier(names.slot(self._deployment, direction, database)),
                     )
                 )
+                # What comes after this is done by the tool again.
+                owned.mark(conn, "SUBSCRIPTION", name)
                 conn.execute(
                     "SELECT pg_replication_origin_advance('pg_' || oid, %s::pg_lsn)"
                     " FROM pg_subscription WHERE subname = %s",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bluegreen.aws import cluster, dns
 from bluegreen.aws.dns import Found
+from bluegreen.postgres.queries import column
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.register import closing
 
@@ -45,7 +46,7 @@ class Environment:
         if found is None:
             return None
         with Server.of(found, self.credentials).connect("postgres") as conn:
-            names = [name for (name,) in conn.execute(_OWN_DATABASES).fetchall()]
+            names = column(conn, _OWN_DATABASES)
             return closing.is_closed(conn, names)
 
 

@@ -103,6 +103,10 @@ _FILTERED_COLUMNS = """(SELECT array_agg(DISTINCT a.attname::text)
                     ON a.attrelid = r.prrelid AND a.attnum = m[1]::int)"""
 _NO_COLUMNS = "NULL::text[]"
 
+# Text, since filters and column lists have no hash of their own.
+_MARKER_OF = """(SELECT coalesce(sum(pg_catalog.hashtextextended(x::text, 0)), 0)
+          FROM pg_catalog.{} x)"""
+
 _TABLES_SENT = """
 SELECT DISTINCT s.schema, s.name FROM ({sent}) s WHERE s.publication = ANY (%s) ORDER BY 1, 2
 """
@@ -169,6 +173,14 @@ def sent_columns(conn: psycopg.Connection[Any], name: str) -> dict[TableName, li
 def sending(conn: psycopg.Connection[Any], table: TableName) -> list[str]:
     """Return the publications that send a table."""
     return column(conn, _SENDERS.format(sent=sent(conn)), *table)
+
+
+def marker(conn: psycopg.Connection[Any]) -> str:
+    """Return an expression that is another number when any publication was made or altered."""
+    catalogs = ["pg_publication", "pg_publication_rel"]
+    if versions.supports(conn, Feature.SCHEMA_PUBLICATION):
+        catalogs.append("pg_publication_namespace")
+    return " + ".join(map(_MARKER_OF.format, catalogs))
 
 
 def sent(conn: psycopg.Connection[Any]) -> str:

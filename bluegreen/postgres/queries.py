@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
+from psycopg.rows import scalar_row
 
 from bluegreen.errors import Refused
 from bluegreen.postgres import connection
@@ -26,10 +28,22 @@ _NEXT = {
 _ELSE = "see the server's log, and try again once the cause is mended"
 
 
-def column(conn: Connection, query: str, *values: Any) -> list[Any]:
-    """Return a query's only column."""
-    rows = conn.execute(query, values or None).fetchall()
-    return [row[0] for row in rows]
+def column(conn: Connection, query: str | sql.Composed, *values: Any) -> list[Any]:
+    """Return a query's only column; `values` are its parameters, or one mapping of named ones."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query, _parameters(values)).fetchall()
+
+
+def value(conn: Connection, query: str | sql.Composed, *values: Any) -> Any:
+    """Return the only value of a query's first row, None without one; `values` as in `column`."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query, _parameters(values)).fetchone()
+
+
+def _parameters(values: Sequence[Any]) -> Mapping[str, Any] | Sequence[Any] | None:
+    if len(values) == 1 and isinstance(values[0], Mapping):
+        return values[0]
+    return values or None
 
 
 def require_writer(conn: Connection, what: str) -> None:

@@ -85,6 +85,11 @@ SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_i
  WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
 """
 
+# Another number when a table was taken in or let go, or its first copy has come further.
+MARKER = """(SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   r.srsubid, r.srrelid, r.srsubstate), 0)), 0)
+          FROM pg_catalog.pg_subscription_rel r)"""
+
 # srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
 _STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
 _READY = "r"
@@ -192,7 +197,7 @@ def workers(conn: psycopg.Connection[Any], oid: int) -> list[int]:
 
 def origins(conn: psycopg.Connection[Any], oid: int) -> list[str]:
     """Return the names of a subscription's replication origins, and of its tables' copies."""
-    return [name for (name,) in conn.execute(_ORIGINS, {"oid": oid}).fetchall()]
+    return column(conn, _ORIGINS, {"oid": oid})
 
 
 def copy_slots(conn: psycopg.Connection[Any], oid: int) -> list[str]:

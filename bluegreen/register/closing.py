@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from bluegreen.polling import looks
+from bluegreen.postgres.queries import Connection, value
 from bluegreen.register import register
-
-Connection = psycopg.Connection[Any]
 
 _IS_CLOSED = """\
 SELECT count(*) > 0 AND bool_and(EXISTS (
@@ -25,6 +21,9 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
                     THEN split_part(option, '=', 2)::boolean ELSE false END))
   FROM pg_database d WHERE d.datname = ANY (%s)"""
 
+_END_SESSIONS = """\
+SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])"""
+
 _CLOSED = """\
 SELECT coalesce(array_agg(name), '{}'), clock_timestamp() FROM bluegreen.closure
  WHERE kind = 'database'"""
@@ -32,8 +31,7 @@ SELECT coalesce(array_agg(name), '{}'), clock_timestamp() FROM bluegreen.closure
 
 def is_closed(conn: Connection, databases: Collection[str]) -> bool:
     """Return whether all of `databases` refuse writes by default: the mark of a standby."""
-    row = conn.execute(_IS_CLOSED, (list(databases),)).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, _IS_CLOSED, list(databases)))
 
 
 def close_all(conn: Connection, roles: Collection[str] = ()) -> None:
@@ -80,8 +78,4 @@ def end_sessions(
     Sessions that began under a fence keep its read-only default when it is gone. Call it only
     after the transaction that took it off has committed: before, new ones would be born the same.
     """
-    row = conn.execute(
-        "SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])",
-        (list(databases), until, list(ours)),
-    ).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(conn, _END_SESSIONS, list(databases), until, list(ours)) or 0)

@@ -11,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from bluegreen.postgres import aws_roles
-from bluegreen.postgres.queries import Connection, column
+from bluegreen.postgres.queries import Connection, column, value
 from bluegreen.postgres.server import Server, secret_login
 from bluegreen.register import keepers
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 
 _BY_DEFAULT = """\
-SELECT rolname FROM pg_roles
+SELECT rolname::text FROM pg_roles
  WHERE rolcanlogin AND NOT rolreplication
    AND (NOT rolsuper OR current_setting('is_superuser') = 'on')
-   AND rolname <> ALL (%s) AND rolname <> current_user
+   AND rolname <> ALL ({kept}::text[]) AND rolname <> current_user
  ORDER BY 1"""
 _UNKNOWN = """\
 SELECT name FROM unnest(%s::text[]) name
@@ -82,10 +84,26 @@ class Seen:
 
 def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
     """Return the roles that lose LOGIN where applications must not come any more; never ours."""
+    return list(value(conn, sql.SQL("SELECT {}").format(_choice(conn, server, wish))))
+
+
+def chosen(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
+    """Return the roles that lose LOGIN under the fence, as an expression of SQL.
+
+    It is evaluated when the fence is put up: a role that was made just before is among them.
+    """
+    if wish.fence != "no-login":
+        return sql.SQL("'{}'::text[]")
+    return _choice(conn, server, wish)
+
+
+def _choice(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
     ours = own(conn, server)
     if wish.roles is not None:
-        return [name for name in wish.roles if name not in wish.spared and name not in ours]
-    return column(conn, _BY_DEFAULT, [*ours, *wish.spared, *aws_roles.LOGINS])
+        names = [name for name in wish.roles if name not in wish.spared and name not in ours]
+        return sql.SQL("{}::text[]").format(sql.Literal(names))
+    kept = [*ours, *wish.spared, *aws_roles.LOGINS]
+    return sql.SQL("ARRAY({})").format(sql.SQL(_BY_DEFAULT).format(kept=sql.Literal(kept)))
 
 
 def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:

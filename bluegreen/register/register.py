@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -22,11 +21,19 @@ from psycopg import sql
 from bluegreen.errors import Refused, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.postgres.queries import Connection, column, value
 from bluegreen.postgres.server import Server
 from bluegreen.register import tool_database
 from bluegreen.register.schema import SCHEMA
 
-Connection = psycopg.Connection[Any]
+_BEGIN = "SELECT bluegreen.begin_switch(%s::text, %s::text, %s::float8, %s::text[])"
+_DECIDE = "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)"
+_EXPECT = "SELECT bluegreen.expect_opening(%s::text, %s::text, %s::text[])"
+_CLOSE_OLD = "SELECT bluegreen.close_old(%s::text, %s::text[])"
+_OPENING = "SELECT state FROM bluegreen.opening WHERE attempt = %s"
+_IS_DONE = "SELECT state = 'done' FROM bluegreen.register WHERE attempt = %s"
+_LOCK_DECIDED = """\
+SELECT state IN ('decided', 'done') FROM bluegreen.register WHERE attempt = %s FOR UPDATE"""
 
 
 class State(StrEnum):
@@ -120,21 +127,16 @@ def begin(
     Raises `Refused`, and changes nothing, unless this environment is open, each of `databases`
     among it, and no other attempt is live: looked at in the same transaction.
     """
-    row = conn.execute(
-        "SELECT bluegreen.begin_switch(%s::text, %s::text, %s::float8, %s::text[])",
-        (attempt, new_writer, seconds, list(databases)),
-    ).fetchone()
-    if row and row[0]:
-        raise Refused(row[0])
+    reason = value(conn, _BEGIN, attempt, new_writer, seconds, list(databases))
+    if reason:
+        raise Refused(reason)
 
 
 def turn(conn: Connection, attempt: str) -> int:
     """Return the attempt's place in the order in which attempts were registered."""
-    row = conn.execute(
-        "SELECT turn FROM bluegreen.register WHERE attempt = %s", (attempt,)
-    ).fetchone()
-    assert row is not None, "it was registered"
-    return int(row[0])
+    found = value(conn, "SELECT turn FROM bluegreen.register WHERE attempt = %s", attempt)
+    assert found is not None, "it was registered"
+    return int(found)
 
 
 def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
@@ -142,21 +144,18 @@ def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
 
     Once it is claimed, no attempt that was registered earlier can be.
     """
-    row = conn.execute(
-        "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", (attempt, turn)
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", attempt, turn))
 
 
 def left_closed(conn: Connection, attempt: str) -> list[str]:
     """Return the attempts registered before this one that this environment is closed for."""
-    rows = conn.execute(
+    return column(
+        conn,
         "SELECT earlier.attempt FROM bluegreen.opening mine JOIN bluegreen.opening earlier"
         " ON earlier.leaves = mine.leaves AND earlier.claimed < mine.claimed"
         " WHERE mine.attempt = %s AND earlier.state = 'closed'",
-        (attempt,),
-    ).fetchall()
-    return [name for (name,) in rows]
+        attempt,
+    )
 
 
 def expect_opening(
@@ -167,12 +166,15 @@ def expect_opening(
     Raises `Refused`, and notes nothing, while an attempt away from here is live, or unless all of
     `databases` are closed.
     """
-    row = conn.execute(
-        "SELECT bluegreen.expect_opening(%s::text, %s::text, %s::text[])",
-        (attempt, old_writer, list(databases)),
-    ).fetchone()
-    if row and row[0]:
-        raise Refused(row[0])
+    reason = value(
+        conn,
+        _EXPECT,
+        attempt,
+        old_writer,
+        list(databases),
+    )
+    if reason:
+        raise Refused(reason)
 
 
 def abort(conn: Connection, attempt: str) -> bool:
@@ -185,10 +187,7 @@ def abort(conn: Connection, attempt: str) -> bool:
 
 
 def _open_again(conn: Connection, attempt: str, state: State) -> bool:
-    row = conn.execute(
-        "CALL bluegreen.open_again(%s::text, %s::text, NULL)", (attempt, state)
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, "CALL bluegreen.open_again(%s::text, %s::text, NULL)", attempt, state))
 
 
 def decide(
@@ -200,11 +199,7 @@ def decide(
     then. Raises `psycopg.errors.ObjectNotInPrerequisiteState` when something else has written
     since, or may still do so: set the barrier again.
     """
-    row = conn.execute(
-        "SELECT bluegreen.decide_switch(%s::text, %s::bigint[], %s::bigint[], %s::pg_lsn)",
-        (attempt, heartbeats, older, str(mark)),
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, _DECIDE, attempt, heartbeats, older, str(mark)))
 
 
 def lock_decided(conn: Connection, attempt: str) -> bool:
@@ -212,11 +207,7 @@ def lock_decided(conn: Connection, attempt: str) -> bool:
 
     An attempt that is done is as good as decided: what comes after it may be repeated.
     """
-    row = conn.execute(
-        "SELECT state IN ('decided', 'done') FROM bluegreen.register WHERE attempt = %s FOR UPDATE",
-        (attempt,),
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, _LOCK_DECIDED, attempt))
 
 
 def lock_opening(conn: Connection, attempt: str) -> Opening | None:
@@ -225,18 +216,14 @@ def lock_opening(conn: Connection, attempt: str) -> Opening | None:
     Whoever finishes holds it from the last look at the drain to the opening: a second finisher
     would set used sequence values back, and take a mark past the first new writes.
     """
-    row = conn.execute(
-        "SELECT state FROM bluegreen.opening WHERE attempt = %s FOR UPDATE", (attempt,)
-    ).fetchone()
-    return Opening(row[0]) if row else None
+    state = value(conn, _OPENING + " FOR UPDATE", attempt)
+    return None if state is None else Opening(state)
 
 
 def find_opening(conn: Connection, attempt: str) -> Opening | None:
     """Return the attempt's state on the environment to be opened; None when it is not known."""
-    row = conn.execute(
-        "SELECT state FROM bluegreen.opening WHERE attempt = %s", (attempt,)
-    ).fetchone()
-    return Opening(row[0]) if row else None
+    state = value(conn, _OPENING, attempt)
+    return None if state is None else Opening(state)
 
 
 def give_up_opening(conn: Connection, attempt: str) -> bool:
@@ -318,10 +305,7 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     Only while the attempt is decided: once it is done, a later one may have given the environment
     back to its writers. Returns whether it was.
     """
-    row = conn.execute(
-        "SELECT bluegreen.close_old(%s::text, %s::text[])", (attempt, list(roles))
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, _CLOSE_OLD, attempt, list(roles)))
 
 
 def let_roles_in(conn: Connection, attempt: str) -> None:
@@ -331,10 +315,7 @@ def let_roles_in(conn: Connection, attempt: str) -> None:
 
 def is_done(conn: Connection, attempt: str) -> bool:
     """Return whether nothing of an attempt is left to do."""
-    row = conn.execute(
-        "SELECT state = 'done' FROM bluegreen.register WHERE attempt = %s", (attempt,)
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(value(conn, _IS_DONE, attempt))
 
 
 def finish(conn: Connection, attempt: str, slipped: int) -> None:
@@ -364,25 +345,21 @@ def opened_at(conn: Connection, attempt: str) -> datetime | None:
     The row has the time from before the commit, which waits for the disk: sessions that began in
     between are read-only for ever.
     """
-    row = conn.execute(
+    found: datetime | None = value(
+        conn,
         "SELECT changed_at + interval '1 second' FROM bluegreen.opening"
         " WHERE attempt = %s AND state = 'opened'",
-        (attempt,),
-    ).fetchone()
-    return row[0] if row else None
+        attempt,
+    )
+    return found
 
 
 def barrier(conn: Connection, attempt: str) -> Lsn | None:
     """Return where the fenced environment's WAL was at the decision; None before it."""
-    row = conn.execute(
-        "SELECT barrier::text FROM bluegreen.register WHERE attempt = %s", (attempt,)
-    ).fetchone()
-    return Lsn.parse(row[0]) if row and row[0] else None
+    found = value(conn, "SELECT barrier::text FROM bluegreen.register WHERE attempt = %s", attempt)
+    return None if found is None else Lsn.parse(found)
 
 
 def slipped(conn: Connection) -> int:
     """Return how many writes came to this environment after it had been left, unresolved."""
-    row = conn.execute(
-        "SELECT coalesce(sum(slipped), 0)::bigint FROM bluegreen.register"
-    ).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(conn, "SELECT coalesce(sum(slipped), 0)::bigint FROM bluegreen.register") or 0)

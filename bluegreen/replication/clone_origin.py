@@ -154,10 +154,9 @@ def find(conn: psycopg.Connection[Any], resource_id: str) -> Origin | None:
 
 
 def _table_exists(conn: psycopg.Connection[Any]) -> bool:
-    row = conn.execute(
-        "SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (_TABLE.as_string(),)
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(
+        queries.value(conn, "SELECT pg_catalog.to_regclass(%s) IS NOT NULL", _TABLE.as_string())
+    )
 
 
 def _store(conn: psycopg.Connection[Any], origin: Origin) -> None:

@@ -135,7 +135,7 @@ def inspect(conn: Connection, replicated: Sent) -> Code:
     languages = column(conn, "SELECT lanname::text FROM pg_catalog.pg_language")
     return Code(
         has_plpgsql="plpgsql" in languages,
-        triggers=[name for (name,) in conn.execute(_written(queries.FIRING), args).fetchall()],
+        triggers=column(conn, _written(queries.FIRING), args),
         defaults=_writing_defaults(conn, args),
         expressions=_failing_expressions(conn, args, functions, names),
         event_triggers=_writing_event_triggers(conn, names),

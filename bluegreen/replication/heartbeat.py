@@ -19,6 +19,7 @@ from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_SCHEMA
 from bluegreen.postgres import grants, owned
+from bluegreen.postgres.queries import value
 
 log = logging.getLogger(__name__)
 
@@ -192,8 +193,7 @@ def beat(conn: Connection) -> Beat:
 def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
     with grants.explained(conn, _in(conn)):
-        row = conn.execute(_SEEN, (token.number, token.at, _ANYBODY)).fetchone()
-    return bool(row and row[0])
+        return bool(value(conn, _SEEN, token.number, token.at, _ANYBODY))
 
 
 def _in(conn: Connection) -> str:

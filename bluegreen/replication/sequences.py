@@ -23,6 +23,7 @@ from psycopg import errors, sql
 from bluegreen.errors import Refused, Retry
 from bluegreen.postgres import versions
 from bluegreen.postgres.grants import statement
+from bluegreen.postgres.queries import column
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 
@@ -200,8 +201,8 @@ def unreadable(conn: Connection) -> Refused | Retry:
 
     `Retry` when there is none: what could not be read was dropped meanwhile.
     """
-    names = [name for (name,) in conn.execute(UNREADABLE).fetchall()]
-    schemas = [name for (name,) in conn.execute(_CLOSED_SCHEMAS).fetchall()]
+    names = column(conn, UNREADABLE)
+    schemas = column(conn, _CLOSED_SCHEMAS)
     what, role = f"sequences in {conn.info.dbname}", conn.info.user
     if not names:
         return Retry(f"{what}: one was dropped while they were read; try again")

@@ -100,6 +100,7 @@ class DeclaredSwitch(_Declared):
             roles=self.switch.roles,
             spare_roles=self.switch.spare_roles,
             records=self._records(),
+            accept_stale=self.accept_stale,
             rollback=self.rollback,
         )
 

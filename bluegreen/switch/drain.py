@@ -22,6 +22,7 @@ from bluegreen.lsn import Lsn
 from bluegreen.replication import heartbeat, sequences
 from bluegreen.replication.heartbeat import Barrier
 from bluegreen.replication.sequences import Reader, Value
+from bluegreen.switch.schema_watch import Marker, SchemaWatch, Sighting
 from bluegreen.switch.side import Side
 from bluegreen.switch.step import Step
 from bluegreen.switch.timeline import Timeline
@@ -76,6 +77,16 @@ class Drained:
     mark: Lsn
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read of one database of the old side behind the fence."""
+
+    barrier: Barrier
+    values: dict[str, Value]
+    """Of its sequences."""
+    marker: Marker | None
+
+
 class Drain:
     """The rows' way from `old` to `new`; prepared before the outage, run within it."""
 
@@ -84,11 +95,16 @@ class Drain:
         self._readers: dict[str, Reader] = {}
         self._known: dict[str, dict[str, Value]] = {}  # what the new side has
         self._marking = min(new.databases)  # whose connection takes the mark
+        self._watch: SchemaWatch | None = None
         self._pool = ThreadPoolExecutor(2 * len(old.databases), "drain")
 
     def close(self) -> None:
         """Let go of the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def watch(self, watch: SchemaWatch) -> None:
+        """Look behind the fence whether what is watched has changed: only before a decision."""
+        self._watch = watch
 
     def prepare(self, *, seconds: float) -> int:
         """Pre-set the sequences and let a heartbeat cross, all while writers go on.
@@ -138,23 +154,40 @@ class Drain:
             timeline.passed(Step.SEQUENCES)
         return drained
 
-    def _bring_all(self, read: Mapping[str, dict[str, Value]]) -> Lsn:
+    def _bring_all(self, read: Mapping[str, _Read]) -> Lsn:
         """Bring every database's sequences, and return the mark."""
-        mark = self._each(lambda name: self._bring_sequences(name, read[name]))[self._marking]
+        brought = self._each(lambda name: self._bring_sequences(name, read[name].values))
+        if self._watch is not None:
+            for name, (_, here) in brought.items():
+                there = read[name].marker
+                assert there is not None
+                assert here is not None
+                self._watch.require_harmless(name, there, here)
+        mark, _ = brought[self._marking]
         assert mark is not None
         return mark
 
-    def _set_barrier(
-        self, name: str, number: int, is_up: sql.Composed | None
-    ) -> tuple[Barrier, dict[str, Value]]:
+    def _set_barrier(self, name: str, number: int, is_up: sql.Composed | None) -> _Read:
         """Set the barrier and read the sequences, which nobody calls any more."""
         conn = self._old.databases[name]
         barrier = heartbeat.barrier(conn, number, behind=is_up)
         if name not in self._readers:
             self._readers[name] = Reader(conn)
-        return barrier, self._readers[name].read()
+        reader = self._readers[name]
+        if self._watch is None:
+            return _Read(barrier, reader.read(), None)
+        try:
+            with conn.pipeline():
+                seen = Sighting(conn)
+                values = reader.read()
+                return _Read(barrier, values, seen.marker())
+        except psycopg.errors.PipelineAborted:
+            reader.read()  # outside of a pipeline it can say what it can't read
+            raise
 
-    def _bring_sequences(self, name: str, values: dict[str, Value]) -> Lsn | None:
+    def _bring_sequences(
+        self, name: str, values: dict[str, Value]
+    ) -> tuple[Lsn | None, Marker | None]:
         """Set the sequences that have moved since they were last brought; one side marks as well.
 
         What another database is given is durable with the opening, and counts only with it.
@@ -163,10 +196,13 @@ class Drain:
         self._known[name] = values
         if name == self._marking:
             return self._mark(moved)
-        sequences.write(self._new.databases[name], moved, durable=False)
-        return None
+        conn = self._new.databases[name]
+        with conn.pipeline():
+            sequences.write(conn, moved, durable=False)
+            seen = None if self._watch is None else Sighting(conn)
+        return None, None if seen is None else seen.marker()
 
-    def _mark(self, moved: sequences.Values) -> Lsn:
+    def _mark(self, moved: sequences.Values) -> tuple[Lsn, Marker | None]:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
         The subscription applies asynchronously; a synchronous commit flushes all before it. One
@@ -183,10 +219,11 @@ class Drain:
             conn.execute("SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')", prepare=True)
             conn.execute("COMMIT")
             found = conn.execute(_PROOF, prepare=True)
+            seen = None if self._watch is None else Sighting(conn)
         durable, mark = found.fetchone() or (False, "")
         if not durable:
             raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
-        return Lsn.parse(mark)
+        return Lsn.parse(mark), None if seen is None else seen.marker()
 
     def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
         try:
@@ -220,9 +257,9 @@ class Pending:
 
     def __init__(
         self,
-        bring: Callable[[Mapping[str, dict[str, Value]]], Lsn],
+        bring: Callable[[Mapping[str, _Read]], Lsn],
         waits: Mapping[str, Future[None]],
-        reads: Mapping[str, Future[tuple[Barrier, dict[str, Value]]]],
+        reads: Mapping[str, Future[_Read]],
         watchdog: Watchdog,
     ) -> None:
         self._bring, self._waits, self._reads = bring, waits, reads
@@ -249,9 +286,9 @@ class Pending:
     def bring_sequences(self) -> Drained:
         """Set the new side's sequences, make all of it durable, and return what was drained."""
         read = {name: future.result() for name, future in self._reads.items()}
-        mark = self._bring({name: values for name, (_, values) in read.items()})
-        heartbeats = [barrier.id for barrier, _ in read.values()]
-        older = {one for barrier, _ in read.values() for one in barrier.older}
+        mark = self._bring(read)
+        heartbeats = [one.barrier.id for one in read.values()]
+        older = {transaction for one in read.values() for transaction in one.barrier.older}
         return Drained(heartbeats, sorted(older.difference(heartbeats)), mark)
 
 

@@ -140,24 +140,24 @@ def put_up(
     attempt: str,
     *,
     databases: Sequence[str],
-    roles: Sequence[str],
+    roles: sql.Composable,
     fuse: int,
     ours: Sequence[int],
     seconds: float,
 ) -> None:
     """Fence the environment, `databases` among all that are there; end every session that writes.
 
-    `roles` lose LOGIN as well (fence mode `no-login`); `fuse` is the server fuse's process id, and
-    `ours` are those to spare. Raises `psycopg.errors.TransactionRollback` when the attempt was
-    aborted meanwhile: nobody fences after an abort; `psycopg.errors.QueryCanceled` when a session
-    is left after `seconds`, and `psycopg.errors.LockNotAvailable`, naming it, when that is one that
-    has not logged in yet; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing closed, when
-    the fuse is dead or one of `databases` would be left out.
+    `roles`, an array of names as SQL has it, lose LOGIN as well; `fuse` is the server fuse's
+    process id, and `ours` are those to spare. Raises `psycopg.errors.TransactionRollback` when the
+    attempt was aborted meanwhile: nobody fences after an abort; `psycopg.errors.QueryCanceled` when
+    a session is left after `seconds`, and `psycopg.errors.LockNotAvailable`, naming it, when that
+    is one that has not logged in yet; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing
+    closed, when the fuse is dead or one of `databases` would be left out.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
         databases=sql.SQL("{}::text[]").format(sql.Literal(list(databases))),
-        roles=sql.SQL("{}::text[]").format(sql.Literal(list(roles))),
+        roles=roles,
         fuse=sql.Literal(fuse),
         armed=sql.Literal(fuse_name(attempt)),
         ours=sql.SQL("{}::int[]").format(sql.Literal(list(ours))),

@@ -38,6 +38,8 @@ class SwitchPlan:
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
     records: Records | None = None
+    accept_stale: tuple[str, ...] = ()
+    """Tables that may be left behind, being replicated in part or not at all."""
     rollback: bool = True
     """Whether there is to be a way back: then it is looked at before the way there."""
 

@@ -46,7 +46,7 @@ from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import connection, queries
 from bluegreen.postgres.connection import ConnectionLost, said
-from bluegreen.register import closing, register
+from bluegreen.register import closing, fenced_roles, register
 from bluegreen.replication import coverage
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch import fence, finish, opening, recover
@@ -55,7 +55,8 @@ from bluegreen.switch.drain import Drain
 from bluegreen.switch.finish import AGAIN, Switched
 from bluegreen.switch.local_fuse import LocalFuse
 from bluegreen.switch.plan import SwitchPlan
-from bluegreen.switch.readiness import leaks, way_back
+from bluegreen.switch.readiness import leaks, left_behind, way_back
+from bluegreen.switch.schema_watch import SchemaWatch
 from bluegreen.switch.server_fuse import ServerFuse
 from bluegreen.switch.side import Connection, Side, unless_committed
 from bluegreen.switch.step import Step
@@ -106,7 +107,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         local_fuse.wait_until_armed()
         timeline.passed(Step.ARM)
 
-        roles = finish.login_roles(plan, old) if plan.fence == "no-login" else []
+        roles = fenced_roles.chosen(old.tool, plan.old, plan.role_wish)
         opening.expect(plan, new, attempt)
         with _Undecided(plan, old, attempt) as undecided:
             _register(plan, old, new, attempt)
@@ -237,7 +238,9 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
         sides = BothSides(
             plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
         )
+        drain.watch(SchemaWatch(sides, plan.accept_stale))
         coverage.require_complete(sides)
+        left_behind.require_none(sides, plan.accept_stale, way_back=plan.rollback)
         if plan.rollback:
             way_back.require_open(sides)
         if plan.records is not None:

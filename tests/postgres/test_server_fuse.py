@@ -39,7 +39,7 @@ class Fenced:
             self.tool,
             attempt,
             databases=["app"],
-            roles=[],
+            roles=sql.SQL("'{}'::text[]"),
             fuse=fuse.pid,
             ours=[fuse.pid, self.tool.info.backend_pid],
             seconds=10,

@@ -15,6 +15,7 @@ from psycopg import sql
 from bluegreen.errors import Refused
 from bluegreen.postgres import versions
 from bluegreen.postgres.grants import quoted, statement
+from bluegreen.postgres.queries import column
 from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 
@@ -89,7 +90,7 @@ def require_appliable(
     args = {"tables": [sql.Identifier(*one).as_string() for one in tables], "role": role}
     as_owner = run_as_owner or not versions.supports(conn, Feature.SET_ROLE)
     if as_owner:
-        denied = [name for (name,) in conn.execute(_NOT_WRITABLE, args).fetchall()]
+        denied = column(conn, _NOT_WRITABLE, args)
         if denied:
             raise Refused(
                 f"{what}: its owner {role!r} may not write {_some(denied)}; "

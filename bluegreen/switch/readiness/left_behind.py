@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bluegreen import names
+from bluegreen.errors import Refused
 from bluegreen.finding import Finding, Level, none
 from bluegreen.postgres import publications
 from bluegreen.postgres.queries import Connection, column
@@ -103,15 +104,15 @@ def _unsent_operations(conn: Connection, name: str) -> list[str]:
     return sorted(one.upper() for one in publications.OPERATIONS - sent)
 
 
-def judge(found: LeftBehind, accepted: Collection[TableName]) -> Iterator[Finding]:
-    """Judge one database; `accepted` may be left behind."""
-    stale = {table: why for table, why in found.in_part.items() if table not in accepted}
+def judge(found: LeftBehind, may_stay: Collection[TableName]) -> Iterator[Finding]:
+    """Judge one database; the tables `may_stay` behind."""
+    stale = {table: why for table, why in found.in_part.items() if table not in may_stay}
     yield none(
         f"{found.database}: tables not wholly replicated",
         [f"{shown(table)} ({why})" for table, why in sorted(stale.items())],
         "publish them, or name them in replication.accept_stale",
     )
-    if LARGE_OBJECTS not in accepted:
+    if LARGE_OBJECTS not in may_stay:
         yield none(
             f"{found.database}: large objects, which no publication sends",
             [f"{found.objects}, and {found.objects_there} on the standby"] if found.objects else [],
@@ -141,6 +142,18 @@ def findings(
     sides: BothSides, accept_stale: Collection[str], *, way_back: bool
 ) -> Iterator[Finding]:
     """Look at every database and judge; raises `Refused` for a name that is no schema.table."""
-    accepted = {table_name(text) for text in accept_stale}
+    tables = accepted(accept_stale)
     for database in sides.databases:
-        yield from judge(inspect(sides, database, way_back=way_back), accepted)
+        yield from judge(inspect(sides, database, way_back=way_back), tables)
+
+
+def accepted(accept_stale: Collection[str]) -> set[TableName]:
+    """Return the tables that may be left behind; raises `Refused` for no `schema.table`."""
+    return {table_name(text) for text in accept_stale}
+
+
+def require_none(sides: BothSides, accept_stale: Collection[str], *, way_back: bool) -> None:
+    """Raise `Refused` for the first thing that would be left behind without being accepted."""
+    for finding in findings(sides, accept_stale, way_back=way_back):
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{sides.new}: {finding.line()}")

@@ -58,7 +58,7 @@ class Question:
             old=plan.old,
             new=plan.new,
             databases=plan.databases,
-            accept_stale=declared.accept_stale,
+            accept_stale=plan.accept_stale,
             role_wish=plan.role_wish,
             accept_differences=declared.switch.accept_differences,
             direction=plan.direction,

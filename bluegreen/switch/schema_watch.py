@@ -1,0 +1,132 @@
+"""What was looked at before the fence, and must be the same when it is up.
+
+Between the last look and the fence lie seconds in which anybody may make a table, a partition or a
+sequence, or alter a publication: what is written there then would go nowhere, without an error. So
+each database has a marker of its schema, taken before the look, and read again within the outage in
+messages that are sent anyway. Where it has moved, everything is looked at once more, before the
+decision; else that costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from bluegreen.errors import Refused, Retry
+from bluegreen.finding import Level
+from bluegreen.postgres import publications, subscriptions
+from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.table_names import TableName, shown
+from bluegreen.replication import coverage
+from bluegreen.replication.both_sides import BothSides
+from bluegreen.switch.readiness import left_behind
+
+# Sums of hashes: in no order, and of what decides where rows go. Temporary relations are nobody's
+# else.
+_MARKER = """
+SELECT (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   c.oid, c.relnamespace, c.relname, c.relkind, c.relpersistence,
+                   c.relispartition), 0)), 0)
+          FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't')
+       + (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   i.inhrelid, i.inhparent), 0)), 0) FROM pg_catalog.pg_inherits i) AS tables,
+       (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   c.oid, c.relnamespace, c.relname), 0)), 0)
+          FROM pg_catalog.pg_class c
+         WHERE c.relkind = 'S' AND c.relpersistence <> 't') AS sequences,
+       {publications} AS publications,
+       {subscriptions} AS subscriptions
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a database's schema is at one moment: each is another number when it has changed."""
+
+    tables: Any
+    sequences: Any
+    publications: Any
+    subscriptions: Any
+
+
+class Sighting:
+    """A marker that was asked for, and may still be on its way."""
+
+    def __init__(self, conn: Connection) -> None:
+        query: Any = _MARKER.format(
+            publications=publications.marker(conn), subscriptions=subscriptions.MARKER
+        )
+        self._cursor: psycopg.Cursor[Any] = conn.execute(query, prepare=True)
+
+    def marker(self) -> Marker:
+        """Return it once it is here."""
+        row = self._cursor.fetchone()
+        assert row is not None  # a SELECT without FROM has one row
+        return Marker(*row)
+
+
+class SchemaWatch:
+    """The schemas of both sides, from the last look before the fence to the decision.
+
+    Make it before that look. `accepted` are tables that may be left behind.
+    """
+
+    def __init__(self, sides: BothSides, accepted: Collection[str]) -> None:
+        self._sides, self._accepted = sides, tuple(accepted)
+        self._olds = {name: Sighting(conn).marker() for name, conn in sides.olds.items()}
+        self._news = {name: Sighting(conn).marker() for name, conn in sides.news.items()}
+        self._sent = {name: self._sent_now(name) for name in sides.databases}
+
+    def require_harmless(self, database: str, old: Marker, new: Marker) -> None:
+        """Raise where what has changed since in a database would lose rows, or may do so.
+
+        `old` and `new` are the markers behind the fence, with the connections at rest. Raises
+        `Refused` naming tables, `Retry` for what the next attempt looks at anew.
+        """
+        before_old, before_new = self._olds[database], self._news[database]
+        sides = self._sides
+        if old.publications != before_old.publications:
+            raise self._again(f"a publication in {database!r} on {sides.old} was altered")
+        if (old.tables, new.tables, new.subscriptions) != (
+            before_old.tables,
+            before_new.tables,
+            before_new.subscriptions,
+        ):
+            self._require_all_sent(database)
+        for server, now, before in ((sides.old, old, before_old), (sides.new, new, before_new)):
+            if now.sequences != before.sequences:
+                raise self._again(
+                    f"sequences in {database!r} on {server} were made, dropped or renamed"
+                )
+
+    def _require_all_sent(self, database: str) -> None:
+        sides = self._sides
+        old, new = sides.olds[database], sides.news[database]
+        found = coverage.judge(
+            database,
+            coverage.inspect(old, new, [sides.publication()], sides.subscription()),
+        )
+        found += left_behind.judge(
+            left_behind.inspect(sides, database, way_back=False),
+            left_behind.accepted(self._accepted),
+        )
+        for finding in found:
+            if finding.level is Level.BLOCK:
+                raise Refused(f"{sides.new}: {finding.line()}")
+        gone = coverage.existing(old, self._sent[database] - self._sent_now(database))
+        if gone:
+            raise Refused(
+                f"{sides.new}: {database}: tables no longer published:"
+                f" {', '.join(map(shown, sorted(gone)))}; their rows would be missing: publish them"
+                " again, and clone again if any was written since"
+            )
+
+    def _sent_now(self, database: str) -> set[TableName]:
+        conn, name = self._sides.olds[database], self._sides.publication()
+        return set(publications.sent_tables(conn, [name]))
+
+    def _again(self, what: str) -> Retry:
+        return Retry(f"{what} while the switch was under way; nothing was moved: run it again")

@@ -1,0 +1,146 @@
+"""What was looked at before the fence may change until it is up: nothing slips through between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from bluegreen.errors import BlueGreenError, Refused, Retry
+from bluegreen.names import TOOL_DATABASE
+from bluegreen.register import register
+from bluegreen.switch.step import Step
+from bluegreen.switch.switchover import switch
+from bluegreen.switch.timeline import Timeline
+from tests.fixtures.postgres import PASSWORD
+from tests.fixtures.rds import REPLICATOR
+from tests.fixtures.replicated import DATABASE
+from tests.fixtures.switchable import APP, Switchable
+
+pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
+
+
+@contextmanager
+def _right_after(step: Step, act: Callable[[], None]) -> Iterator[None]:
+    """Let somebody `act` when a switch has passed `step`."""
+    passed, acted = Timeline.passed, list[Step]()
+
+    def pass_and_act(timeline: Timeline, now: Step) -> None:
+        passed(timeline, now)
+        if now is step and not acted:
+            acted.append(now)
+            act()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Timeline, "passed", pass_and_act)
+        yield
+    assert acted, f"no switch has passed {step}"
+
+
+def _execute(world: Switchable, sides: str, statement: str) -> None:
+    """Run `statement` as the administrator on the standby, then on the writer, or on one."""
+    pair = world.pair
+    servers = {"both": (pair.target, pair.source), "writer": (pair.source,)}
+    for server in servers.get(sides, (pair.target,)):
+        with pair.connect(server) as conn:
+            conn.execute(statement)
+
+
+def _require_untouched(world: Switchable) -> None:
+    """Require that the old writer is open, and that nothing is left of an attempt."""
+    assert world.open_sides() == [world.pair.source.cluster]
+    with world.pair.source.connect(TOOL_DATABASE) as conn:
+        assert register.find_live(conn) is None
+
+
+MADE = (
+    "CREATE TABLE late (id int PRIMARY KEY); "
+    f"GRANT ALL ON late TO {APP}; GRANT SELECT ON late TO {REPLICATOR}"
+)
+
+
+def test_a_table_that_is_made_and_filled_in_between_is_not_left_behind(
+    switchable: Switchable,
+) -> None:
+    """The standby has it and does not subscribe to it: its rows would go nowhere, silently."""
+    world = switchable
+
+    def migrate() -> None:
+        _execute(world, "both", MADE)
+        _execute(world, "writer", "INSERT INTO late VALUES (1)")
+
+    with (
+        _right_after(Step.ARM, migrate),
+        pytest.raises(Refused, match=r"not subscribed.*public\.late"),
+    ):
+        switch(world.cutover())
+    _require_untouched(world)
+
+
+def test_a_table_that_is_gone_again_is_in_nobodys_way(switchable: Switchable) -> None:
+    world = switchable
+
+    def stage() -> None:
+        _execute(world, "writer", MADE)
+        _execute(world, "writer", "DROP TABLE late")
+
+    with _right_after(Step.ARM, stage):
+        switch(world.cutover())
+    assert world.open_sides() == [world.pair.target.cluster]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ("CREATE SEQUENCE late; SELECT nextval('late')", Retry, "sequences"),
+        ("ALTER SEQUENCE down RENAME TO late", Retry, "sequences"),
+        ("ALTER TABLE ledger SET UNLOGGED", Refused, "no longer published: public.ledger"),
+        (
+            "ALTER PUBLICATION bg_green_forward SET (publish = 'insert, update, delete')",
+            Retry,
+            "publication",
+        ),
+    ],
+    ids=["a-sequence-made", "a-sequence-renamed", "a-table-unlogged", "the-publication-altered"],
+)
+def test_nor_is_anything_else_that_replication_would_not_bring(
+    switchable: Switchable, change: str, kind: type[BlueGreenError], words: str
+) -> None:
+    world = switchable
+    with (
+        _right_after(Step.ARM, lambda: _execute(world, "writer", change)),
+        pytest.raises(kind, match=words),
+    ):
+        switch(world.cutover())
+    _require_untouched(world)
+
+
+def test_a_role_that_is_made_in_between_is_fenced_with_the_others(switchable: Switchable) -> None:
+    world = switchable
+    seen = []
+
+    def hire() -> None:
+        with world.pair.connect(world.pair.source) as conn:
+            conn.execute(
+                sql.SQL("CREATE ROLE newcomer LOGIN PASSWORD {} IN ROLE {}").format(
+                    sql.Literal(PASSWORD), sql.Identifier(APP)
+                )
+            )
+
+    def try_to_write() -> None:
+        lab = world.pair.lab(world.pair.source)
+        try:
+            with lab.connect(DATABASE, user="newcomer", password=PASSWORD) as conn:
+                conn.execute("BEGIN READ WRITE; INSERT INTO ledger DEFAULT VALUES; COMMIT")
+        except psycopg.OperationalError as error:
+            seen.append(str(error))
+
+    with _right_after(Step.ARM, hire), _right_after(Step.FENCE, try_to_write):
+        done = switch(world.cutover())
+    assert "newcomer" in seen[0]
+    assert "not permitted to log in" in seen[0]
+    assert done.slipped == 0
+    assert world.open_sides() == [world.pair.target.cluster]
