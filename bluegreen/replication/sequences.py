@@ -120,7 +120,7 @@ SELECT count(setval(name::regclass, last, called)),
 class Reader:
     """Reads all sequences of one database again and again; the list is read once.
 
-    A sequence that is made later is not seen: the schema is frozen during a switch. Its statements
+    A sequence that is made later is not seen: who relies on it watches the schema. Its statements
     are prepared by the first reading: to plan a look at hundreds of sequences costs more than it.
     """
 
