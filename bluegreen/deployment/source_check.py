@@ -16,6 +16,7 @@ from bluegreen.postgres import capacity, slot_limits, slots, subscriptions, vers
 from bluegreen.postgres.capacity import Capacity
 from bluegreen.postgres.server import Role, Server, secret_login
 from bluegreen.postgres.slot_limits import SlotLimits
+from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.replication import session_timeouts
 
@@ -112,6 +113,8 @@ class Source:
     """`name in database`, whoever made them."""
     slots: frozenset[str]
     """Logical ones."""
+    origins: tuple[str, ...]
+    """Replication origins of no subscription, where rows written under one are not sent on."""
     closed: bool
     role: ReplicationRole
     slot_limits: SlotLimits = field(default_factory=SlotLimits)
@@ -132,6 +135,8 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
         limits = slot_limits.inspect(conn)
         sending = frozenset(one.name for one in slots.logical(conn))
         applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
+        filtered = versions.supports(conn, Feature.ORIGIN_NONE)  # and by a target that is no older
+        origins = tuple(subscriptions.foreign_origins(conn)) if filtered else ()
         existing = sorted(set(databases) & set(row.databases))
         closed = closing.is_closed(conn, existing) if existing else False
     return Source(
@@ -141,6 +146,7 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
         databases=frozenset(row.databases),
         subscriptions=applying,
         slots=sending,
+        origins=origins,
         closed=closed,
         role=ReplicationRole(
             name=user,
@@ -189,6 +195,11 @@ def replicating_problem(found: Source, databases: Collection[str], deployment: s
         return (
             f"source {found.cluster}: another deployment replicates from it "
             f"({', '.join(others)}); finish or destroy that one first"
+        )
+    if found.origins:
+        return (
+            f"source {found.cluster}: has replication origins of others"
+            f" ({', '.join(found.origins)}); {subscriptions.ORIGINS_REMEDY}"
         )
     needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
     # The way back makes a subscriber of it, which can't wait until then: a reboot is an outage.

@@ -70,6 +70,13 @@ _ORIGINS = """
 SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
  WHERE o.roname = 'pg_' || %(oid)s::text OR starts_with(o.roname, 'pg_' || %(oid)s::text || '_')
 """
+# Those of subscriptions are called by their oids, and by their tables' while these are copied.
+_FOREIGN_ORIGINS = """
+SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_subscription s
+                    WHERE o.roname = 'pg_' || s.oid OR starts_with(o.roname, 'pg_' || s.oid || '_'))
+ ORDER BY 1
+"""
 _TABLES = """
 SELECT n.nspname::text AS schema, c.relname::text AS name, r.srsubstate::text AS state
   FROM pg_catalog.pg_subscription_rel r
@@ -85,10 +92,18 @@ SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_i
  WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
 """
 
-# Another number when a table was taken in or let go, or its first copy has come further.
+# Another number when a table was taken in or let go, its first copy has come further, or there is
+# an origin more or less.
 MARKER = """(SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
                    r.srsubid, r.srrelid, r.srsubstate), 0)), 0)
-          FROM pg_catalog.pg_subscription_rel r)"""
+          FROM pg_catalog.pg_subscription_rel r)
+       + (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(o.roident, o.roname), 0)), 0)
+          FROM pg_catalog.pg_replication_origin o)"""
+
+ORIGINS_REMEDY = (
+    "what is written under one (by pglogical, or a session that has set it up) is not sent on, and"
+    " nobody says so: end what uses it, then SELECT pg_replication_origin_drop('its name')"
+)
 
 # srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
 _STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
@@ -198,6 +213,11 @@ def workers(conn: psycopg.Connection[Any], oid: int) -> list[int]:
 def origins(conn: psycopg.Connection[Any], oid: int) -> list[str]:
     """Return the names of a subscription's replication origins, and of its tables' copies."""
     return column(conn, _ORIGINS, {"oid": oid})
+
+
+def foreign_origins(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return the replication origins of the server that belong to no subscription."""
+    return column(conn, _FOREIGN_ORIGINS)
 
 
 def copy_slots(conn: psycopg.Connection[Any], oid: int) -> list[str]:

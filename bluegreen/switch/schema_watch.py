@@ -22,7 +22,7 @@ from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import coverage
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.switch.readiness import left_behind
+from bluegreen.switch.readiness import left_behind, outside_sources
 
 # Sums of hashes: in no order, and of what decides where rows go. Temporary relations are nobody's
 # else.
@@ -90,6 +90,8 @@ class SchemaWatch:
         sides = self._sides
         if old.publications != before_old.publications:
             raise self._again(f"a publication in {database!r} on {sides.old} was altered")
+        if old.subscriptions != before_old.subscriptions:
+            outside_sources.require_none(sides)
         if (old.tables, new.tables, new.subscriptions) != (
             before_old.tables,
             before_new.tables,

@@ -55,7 +55,7 @@ from bluegreen.switch.drain import Drain
 from bluegreen.switch.finish import AGAIN, Switched
 from bluegreen.switch.local_fuse import LocalFuse
 from bluegreen.switch.plan import SwitchPlan
-from bluegreen.switch.readiness import leaks, left_behind, way_back
+from bluegreen.switch.readiness import leaks, left_behind, outside_sources, way_back
 from bluegreen.switch.schema_watch import SchemaWatch
 from bluegreen.switch.server_fuse import ServerFuse
 from bluegreen.switch.side import Connection, Side, unless_committed
@@ -239,6 +239,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
             plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
         )
         drain.watch(SchemaWatch(sides, plan.accept_stale))
+        outside_sources.require_none(sides)
         coverage.require_complete(sides)
         left_behind.require_none(sides, plan.accept_stale, way_back=plan.rollback)
         if plan.rollback:

@@ -103,8 +103,15 @@ def test_a_table_that_is_gone_again_is_in_nobodys_way(switchable: Switchable) ->
             Retry,
             "publication",
         ),
+        ("SELECT pg_replication_origin_create('late')", Refused, "origins of others.*late"),
     ],
-    ids=["a-sequence-made", "a-sequence-renamed", "a-table-unlogged", "the-publication-altered"],
+    ids=[
+        "a-sequence-made",
+        "a-sequence-renamed",
+        "a-table-unlogged",
+        "the-publication-altered",
+        "an-origin-made",
+    ],
 )
 def test_nor_is_anything_else_that_replication_would_not_bring(
     switchable: Switchable, change: str, kind: type[BlueGreenError], words: str

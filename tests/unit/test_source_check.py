@@ -39,6 +39,7 @@ FIT = Source(
     databases=frozenset({"app", "postgres"}),
     subscriptions=(),
     slots=frozenset(),
+    origins=(),
     closed=False,
     role=ROLE,
 )

@@ -24,7 +24,14 @@ from bluegreen.register.fenced_roles import Wish
 from bluegreen.replication import coverage, database_code, sequences, session_timeouts
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.declared import DeclaredSwitch
-from bluegreen.switch.readiness import leaks, left_behind, side_findings, slot_limits, way_back
+from bluegreen.switch.readiness import (
+    leaks,
+    left_behind,
+    outside_sources,
+    side_findings,
+    slot_limits,
+    way_back,
+)
 from bluegreen.switch.readiness.side_findings import Tolerance
 
 _LONG_SECONDS = 60
@@ -114,9 +121,8 @@ def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
     )
 
 
-def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
+def _clusters(_asked: Question, sides: BothSides) -> list[Finding]:
     old = sides.old_cluster
-    ours = [names.subscription(asked.deployment, direction) for direction in Direction]
     return [
         none(
             "long transactions",
@@ -124,11 +130,7 @@ def _clusters(asked: Question, sides: BothSides) -> list[Finding]:
             "the fence ends them and their work is lost; let them end first",
             Level.WARN,
         ),
-        none(
-            "subscriptions of others on the writer",
-            [str(one) for one in subscriptions.inspect_all(old) if one.name not in ours],
-            "their apply workers write through the fence, and their rows go no further: drop them",
-        ),
+        *outside_sources.findings(sides),
     ]
 
 
