@@ -1,4 +1,8 @@
-"""Waiting for a condition: look, pause, look again, until a deadline."""
+"""Waiting for a condition: look, pause, look again, until a deadline.
+
+By hand, since libraries for retries call a function until it stops raising: here a look is a step
+of a loop that keeps what it has seen, and the last one comes at the deadline.
+"""
 
 from __future__ import annotations
 

@@ -180,7 +180,11 @@ def _flipped(declared: DeclaredSwitch) -> DeclaredSwitch:
 
 
 def _pulumi(stack: str, *arguments: str) -> Any:
-    """Return what the `pulumi` on PATH answers in this directory, as JSON."""
+    """Return what the `pulumi` on PATH answers in this directory, as JSON.
+
+    By hand, since the Automation API asks for outputs with their secrets decrypted: it would need
+    the stack's passphrase or key, and there is no secret among ours.
+    """
     command = ["pulumi", *arguments, "--stack", stack]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
