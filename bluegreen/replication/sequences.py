@@ -12,8 +12,8 @@ read or set is its extension's own business; every other must be readable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from bluegreen.register import closing
 
 Connection = psycopg.Connection[Any]
 Item = TypeVar("Item")
+Sent = TypeVar("Sent")
 
 CHUNK = 2000  # sequences in one statement: half of the lock table's default size is 6400
 _DIRECT = 500  # sequences in one UNION ALL
@@ -138,30 +139,43 @@ class Reader:
 
         Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
         """
+        values, _ = self.read_beside(lambda: None)
+        return values
+
+    def read_beside(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
+        """Return the values as `read`, and what `send` has sent in the same message."""
         at_once = versions.supports(self._conn, Feature.SEQUENCE_DATA)
         read = self._read_18 if at_once else self._read_older
-        values = read()
+        values, sent = read(send)
         if len(values) < len(self._names):
             raise unreadable(self._conn)
-        return values
+        return values, sent
 
-    def _read_18(self) -> dict[str, Value]:
+    def _together(self) -> AbstractContextManager[object]:
+        # In a pipeline they are one transaction, and share its locks.
+        return self._conn.pipeline() if len(self._names) <= CHUNK else nullcontext()
+
+    def _read_18(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
         values = {}
-        for oids in chunks(list(self._names), CHUNK):
-            for oid, last, called in self._conn.execute(_READ_18, (oids,), prepare=True):
-                if last is None:  # 18 hides what may not be read
-                    raise unreadable(self._conn)
-                values[self._names[oid]] = Value(last, called)
-        return values
+        with self._together():
+            sent = send()
+            found = [
+                self._conn.execute(_READ_18, (oids,), prepare=True)
+                for oids in chunks(list(self._names), CHUNK)
+            ]
+        for oid, last, called in itertools.chain.from_iterable(found):
+            if last is None:  # 18 hides what may not be read
+                raise unreadable(self._conn)
+            values[self._names[oid]] = Value(last, called)
+        return values, sent
 
-    def _read_older(self) -> dict[str, Value]:
+    def _read_older(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
         """Ask for what the last reading had to ask for, in one go; then for what is new."""
         values: dict[str, Value] = {}
         uncalled = set()
-        # In a pipeline they are one transaction, and share its locks.
-        together = self._conn.pipeline() if len(self._names) <= CHUNK else nullcontext()
         try:
-            with together:
+            with self._together():
+                sent = send()
                 last_values = [
                     self._conn.execute(_READ_OLDER, (oids,), prepare=True)
                     for oids in chunks(list(self._names), CHUNK)
@@ -181,7 +195,7 @@ class Reader:
                     values[name] = Value(last, called)
         except (errors.InsufficientPrivilege, errors.UndefinedTable):
             raise unreadable(self._conn) from None
-        return values
+        return values, sent
 
 
 def _union(names: Sequence[str]) -> sql.Composed:

@@ -176,14 +176,8 @@ class Drain:
         reader = self._readers[name]
         if self._watch is None:
             return _Read(barrier, reader.read(), None)
-        try:
-            with conn.pipeline():
-                seen = Sighting(conn)
-                values = reader.read()
-                return _Read(barrier, values, seen.marker())
-        except psycopg.errors.PipelineAborted:
-            reader.read()  # outside of a pipeline it can say what it can't read
-            raise
+        values, seen = reader.read_beside(lambda: Sighting(conn))
+        return _Read(barrier, values, seen.marker())
 
     def _bring_sequences(
         self, name: str, values: dict[str, Value]
