@@ -241,9 +241,9 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
         drain.watch(SchemaWatch(sides, plan.accept_stale))
         outside_sources.require_none(sides)
         coverage.require_complete(sides)
-        left_behind.require_none(sides, plan.accept_stale, way_back=plan.rollback)
         if plan.rollback:
             way_back.require_open(sides)
+        left_behind.require_none(sides, plan.accept_stale, way_back=plan.rollback)
         if plan.records is not None:
             dns.require_movable(plan.records, plan.old.region)
         count = drain.prepare(seconds=plan.lag_seconds)

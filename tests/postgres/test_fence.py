@@ -55,16 +55,16 @@ def test_an_abort_behind_the_fence_restores_what_was_there(
         locker.execute("BEGIN; LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         put_up(*args, **kwargs)  # type: ignore[arg-type]
         assert world.catalogs(pair.source) != before
-        if kwargs["roles"]:
+        if current == "no-login":
             with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
                 world.connect(pair.source)
         else:
             under.append(world.connect(pair.source))
 
     monkeypatch.setattr(fence, "put_up", fence_and_block)
-    for mode in MODES:
+    for current in MODES:  # the fence looks at it
         with pytest.raises(Retry, match="has not caught up"):
-            switch(world.cutover(drain_seconds=0.3, fence=mode))
+            switch(world.cutover(drain_seconds=0.3, fence=current))
         locker.execute("ROLLBACK")
         assert world.catalogs(pair.source) == before
         assert world.open_sides() == [pair.source.cluster]

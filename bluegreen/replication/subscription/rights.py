@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from bluegreen.errors import Refused
 from bluegreen.postgres import versions
@@ -26,19 +25,25 @@ SELECT r.rolcanlogin,
   FROM pg_catalog.pg_roles r WHERE r.rolname = %s
 """
 
+# Those that are here, and how a statement writes their names.
+_TABLES = """
+       ROWS FROM (pg_catalog.unnest(%(schemas)s::text[]), pg_catalog.unnest(%(names)s::text[]))
+       AS w(schema, name)
+  JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
+  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+ CROSS JOIN LATERAL pg_catalog.format('%%I.%%I', w.schema, w.name) AS t(name)"""
+
 # From 16 on: who may become whom matters only there, and earlier majors know no such privilege.
 _NOT_SETTABLE = """
 SELECT pg_catalog.pg_get_userbyid(c.relowner)::text AS owner,
        pg_catalog.array_agg(t.name ORDER BY t.name) AS tables
-  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
-  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+  FROM {tables}
  WHERE NOT pg_catalog.pg_has_role(%(role)s::name, c.relowner, 'SET')
  GROUP BY 1 ORDER BY 1
 """
 _NOT_WRITABLE = """
 SELECT t.name
-  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
-  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+  FROM {tables}
  WHERE NOT (pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'SELECT')
             AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'INSERT')
             AND pg_catalog.has_table_privilege(%(role)s::name, c.oid, 'UPDATE')
@@ -49,8 +54,7 @@ SELECT t.name
 # The apply refuses a table whose row security would filter it: for its owner only when forced.
 _SECURED = """
 SELECT t.name
-  FROM pg_catalog.unnest(%(tables)s::text[]) AS t(name)
-  JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+  FROM {tables}
   JOIN pg_catalog.pg_roles r ON r.oid =
        CASE WHEN %(as_owner)s THEN pg_catalog.to_regrole(pg_catalog.quote_ident(%(role)s))::oid
             ELSE c.relowner END
@@ -87,23 +91,29 @@ def require_appliable(
             f"{what}: its owner {role!r} may not connect, as its worker has to; "
             + statement("CONNECT", f"DATABASE {quoted(conn.info.dbname)}", role)
         )
-    args = {"tables": [sql.Identifier(*one).as_string() for one in tables], "role": role}
+    args = {
+        "schemas": [schema for schema, _ in tables],
+        "names": [name for _, name in tables],
+        "role": role,
+    }
     as_owner = run_as_owner or not versions.supports(conn, Feature.SET_ROLE)
     if as_owner:
-        denied = column(conn, _NOT_WRITABLE, args)
+        denied = column(conn, _NOT_WRITABLE.format(tables=_TABLES), args)
         if denied:
             raise Refused(
                 f"{what}: its owner {role!r} may not write {_some(denied)}; "
                 + statement("SELECT, INSERT, UPDATE, DELETE, TRUNCATE", denied[0], role)
             )
     else:
-        for owner, owned in conn.execute(_NOT_SETTABLE, args).fetchall():
+        for owner, owned in conn.execute(_NOT_SETTABLE.format(tables=_TABLES), args).fetchall():
             raise Refused(
                 f"{what}: its owner {role!r} can't SET ROLE to {owner!r}, who owns "
                 f"{_some(owned)}; GRANT {quoted(owner)} TO {quoted(role)} WITH SET TRUE, or set "
                 "run_as_owner"
             )
-    secured = conn.execute(_SECURED, args | {"as_owner": as_owner}).fetchall()
+    secured = conn.execute(
+        _SECURED.format(tables=_TABLES), args | {"as_owner": as_owner}
+    ).fetchall()
     if secured:
         names = [name for (name,) in secured]
         raise Refused(
