@@ -7,7 +7,7 @@ BIN := .venv/bin
 LAB ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help install check-python demo demo-svg lab lab-load lab-down format lint types test test-all test-long \
+.PHONY: help install lock check-python demo demo-svg lab lab-load lab-down format lint types test test-all test-long \
 	chaos more-versions test-versions docs-resources bench bench-replication bench-switch bench-network clean
 
 help: ## show this list
@@ -20,9 +20,16 @@ install: .venv/.installed ## install the pinned dependencies and the command `bl
 
 .venv/.installed: requirements.lock pyproject.toml | check-python
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Versions that the lock has stay as they are unless UPGRADE names the package; `--universal` and the
+# lowest Python that pyproject.toml allows make one lock for every platform and version.
+lock: install ## pin what pyproject.toml asks for, with hashes; UPGRADE="moto rich" takes newer ones
+	@$(BIN)/uv pip compile --quiet pyproject.toml --group lab --group dev --group build --group lock \
+		--universal --python-version 3.11 --generate-hashes $(addprefix --upgrade-package ,$(UPGRADE)) \
+		--custom-compile-command "make lock" --output-file requirements.lock
 
 demo: check-python ## the life of a deployment in the lab, under load, in a few minutes
 	@started=$$(date +%s); lab/check && $(MAKE) --no-print-directory install && \
