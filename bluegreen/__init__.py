@@ -1,6 +1,102 @@
 """Blue/green deployments of Aurora PostgreSQL: every SQL statement and every AWS call lives here.
 
 Knows nothing of Pulumi: functions take connections and frozen dataclasses, and return the same.
+
+The names below are for programs of others; what stands in the modules only may change at any time.
+`switch_writer` moves the writer, `check_readiness` tells whether it could be moved, and
+`find_recovery` and `apply_recovery` resolve a switch that was interrupted. `StackOutputs` has the
+`DeclaredSwitch` of a stack, which makes the `SwitchPlan` and the `Question` that they take.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bluegreen.errors import (
+        BlueGreenError,
+        CloneAgain,
+        Refused,
+        Retry,
+        StayFenced,
+        Unreachable,
+    )
+    from bluegreen.finding import Finding, Level
+    from bluegreen.lsn import Lsn
+    from bluegreen.postgres.server import Credentials, Server
+    from bluegreen.stack_outputs import StackOutputs
+    from bluegreen.switch.declared import DeclaredSwitch
+    from bluegreen.switch.finish import Switched
+    from bluegreen.switch.plan import SwitchPlan
+    from bluegreen.switch.readiness.report import Question
+    from bluegreen.switch.readiness.report import check as check_readiness
+    from bluegreen.switch.recover import Recovery, Verdict
+    from bluegreen.switch.recover import apply as apply_recovery
+    from bluegreen.switch.recover import find as find_recovery
+    from bluegreen.switch.switchover import switch as switch_writer
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BlueGreenError",
+    "CloneAgain",
+    "Credentials",
+    "DeclaredSwitch",
+    "Finding",
+    "Level",
+    "Lsn",
+    "Question",
+    "Recovery",
+    "Refused",
+    "Retry",
+    "Server",
+    "StackOutputs",
+    "StayFenced",
+    "SwitchPlan",
+    "Switched",
+    "Unreachable",
+    "Verdict",
+    "__version__",
+    "apply_recovery",
+    "check_readiness",
+    "find_recovery",
+    "switch_writer",
+]
+
+# Where each name stands. It is fetched when it is first used: boto3, psycopg and pydantic take more
+# than a second, and every dynamic provider imports this package.
+_HOMES = {
+    "BlueGreenError": "bluegreen.errors:BlueGreenError",
+    "CloneAgain": "bluegreen.errors:CloneAgain",
+    "Credentials": "bluegreen.postgres.server:Credentials",
+    "DeclaredSwitch": "bluegreen.switch.declared:DeclaredSwitch",
+    "Finding": "bluegreen.finding:Finding",
+    "Level": "bluegreen.finding:Level",
+    "Lsn": "bluegreen.lsn:Lsn",
+    "Question": "bluegreen.switch.readiness.report:Question",
+    "Recovery": "bluegreen.switch.recover:Recovery",
+    "Refused": "bluegreen.errors:Refused",
+    "Retry": "bluegreen.errors:Retry",
+    "Server": "bluegreen.postgres.server:Server",
+    "StackOutputs": "bluegreen.stack_outputs:StackOutputs",
+    "StayFenced": "bluegreen.errors:StayFenced",
+    "SwitchPlan": "bluegreen.switch.plan:SwitchPlan",
+    "Switched": "bluegreen.switch.finish:Switched",
+    "Unreachable": "bluegreen.errors:Unreachable",
+    "Verdict": "bluegreen.switch.recover:Verdict",
+    "apply_recovery": "bluegreen.switch.recover:apply",
+    "check_readiness": "bluegreen.switch.readiness.report:check",
+    "find_recovery": "bluegreen.switch.recover:find",
+    # Not `switch`: that is the package.
+    "switch_writer": "bluegreen.switch.switchover:switch",
+}
+
+# A type checker that saw it would take every name for a public one.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Return a public name, fetched when it is first used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, attribute = _HOMES[name].partition(":")
+        globals()[name] = found = getattr(import_module(module), attribute)
+        return found
