@@ -15,6 +15,12 @@ from docs.make_resources import Cell
 # As it stands in dynamic_providers/replication_slot.py.
 ENTRY = "        wait_seconds: How long"
 
+PAGES = sorted(
+    str(path.relative_to(documented.ROOT))
+    for folder in (documented.ROOT, documented.ROOT / "docs")
+    for path in folder.glob("*.md")
+)
+
 REASONS = 12  # characters: less is no reason
 
 
@@ -42,14 +48,30 @@ def _named_tests(page: Path) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["switch.md", "limits.md"])
-def test_a_page_names_tests_that_exist(name: str) -> None:
-    named = _named_tests(documented.ROOT / "docs" / name)
-    assert (name != "switch.md") or len(named) > 50
+@pytest.mark.parametrize(
+    ("page", "least"), [("docs/switch.md", 51), ("docs/limits.md", 0), ("SECURITY.md", 4)]
+)
+def test_a_page_names_tests_that_exist(page: str, least: int) -> None:
+    named = _named_tests(documented.ROOT / page)
+    assert len(named) >= least
     for file, test in named:
         path = documented.ROOT / file
         assert path.is_file(), file
         assert f"def {test}" in path.read_text(), f"{file}::{test}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_targets_of_the_makefile(page: str) -> None:
+    named = re.findall(r"(?:^|`)make ([a-z-]+)", (documented.ROOT / page).read_text(), re.MULTILINE)
+    makefile = (documented.ROOT / "Makefile").read_text()
+    assert set(named) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_leads_to_files_that_exist(page: str) -> None:
+    file = documented.ROOT / page
+    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", file.read_text())
+    assert [link for link in links if not (file.parent / link).exists()] == []
 
 
 def test_every_hook_is_named_in_the_layers() -> None:

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def test_a_name_is_what_the_type_checker_takes_it_for(name: str, home: str) -> N
 def test_the_type_checker_sees_every_public_name() -> None:
     assert bluegreen.__all__ == sorted(bluegreen.__all__)
     assert {*_for_the_type_checker(), "__version__"} == set(bluegreen.__all__)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert bluegreen.__version__ == project["version"]
 
 
 def test_every_error_of_the_library_is_public() -> None:
