@@ -27,7 +27,10 @@ def _entries() -> dict[str, str]:
     return {requirement: sign + options for requirement, sign, options in found}
 
 
-PINS = {Requirement(entry).name: Requirement(entry) for entry in _entries()}
+def _pins() -> dict[str, Requirement]:
+    return {pin.name: pin for pin in map(Requirement, _entries())}
+
+
 DECLARED = [
     *PYPROJECT["project"]["dependencies"],
     *PYPROJECT["build-system"]["requires"],
@@ -36,23 +39,23 @@ DECLARED = [
 
 
 def test_every_version_is_pinned_once_with_its_hashes() -> None:
-    assert len(PINS) == len(_entries()) > 100
     for entry, options in _entries().items():
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", entry), entry
         assert _HASH.search(options), f"{entry}: no hash"
         assert not _HASH.sub("", options).strip(), f"{entry}: more than hashes"
+    assert len(_pins()) == len(_entries()) > 100
 
 
 @pytest.mark.parametrize("declared", DECLARED)
 def test_what_is_declared_is_in_the_lock(declared: str) -> None:
     wanted = Requirement(declared)
-    pin = PINS[canonicalize_name(wanted.name)]
+    pin = _pins()[canonicalize_name(wanted.name)]
     (version,) = pin.specifier
     assert wanted.specifier.contains(version.version, prereleases=True)
 
 
 def test_the_lock_names_no_index_and_no_path() -> None:
-    # A package's own page is no more its business: hashes hold wherever a file comes from.
+    # A hash holds wherever the file comes from, so no address is needed.
     assert "://" not in LOCK
     assert not re.search(r"(^|\s)/\w", LOCK)
 
