@@ -18,7 +18,7 @@ from components.transition import allow_transition, guard_retirement
 stack = read_stack()  # settings and names; a wrong setting ends here, in one line
 source = find_source(stack)  # the environment to be replaced; None in a plain stack
 
-# First of all: may this stack go from what it was to what it is wished to be?
+# First of all: may this stack go from what it was to what it is to be?
 allowed = allow_transition(stack, source)
 
 # The source's publications and slots come before the clone, so that no row is missed in between.

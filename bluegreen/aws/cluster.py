@@ -64,7 +64,7 @@ class Cluster:
     identifier: str
     arn: str
     resource_id: str
-    """Of this very cluster: one that is made anew under the same name has another."""
+    """Of this very cluster: one that is recreated under the same name has another."""
     region: str
     status: str
     engine: str
@@ -154,7 +154,7 @@ def wait_until(
     """Return the cluster as soon as it and its writer are available and `done` holds.
 
     `done` sees every look, whatever the status, and may raise to end the wait. `deadline` is in
-    seconds of `time.monotonic()`. Raises `Refused` when AWS reports a state that no waiting mends,
+    seconds of `time.monotonic()`. Raises `Refused` when AWS reports a state that no waiting fixes,
     `Retry` when the deadline passes first.
     """
     seen = ""

@@ -99,7 +99,7 @@ def _found(record: Mapping[str, Any]) -> Found:
 def require_movable(records: Records, region: str) -> None:
     """Raise unless the names can be moved, as far as that can be known before the outage.
 
-    Raises `Refused` for what no repetition mends: no such zone, a name outside of it, a record that
+    Raises `Refused` for what no repetition fixes: no such zone, a name outside of it, a record that
     is no simple CNAME or leads to neither side, a role that may not change it. It also makes the
     client and its connection, which take a second the first time.
     """
@@ -157,7 +157,7 @@ def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda:
     """Send the change in one batch, and again while Route 53 can't take it for the moment.
 
     `allowed` is asked right before each sending, and raises when the names must stay. Raises
-    `Retry` after a minute, and at once for what no repetition mends. The new writer is open by
+    `Retry` after a minute, and at once for what no repetition fixes. The new writer is open by
     then, so there is nothing to go back to.
     """
     changes = [_upsert(name, to, records.ttl) for name, to in sorted(records.targets.items())]

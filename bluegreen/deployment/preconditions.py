@@ -112,7 +112,7 @@ def _require_publishable(source: Server, want: Deployment) -> None:
 
 
 def change(had: State, want: Deployment) -> State:
-    """Check the world for the way from `had` to the wished state, and go its first step.
+    """Check the world for the way from `had` to the desired state, and go its first step.
 
     The way is one of `transition.ALLOWED`. A final or plain stack never needs the source.
     """

@@ -73,7 +73,7 @@ class ReplicationRole:
     rds_role_exists: bool
 
     def problem(self) -> str | None:
-        """Return what it lacks and the statements that mend it; None when it lacks nothing."""
+        """Return what it lacks and the statements that fix it; None when it lacks nothing."""
         name = sql.Identifier(self.name).as_string()
         statements = []
         if not self.exists:

@@ -85,7 +85,7 @@ class Schema:
 
     @property
     def marked(self) -> bool:
-        """Tell whether it carries the tool's mark."""
+        """Return whether it carries the tool's mark."""
         return is_mark(self.comment)
 
 
@@ -99,7 +99,7 @@ def parse(comment: str | None) -> dict[str, Any]:
 
 
 def is_mark(comment: str | None) -> bool:
-    """Tell whether a comment is, or holds, the tool's mark."""
+    """Return whether a comment is, or holds, the tool's mark."""
     return MARK.items() <= parse(comment).items()
 
 
@@ -176,7 +176,7 @@ def forget_slots(conn: Connection) -> None:
 
 
 def knows_slot(conn: Connection, name: str) -> bool:
-    """Tell whether a slot of this name in `conn`'s database is the tool's."""
+    """Return whether a slot of this name in `conn`'s database is the tool's."""
     return name in remembered(conn).get("slots", [])
 
 
@@ -186,7 +186,7 @@ def mark(conn: Connection, kind: str, name: str) -> None:
 
 
 def is_marked(conn: Connection, kind: str, name: str) -> bool:
-    """Tell whether there is such an object and it carries the mark."""
+    """Return whether there is such an object and it carries the mark."""
     row = conn.execute(_COMMENTS[kind], (name,)).fetchone()
     return row is not None and is_mark(row[0])
 

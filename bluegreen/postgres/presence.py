@@ -38,7 +38,7 @@ def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row
 
 
 def database_gone(server: Server, database: str) -> bool:
-    """Tell whether `server` answers and has no such database."""
+    """Return whether `server` answers and has no such database."""
     with server.connect("postgres") as conn:
         found = conn.execute(
             "SELECT FROM pg_catalog.pg_database WHERE datname = %s", (database,)
@@ -82,7 +82,7 @@ def while_it_exists(
 
 
 def passing(error: BaseException) -> bool:
-    """Tell whether `error` is what a restart or failover of a server looks like to its clients."""
+    """Return whether `error` is what clients see of a restart or failover of a server."""
     if isinstance(error, Unreachable):
         return True
     return isinstance(error, psycopg.OperationalError) and error.sqlstate in _RESTARTING

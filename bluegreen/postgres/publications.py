@@ -47,7 +47,7 @@ class Publication:
     operations: frozenset[str] = OPERATIONS
     via_root: bool = False
     generated: bool = False
-    """Generated columns are sent too, which no subscriber of ours could take; never wished for."""
+    """Generated columns are sent too, which no subscriber of ours could take; never desired."""
 
 
 # 14 has neither schemas, nor filters, nor column lists.

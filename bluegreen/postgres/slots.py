@@ -51,7 +51,7 @@ class Status(StrEnum):
 
     @property
     def readable(self) -> bool:
-        """Tell whether everything since its last confirmed position is still there."""
+        """Return whether everything since its last confirmed position is still there."""
         return self in (Status.RESERVED, Status.EXTENDED, Status.UNRESERVED)
 
 
@@ -82,12 +82,12 @@ class Slot:
 
     @property
     def logical(self) -> bool:
-        """Tell whether it is a logical one."""
+        """Return whether it is a logical one."""
         return self.type == "logical"
 
     @property
     def unfinished(self) -> bool:
-        """Tell whether it is being made just now; physical slots never have a position."""
+        """Return whether it is being made just now; physical slots never have a position."""
         return self.logical and self.confirmed_flush is None
 
     @property

@@ -171,7 +171,7 @@ class SubscribedTable:
 
     @property
     def ready(self) -> bool:
-        """Tell whether its first copy is over, if there was one."""
+        """Return whether its first copy is over, if there was one."""
         return self.state == _READY
 
     @property

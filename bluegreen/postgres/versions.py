@@ -69,12 +69,12 @@ def major(conn: psycopg.Connection[Any]) -> int:
 
 
 def has(server_major: int, feature: Feature) -> bool:
-    """Tell whether servers of `server_major` have `feature`."""
+    """Return whether servers of `server_major` have `feature`."""
     return server_major >= LEAST_MAJOR[feature]
 
 
 def supports(conn: psycopg.Connection[Any], feature: Feature) -> bool:
-    """Tell whether the server behind `conn` has `feature`."""
+    """Return whether the server behind `conn` has `feature`."""
     return has(major(conn), feature)
 
 

@@ -133,7 +133,7 @@ class _Object:
 
     @property
     def ours(self) -> bool:
-        """Tell whether it is one that the tool makes, and its owner can be trusted."""
+        """Return whether it is one that the tool makes, and its owner can be trusted."""
         if self.schema != TOOL_SCHEMA or not self.trusted:
             return False
         # Functions of an earlier version may have names that this one doesn't know.
@@ -175,7 +175,7 @@ def close_schemas(conn: Connection) -> None:
 
 
 def exists(server: Server) -> bool:
-    """Tell whether there is such a database of the tool's; one of somebody else's is none."""
+    """Return whether there is such a database of the tool's; one of somebody else's is none."""
     with server.connect("postgres") as conn:
         found = _find(conn)
     if found is None or found.unfinished:

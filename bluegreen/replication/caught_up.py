@@ -66,7 +66,7 @@ class Health:
 
     @property
     def readable(self) -> bool:
-        """Tell whether the subscription reads its slot, and the slot can be read."""
+        """Return whether the subscription reads its slot, and the slot can be read."""
         reads = self.subscription is not None and self.subscription.slot_name == self.slot_name
         return reads and self.slot_status.readable
 
@@ -298,7 +298,7 @@ class _Wait:
                 time.sleep(_POLL_SECONDS)
 
     def _covered(self, pairs: Sequence[_Database]) -> bool:
-        """Tell whether all published tables are subscribed and ready.
+        """Return whether all published tables are subscribed and ready.
 
         False while first copies are under way; raises `Refused` for what only an update takes in.
         """

@@ -41,12 +41,12 @@ class Coverage:
 
     @property
     def complete(self) -> bool:
-        """Tell whether every published table is subscribed and ready."""
+        """Return whether every published table is subscribed and ready."""
         return not (self.unsubscribed or self.missing or self.unready)
 
     @property
     def outdated(self) -> bool:
-        """Tell whether the subscription has tables to take in or to let go."""
+        """Return whether the subscription has tables to take in or to let go."""
         return bool(self.unsubscribed or self.missing or self.withdrawn)
 
 

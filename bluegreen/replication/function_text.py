@@ -48,17 +48,17 @@ def unqualified_relations(body: str) -> set[str]:
 
 
 def writes(body: str) -> bool:
-    """Tell whether the function itself says that it writes, or makes objects."""
+    """Return whether the function itself says that it writes, or makes objects."""
     return _WRITES.search(_bare(body)) is not None
 
 
 def makes_tables(body: str) -> bool:
-    """Tell whether it makes tables that last; in quoted text too, which it would execute."""
+    """Return whether it makes tables that last; in quoted text too, which it would execute."""
     return _MAKES_TABLE.search(re.sub(r"--[^\n]*", " ", body)) is not None
 
 
 def may_write(body: str, functions: Collection[str]) -> bool:
-    """Tell whether it writes, runs what can't be seen, or calls one of the users' `functions`."""
+    """Return whether it writes, runs what can't be seen, or calls one of the users' `functions`."""
     text = _bare(body)
     if _WRITES.search(text) or _OPAQUE.search(text):
         return True

@@ -58,7 +58,7 @@ def inspect(
 
 
 def slot_problem(found: RunningDirection) -> str | None:
-    """Return which slot can't send what is missing any more; no waiting mends that."""
+    """Return which slot can't send what is missing any more; no waiting fixes that."""
     there = {slot.name: slot for slot in found.slots}
     for database in sorted(found.databases):
         name = names.slot(found.deployment, found.direction, database)

@@ -1,6 +1,6 @@
 """Replication slots: the publisher's memory of what a subscriber still needs.
 
-Made once, before the clone, and never made anew: what is written between a slot's loss and its
+Made once, before the clone, and never recreated: what is written between a slot's loss and its
 successor would be missing on the other side without any error (measured on 16.14 and 18.4). So each
 gets a stamp that a successor of its name has not: its statistics count from a time that we set.
 """
@@ -43,7 +43,7 @@ def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
 
 
 def made_anew(conn: psycopg.Connection[Any], name: str, known: str | None) -> bool:
-    """Tell whether the slot is another than the one whose stamp was `known`.
+    """Return whether the slot is another than the one whose stamp was `known`.
 
     False also where that can't be told: without a stamp, or when the statistics have ended since.
     """

@@ -260,6 +260,6 @@ def _patiently(
 
 
 def _heartbeat_elsewhere(conn: psycopg.Connection[Any]) -> bool:
-    """Tell whether another publication of the tool still sends the heartbeat."""
+    """Return whether another publication of the tool still sends the heartbeat."""
     senders = publications.sending(conn, (TOOL_SCHEMA, "heartbeat"))
     return any(name.startswith("bg_") for name in senders)

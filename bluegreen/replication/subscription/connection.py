@@ -52,7 +52,7 @@ def text(publisher: Server, database: str, name: str) -> str:
 
 
 def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
-    """Tell whether the subscription's connection says what `wanted` says.
+    """Return whether the subscription's connection says what `wanted` says.
 
     None when this role may not read it, as without superuser rights. How soon a dead connection is
     noticed is no difference where nothing is said of it: earlier releases did not.

@@ -164,7 +164,7 @@ def require_none_skipped(
     """Raise `CloneAgain` when its slot can't be read, or was moved over what it had not applied.
 
     A slot that is past the origin may be right: it moves over what isn't published. But when it is
-    past a heartbeat that has not arrived, it was advanced or made anew by hand (or the origin was),
+    past a heartbeat that has not arrived, it was advanced or recreated by hand (or the origin was),
     and the rows around that heartbeat are missing. `since` is where the subscription starts.
     """
     name = str(have.slot_name)
