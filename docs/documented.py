@@ -16,6 +16,9 @@ from typing import Any
 
 from pulumi.dynamic import ResourceProvider
 
+from dynamic_providers.inputs import Input
+from dynamic_providers.inputs import declared as inputs_of
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Two wishes for an input, where the provider wants more than a value of the right type.
@@ -90,6 +93,9 @@ def read(module: str) -> Documented:
         for node in tree.body
         if isinstance(node, ast.ClassDef) and any(k.arg == "module" for k in node.keywords)
     )
+    keywords = {k.arg: ast.literal_eval(k.value) for k in declared.keywords}
+    if f"{declared.name}Inputs" in [getattr(node, "name", "") for node in tree.body]:
+        return _typed(module, tree, declared, keywords)
     (init,) = (
         node
         for node in declared.body
@@ -112,7 +118,6 @@ def read(module: str) -> Documented:
     provider = getattr(
         importlib.import_module(f"dynamic_providers.{module}"), f"{declared.name}Provider"
     )()
-    keywords = {k.arg: ast.literal_eval(k.value) for k in declared.keywords}
     return Documented(
         declared.name,
         f"{keywords['module']}:{keywords['name']}",
@@ -130,6 +135,63 @@ def read(module: str) -> Documented:
         ],
         list(_outputs(declared)),
     )
+
+
+def _typed(
+    module: str, tree: ast.Module, declared: ast.ClassDef, keywords: Mapping[str | None, Any]
+) -> Documented:
+    (inputs,) = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == f"{declared.name}Inputs"
+    )
+    text = (ast.get_docstring(declared) or "") + "\n"
+    errors = {title: _entries(body) for title, body in _SECTION.findall(text)}.get("Errors")
+    if not errors:
+        raise UndocumentedError(f"{declared.name}: its docstring has no section Errors")
+    known = inputs_of(getattr(importlib.import_module(f"dynamic_providers.{module}"), inputs.name))
+    return Documented(
+        declared.name,
+        f"{keywords['module']}:{keywords['name']}",
+        _line(_SECTION.sub("", text)),
+        errors,
+        [_input(name, known[name], said) for name, said in _attributes(declared.name, inputs)],
+        [
+            Property(name, _type_of(declared, name), said)
+            for name, said in _attributes(declared.name, declared)
+        ],
+    )
+
+
+def _attributes(resource: str, declared: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Yield the annotated attributes of a class, each with the docstring below it."""
+    for node, following in zip(declared.body, [*declared.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        said = following.value if isinstance(following, ast.Expr) else None
+        if not isinstance(said, ast.Constant) or not isinstance(said.value, str):
+            raise UndocumentedError(f"{resource}: {node.target.id} has no docstring")
+        yield node.target.id, _line(said.value)
+
+
+def _input(name: str, one: Input, said: str) -> Property:
+    kind = one.type.__name__ if type(one.type) is type else repr(one.type)
+    return Property(
+        name,
+        re.sub(r"\w+\.", "", kind),
+        said,
+        None if one.required else repr(one.default),
+        "used from the next change on" if one.change is None else one.change.value,
+    )
+
+
+def _type_of(declared: ast.ClassDef, output: str) -> str:
+    (kind,) = (
+        ast.unparse(node.annotation)
+        for node in declared.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == output
+    )
+    return kind.removeprefix("pulumi.Output[").removesuffix("]")
 
 
 def _entries(body: str) -> dict[str, str]:

@@ -5,18 +5,30 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi import contains_unknowns
-from pulumi.dynamic import CheckFailure, ConfigureRequest, DiffResult, ResourceProvider
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    ConfigureRequest,
+    DiffResult,
+    ResourceProvider,
+)
 
 from bluegreen.errors import BlueGreenError
 from bluegreen.postgres.queries import failure
 from dynamic_providers.host_errors import ProviderError, answer_in_lines
+from dynamic_providers.inputs import FIXED, REPLACES, UPDATES, keys, only
+from dynamic_providers.values import Values, malformed
 
 Props = dict[str, Any]
+
+
+class NotYet(TypedDict):
+    """Of resources that don't declare their inputs yet."""
 
 
 def one_line(error: BaseException) -> str:
@@ -49,6 +61,9 @@ class Provider(ResourceProvider):
     # By reference the serialised provider holds only names, so there is nothing to encrypt.
     serialize_as_secret_always = False
 
+    inputs: ClassVar[type] = NotYet
+    """The TypedDict that declares the resource's inputs."""
+
     def configure(self, _req: ConfigureRequest) -> None:
         """Show the library's progress, and errors as lines: both reach the user by the host."""
         answer_in_lines()
@@ -64,6 +79,25 @@ class Provider(ResourceProvider):
         for name in ("create", "update", "delete", "read"):
             if name in cls.__dict__:
                 setattr(cls, name, _clean(cls.__dict__[name]))
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        """Refuse another value of what is fixed, and values that no update could use."""
+        found = fixed(olds, news, keys(self.inputs, FIXED)) + malformed(self.inputs, news)
+        return CheckResult(news, found)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Compare the inputs by what their change is declared to do."""
+        return explicit_diff(
+            olds, news, updates=keys(self.inputs, UPDATES), replaces=keys(self.inputs, REPLACES)
+        )
+
+    def values(self, props: Props) -> Values:
+        """Return the inputs among `props` as values of the library."""
+        return Values(self.inputs, props)
+
+    def inputs_in(self, props: Props) -> Props:
+        """Return the inputs among `props` as they are: what `read` says was asked for."""
+        return only(self.inputs, props)
 
 
 def inputs_only(props: Props) -> Props:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
 from pulumi import contains_unknowns
@@ -12,7 +12,6 @@ from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
     CreateResult,
-    DiffResult,
     ReadResult,
     Resource,
     UpdateResult,
@@ -22,40 +21,50 @@ from bluegreen.errors import Refused
 from bluegreen.postgres import presence, publications
 from bluegreen.replication.publication import declared_identity, definition, publishing
 from bluegreen.replication.publication import scope as publication_scope
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import (
-    Props,
-    Provider,
-    explicit_diff,
-    fixed,
-    inputs_only,
-)
+from dynamic_providers.inputs import FIXED, UPDATES, Default, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import NameInput, ServerInput
 
 _LOCK_SECONDS = 60.0
 # A restart, too, must not stop a destroy half way.
 _DROP_SECONDS = 60.0
-_OUTPUTS = ("published",)
+
+
+class PublicationInputs(TypedDict):
+    """What a publication takes."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that publishes, and references to its credentials."""
+    database: Annotated[pulumi.Input[str], FIXED]
+    """The database whose tables are published."""
+    name: Annotated[NameInput, FIXED]
+    """The publication's name, 63 bytes at most."""
+    scope: Annotated[pulumi.Input[Mapping[str, Any]], UPDATES]
+    """What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or `tables`
+    with `tables`, each a `schema` and `name` with optional `columns` and `where`. `operations` are
+    all four by default; `publish_via_partition_root` sends partitions as their root. Changed in
+    place, but for `kind` from or to `all` and for `publish_via_partition_root`."""
+    replica_identity: NotRequired[
+        Annotated[pulumi.Input[Mapping[str, str]] | None, UPDATES, Default({})]
+    ]
+    """Replica identities to declare, `schema.table` to `full` or `index NAME`, a partitioned table
+    for all its partitions; undone when they are no longer declared, and on delete."""
 
 
 class PublicationProvider(Provider):
     """Alters in place; what only a drop could change is refused at preview."""
 
+    inputs = PublicationInputs
+
     def check(self, olds: Props, news: Props) -> CheckResult:
-        failures = fixed(olds, news, ("database", "name"))
-        name, new = str(news.get("name")), news.get("scope")
-        old = olds.get("scope")
-        if new and not contains_unknowns([old, new]):
+        failures = super().check(olds, news).failures
+        well_formed = all(one.property != "scope" for one in failures)
+        if well_formed and not contains_unknowns([olds.get("scope"), news["scope"]]):
             try:
-                want = publication_scope.from_scope(name, new)
+                _require_possible(str(news.get("name")), olds.get("scope"), news["scope"])
             except Refused as error:
                 failures.append(CheckFailure("scope", str(error)))
-            else:
-                why = definition.unchangeable(_kind_of(name, old), want) if old else None
-                failures += [CheckFailure("scope", why)] if why is not None else []
         return CheckResult(news, failures)
-
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return explicit_diff(olds, news, updates=("server", "scope", "replica_identity"))
 
     def create(self, props: Props) -> CreateResult:
         made = self._ensured(props, alter=False)
@@ -65,24 +74,26 @@ class PublicationProvider(Provider):
         return UpdateResult(self._ensured(news, alter=True))
 
     def _ensured(self, props: Props, *, alter: bool) -> Props:
-        want = publication_scope.from_scope(props["name"], props["scope"])
-        with server_of(props["server"]).connect(props["database"]) as conn:
+        given = self.values(props)
+        want = publication_scope.from_scope(given["name"], given["scope"])
+        with given["server"].connect(given["database"]) as conn:
             have = publishing.ensure(
                 conn,
                 want,
-                props.get("replica_identity") or {},
+                given["replica_identity"],
                 alter=alter,
                 deadline=time.monotonic() + _LOCK_SECONDS,
             )
         return {**inputs_only(props), "published": definition.described(have)}
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        conn = presence.connect_unless_gone(server_of(props["server"]), props["database"])
+        given = self.values(props)
+        conn = presence.connect_unless_gone(given["server"], given["database"])
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            have = publications.inspect(conn, props["name"])
-            identities = declared_identity.live(conn, props.get("replica_identity") or {})
+            have = publications.inspect(conn, given["name"])
+            identities = declared_identity.live(conn, given["replica_identity"])
         if have is None:
             return ReadResult(None, {})
         published = definition.described(have)
@@ -93,16 +104,25 @@ class PublicationProvider(Provider):
             "replica_identity": identities,
             "published": published,
         }
-        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, props: Props) -> None:
+        given = self.values(props)
         deadline = time.monotonic() + _DROP_SECONDS
         presence.while_it_exists(
-            server_of(props["server"]),
-            props["database"],
-            lambda conn: publishing.drop(conn, props["name"], deadline=deadline),
+            given["server"],
+            given["database"],
+            lambda conn: publishing.drop(conn, given["name"], deadline=deadline),
             deadline=deadline,
         )
+
+
+def _require_possible(name: str, old: Props | None, new: Props) -> None:
+    """Raise `Refused` for a scope of another shape, or one that only a drop could bring about."""
+    want = publication_scope.from_scope(name, new)
+    why = definition.unchangeable(_kind_of(name, old), want) if old else None
+    if why is not None:
+        raise Refused(why)
 
 
 def _kind_of(name: str, scope: Props) -> publications.Publication:
@@ -116,20 +136,6 @@ def _kind_of(name: str, scope: Props) -> publications.Publication:
 
 class Publication(Resource, module="postgres", name="Publication"):
     """A publication with a heartbeat, and the replica identities that it needs.
-
-    Inputs:
-        server: Writer endpoint of the environment that publishes, and references to its
-            credentials.
-        database: The database whose tables are published.
-        name: The publication's name, 63 bytes at most.
-        scope: What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or
-            `tables` with `tables`, each a `schema` and `name` with optional `columns` and `where`.
-            `operations` are all four by default; `publish_via_partition_root` sends partitions as
-            their root. Changed in place, but for `kind` from or to `all` and for
-            `publish_via_partition_root`.
-        replica_identity: Replica identities to declare, `schema.table` to `full` or `index NAME`, a
-            partitioned table for all its partitions; undone when they are no longer declared, and
-            on delete.
 
     Errors:
         refused: a table whose updates or deletes would begin to fail for want of a replica identity
@@ -151,19 +157,8 @@ class Publication(Resource, module="postgres", name="Publication"):
         self,
         resource_name: str,
         *,
-        server: pulumi.Input[Mapping[str, Any]],
-        database: pulumi.Input[str],
-        name: pulumi.Input[str],
-        scope: pulumi.Input[Mapping[str, Any]],
-        replica_identity: pulumi.Input[Mapping[str, str]] | None = None,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[PublicationInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "database": database,
-            "name": name,
-            "scope": scope,
-            "replica_identity": replica_identity or {},
-            "published": None,
-        }
+        props = properties(PublicationInputs, inputs, Publication)
         super().__init__(PublicationProvider(), resource_name, props, opts)
