@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, TypedDict, Unpack
 
 import pulumi
 from pulumi import contains_unknowns
@@ -12,29 +11,46 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from bluegreen import names
 from bluegreen.names import Direction
 from bluegreen.postgres import presence, subscriptions
+from bluegreen.postgres.server import Server
 from bluegreen.replication import caught_up
+from dynamic_providers.inputs import UPDATES, Value, properties
 from dynamic_providers.live_tables import covered
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import NamesInput, SecondsInput, ServerInput
+from dynamic_providers.values import Values
 
-_OUTPUTS = ("lag_ms",)
-_UPDATES = (
-    "publisher",
-    "subscriber",
-    "databases",
-    "deployment",
-    "direction",
-    "lag_seconds",
-    "stable_seconds",
-)
+
+class CaughtUpInputs(TypedDict):
+    """What a gate waits for, and how long."""
+
+    publisher: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that publishes, and references to its credentials."""
+    subscriber: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that subscribes, and references to its credentials."""
+    databases: Annotated[NamesInput, UPDATES]
+    """The databases that must all be current."""
+    deployment: Annotated[pulumi.Input[str], UPDATES]
+    """The deployment's name, of which those of slots and subscriptions are made."""
+    direction: Annotated[pulumi.Input[str], Value(Direction), UPDATES]
+    """`forward` or `reverse`."""
+    lag_seconds: Annotated[SecondsInput, UPDATES]
+    """A heartbeat has to cross within this time, in seconds; none yet is not current."""
+    stable_seconds: Annotated[SecondsInput, UPDATES]
+    """How long the lag has to stay under it, in seconds."""
+    timeout_seconds: SecondsInput
+    """How long to wait, in seconds; then it fails, with what is left and how fast it goes. A change
+    of it alone is no reason to wait anew."""
 
 
 class CaughtUpProvider(Provider):
     """Waits on create and on every change; holds nothing, so deleting it does nothing."""
 
+    inputs = CaughtUpInputs
+
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        found = explicit_diff(olds, news, updates=_UPDATES)
-        found.changes = found.changes or _copies_run(news)
+        found = super().diff(_id, olds, news)
+        if not contains_unknowns(news):
+            found.changes = found.changes or _copies_run(self.values(news))
         return found
 
     def create(self, props: Props) -> CreateResult:
@@ -44,25 +60,27 @@ class CaughtUpProvider(Provider):
         return UpdateResult(self._waited(news))
 
     def _waited(self, props: Props) -> Props:
+        given = self.values(props)
         lag_ms = caught_up.wait(
-            server_of(props["publisher"]),
-            server_of(props["subscriber"]),
-            databases=props["databases"],
-            deployment=props["deployment"],
-            direction=Direction(props["direction"]),
+            given["publisher"],
+            given["subscriber"],
+            databases=given["databases"],
+            deployment=given["deployment"],
+            direction=given["direction"],
             limits=caught_up.Limits(
-                lag_ms=float(props["lag_seconds"]) * 1000,
-                stable_seconds=float(props["stable_seconds"]),
-                timeout_seconds=float(props["timeout_seconds"]),
+                lag_ms=given["lag_seconds"] * 1000,
+                stable_seconds=given["stable_seconds"],
+                timeout_seconds=given["timeout_seconds"],
             ),
         )
         return {**inputs_only(props), "lag_ms": round(lag_ms, 1)}
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what was; gone, so that the next update waits anew, without a subscription."""
-        name = names.subscription(props["deployment"], Direction(props["direction"]))
-        server = server_of(props["subscriber"])
-        for database in props["databases"]:
+        given = self.values(props)
+        name = names.subscription(given["deployment"], given["direction"])
+        server: Server = given["subscriber"]
+        for database in given["databases"]:
             conn = presence.connect_unless_gone(server, database)
             if conn is None:
                 return ReadResult(None, {})
@@ -70,24 +88,22 @@ class CaughtUpProvider(Provider):
                 if subscriptions.inspect(conn, name) is None:
                     return ReadResult(None, {})
         live = inputs_only(props)
-        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, _props: Props) -> None:
         """Nothing exists outside the state."""
 
 
-def _copies_run(props: Props) -> bool:
+def _copies_run(given: Values) -> bool:
     """Tell whether a table is being copied, or is to be: then the gate is closed again."""
-    if contains_unknowns(props):
-        return False
-    direction = Direction(props["direction"])
-    for database in props["databases"]:
+    deployment, direction = given["deployment"], given["direction"]
+    for database in given["databases"]:
         found = covered(
-            props["publisher"],
-            props["subscriber"],
+            given["publisher"],
+            given["subscriber"],
             database,
-            publications=[names.publication(props["deployment"], direction)],
-            subscription=names.subscription(props["deployment"], direction),
+            publications=[names.publication(deployment, direction)],
+            subscription=names.subscription(deployment, direction),
         )
         if found is not None and (found.unready or found.unsubscribed):
             return True
@@ -99,19 +115,6 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
 
     All published tables must be subscribed then, and their first copies over; while one is not, an
     update waits anew without any other change.
-
-    Inputs:
-        publisher: Writer endpoint of the environment that publishes, and references to its
-            credentials.
-        subscriber: Writer endpoint of the environment that subscribes, and references to its
-            credentials.
-        databases: The databases that must all be current.
-        deployment: The deployment's name, of which those of slots and subscriptions are made.
-        direction: `forward` or `reverse`.
-        lag_seconds: A heartbeat has to cross within this time, in seconds; none yet is not current.
-        stable_seconds: How long the lag has to stay under it, in seconds.
-        timeout_seconds: How long to wait, in seconds; then it fails, with what is left and how fast
-            it goes. A change of it alone is no reason to wait anew.
 
     Errors:
         refused: as soon as waiting is in vain: no subscription, another slot, new apply errors
@@ -131,25 +134,8 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
         self,
         resource_name: str,
         *,
-        publisher: pulumi.Input[Mapping[str, Any]],
-        subscriber: pulumi.Input[Mapping[str, Any]],
-        databases: pulumi.Input[Sequence[str]],
-        deployment: pulumi.Input[str],
-        direction: pulumi.Input[str],
-        lag_seconds: pulumi.Input[float],
-        stable_seconds: pulumi.Input[float],
-        timeout_seconds: pulumi.Input[float],
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[CaughtUpInputs],
     ) -> None:
-        props = {
-            "publisher": publisher,
-            "subscriber": subscriber,
-            "databases": databases,
-            "deployment": deployment,
-            "direction": direction,
-            "lag_seconds": lag_seconds,
-            "stable_seconds": stable_seconds,
-            "timeout_seconds": timeout_seconds,
-            "lag_ms": None,
-        }
+        props = properties(CaughtUpInputs, inputs, CaughtUp)
         super().__init__(CaughtUpProvider(), resource_name, props, opts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
 from pulumi import contains_unknowns
@@ -21,6 +21,7 @@ from pulumi.dynamic import (
 from bluegreen.errors import BlueGreenError, Refused, Retry
 from bluegreen.postgres import presence, slots, subscriptions, versions
 from bluegreen.postgres.server import Server
+from bluegreen.postgres.subscriptions import Streaming
 from bluegreen.postgres.subscriptions import Subscription as Found
 from bluegreen.replication import coverage, session_timeouts
 from bluegreen.replication.subscription import (
@@ -29,56 +30,88 @@ from bluegreen.replication.subscription import (
     options,
     subscribing,
 )
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import Origin, Wanted
 from dynamic_providers import subscription_props
+from dynamic_providers.inputs import FIXED, UPDATES, Default, Value, properties
 from dynamic_providers.live_tables import covered
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+from dynamic_providers.provider import Props, Provider, fixed, inputs_only
+from dynamic_providers.value_types import NameInput, OneOrMoreNames, Position, ServerInput
+from dynamic_providers.values import Values
 
 log = logging.getLogger(__name__)
 
 _SECONDS = 60.0
 _RESTART_SECONDS = 20.0
-_OUTPUTS = ("live",)
-# A replacement would drop the origin: rows would be lost or come twice.
-_FIXED = ("database", "name", "slot_name")
-_UPDATES = (
-    "server",
-    "publisher",
-    "publication",
-    "start_lsn",
-    "enabled",
-    "streaming",
-    "binary",
-    "origin",
-    "disable_on_error",
-    "run_as_owner",
-    "owner",
-    "copy_new_tables",
-    "triggers",
-)
+
+
+class SubscriptionInputs(TypedDict):
+    """What a subscription is to be."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that applies, and references to its credentials. Address
+    and secrets may change, another cluster may not."""
+    publisher: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that sends, and references to its credentials. Address and
+    secrets may change, another cluster may not."""
+    database: Annotated[pulumi.Input[str], FIXED]
+    """The database, of the same name on both sides; a replacement would lose rows."""
+    name: Annotated[NameInput, FIXED]
+    """The subscription's name, and the application name of its connections."""
+    publication: Annotated[pulumi.Input[str | Sequence[str]], Value(OneOrMoreNames), UPDATES]
+    """The publication that it reads: one name, or a list of names."""
+    slot_name: Annotated[NameInput, FIXED]
+    """The slot that it reads, which must exist; never made or dropped here."""
+    start_lsn: Annotated[pulumi.Input[str], Value(Position), UPDATES]
+    """The position that it starts at: the clone's LSN, later the mark of the switch."""
+    enabled: NotRequired[Annotated[pulumi.Input[bool], Default(True), UPDATES]]
+    """Whether it runs; while it does not, its slot keeps what it needs."""
+    streaming: NotRequired[Annotated[pulumi.Input[str] | None, Value(Streaming), UPDATES]]
+    """How large transactions are sent: `off`, `on`, or `parallel` (16); not set, the best that the
+    server has."""
+    binary: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
+    """Send values in binary: only for types that both sides store alike."""
+    origin: NotRequired[Annotated[pulumi.Input[str] | None, Value(Origin), UPDATES]]
+    """`none` or `any` (16); not set, `none` where the server has it."""
+    disable_on_error: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
+    """Stop at the first error instead of trying again (15). Off by default: to the server the end
+    of the stream is an error too, and a publisher's restart stops it."""
+    run_as_owner: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
+    """Apply with the rights of the subscription's owner (16)."""
+    owner: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
+    """The role that owns it; not set, whoever made it."""
+    copy_new_tables: NotRequired[Annotated[pulumi.Input[bool], Default(True), UPDATES]]
+    """Copy the rows of tables that are published later; they must be empty here."""
+    triggers: NotRequired[Annotated[pulumi.Input[Any], UPDATES]]
+    """Any value; a change of it is an update. Tables published or withdrawn since are an update by
+    themselves: each preview looks at the servers for them."""
 
 
 class SubscriptionProvider(Provider):
-    """Never makes or drops a slot; dropping a subscription does not need its publisher."""
+    """Never makes or drops a slot; dropping a subscription does not need its publisher.
+
+    Nothing replaces one: that would drop its origin, and rows would be lost or come twice.
+    """
+
+    inputs = SubscriptionInputs
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        failures = fixed(olds, news, _FIXED)
+        failures = super().check(olds, news).failures
         failures += fixed(
             subscription_props.clusters(olds),
             subscription_props.clusters(news),
             ("server", "publisher"),
         )
-        return CheckResult(news, failures + subscription_props.unusable(news))
+        return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        found = explicit_diff(olds, news, updates=_UPDATES)
+        found = super().diff(_id, olds, news)
         # Not set means true, so that false is a wish of its own.
         if (olds.get("copy_new_tables") is False) != (news.get("copy_new_tables") is False):
             found.changes = True
         if (olds.get("live") or {}).get("drift"):
             found.changes = True
-        found.changes = found.changes or tables_moved(news)
+        if not contains_unknowns(news):
+            found.changes = found.changes or tables_moved(self.values(news))
         return found
 
     def create(self, props: Props) -> CreateResult:
@@ -89,17 +122,18 @@ class SubscriptionProvider(Provider):
         return UpdateResult(self._ensured(news, mend=True))
 
     def _ensured(self, props: Props, *, mend: bool) -> Props:
-        server, source = server_of(props["server"]), server_of(props["publisher"])
-        wanted = subscription_props.wanted(props)
+        given = self.values(props)
+        server, source, database = given["server"], given["publisher"], given["database"]
+        wanted = subscription_props.wanted(given)
         # Before its use: if it is rotated meanwhile, the next look shows it.
         secret = source.credentials.replication_version(source.region)
         with (
-            server.connect(props["database"]) as subscriber,
-            source.connect(props["database"]) as publisher,
+            server.connect(database) as subscriber,
+            source.connect(database) as publisher,
         ):
             session_timeouts.require_none(
                 server,
-                props["database"],
+                database,
                 wanted.owner or subscriber.info.user,
                 "admin",
                 versions.major(subscriber),
@@ -116,12 +150,14 @@ class SubscriptionProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what is there; works with the publisher down, and says what it then can't tell."""
-        conn = presence.connect_unless_gone(server_of(props["server"]), props["database"])
+        given = self.values(props)
+        conn = presence.connect_unless_gone(given["server"], given["database"])
         if conn is None:
             return ReadResult(None, {})
-        wanted = subscription_props.wanted(props)
+        wanted = subscription_props.wanted(given)
+        secret = subscription_props.secret_version(props)
         with conn:
-            have = subscriptions.inspect(conn, props["name"])
+            have = subscriptions.inspect(conn, wanted.name)
             if have is None:
                 return ReadResult(None, {})
             major = versions.major(conn)
@@ -129,61 +165,58 @@ class SubscriptionProvider(Provider):
             drift += options.alterable(major, have, wanted)
             trouble = subscriptions.problems(have)
             try:
-                drift += _connection_drift(conn, props, wanted)
-                drift += _publisher_drift(conn, props, wanted, have, trouble)
+                drift += _connection_drift(conn, given, wanted, secret)
+                drift += _publisher_drift(conn, given, wanted, have, trouble)
             except (Retry, Refused) as error:
                 log.warning("%s: not compared with its publisher: %s", wanted, error)
-        live = inputs_only(props) | subscription_props.live_inputs(props, have, major)
-        live["live"] = subscription_props.live(
-            have, subscription_props.secret_version(props), drift, trouble
-        )
-        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+        live = inputs_only(props) | subscription_props.live_inputs(props, wanted, have, major)
+        live["live"] = subscription_props.live(have, secret, drift, trouble)
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, props: Props) -> None:
+        given = self.values(props)
         left = presence.while_it_exists(
-            server_of(props["server"]),
-            props["database"],
+            given["server"],
+            given["database"],
             lambda conn: subscribing.drop_own(
-                conn, props["name"], deadline=time.monotonic() + _SECONDS
+                conn, given["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,
         )
         if left:
-            _drop_copy_slots(server_of(props["publisher"]), props["database"], left)
+            _drop_copy_slots(given["publisher"], given["database"], left)
 
 
-def tables_moved(props: Props) -> bool:
+def tables_moved(given: Values) -> bool:
     """Tell whether an enabled subscription has tables to take in, or to let go.
 
     Nothing in the program changes when a partition is made on the servers, so only a look there
     tells; without it the next update would leave out the partition's rows without a word. What is
     not on the subscriber yet waits: a job's table that comes and goes must not fail every update.
     """
-    if contains_unknowns(props) or not props.get("enabled"):
+    if not given["enabled"]:
         return False
     found = covered(
-        props["publisher"],
-        props["server"],
-        props["database"],
-        publications=subscription_props.publications(props),
-        subscription=props["name"],
+        given["publisher"],
+        given["server"],
+        given["database"],
+        publications=given["publication"],
+        subscription=given["name"],
     )
     return found is not None and bool(found.unsubscribed or found.withdrawn)
 
 
-def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
+def _connection_drift(conn: Any, given: Values, wanted: Wanted, known: str | None) -> list[str]:
     """Return whether the connection is another than it shall be, in words without a secret.
 
-    Where this role may not read it, as on Aurora, the secret's version tells of a rotation.
+    Where this role may not read it, as on Aurora, the secret's version tells of a rotation: the
+    connection was set with the one that is `known`.
     """
-    source = server_of(props["publisher"])
-    text = connection.text(source, props["database"], wanted.name)
+    source = given["publisher"]
+    text = connection.text(source, given["database"], wanted.name)
     agrees = connection.agrees(conn, wanted.name, text)
     if agrees is None:
-        known, now = (
-            subscription_props.secret_version(props),
-            source.credentials.replication_version(source.region),
-        )
+        now = source.credentials.replication_version(source.region)
         return ["the replication secret was rotated"] if known not in (None, now) else []
     if agrees:
         return []
@@ -192,11 +225,10 @@ def _connection_drift(conn: Any, props: Props, wanted: Wanted) -> list[str]:
 
 
 def _publisher_drift(
-    subscriber: Any, props: Props, wanted: Wanted, have: Found, trouble: list[str]
+    subscriber: Any, given: Values, wanted: Wanted, have: Found, trouble: list[str]
 ) -> list[str]:
     """Return what the publisher has and the subscription lacks; adds to `trouble` what fails."""
-    source = server_of(props["publisher"])
-    with source.connect(props["database"]) as publisher:
+    with given["publisher"].connect(given["database"]) as publisher:
         tables = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
         status = slots.status(slots.inspect(publisher, wanted.slot_name))
         if have.worker_pid is None and have.apply_errors:
@@ -227,29 +259,6 @@ def _drop_copy_slots(publisher: Server, database: str, left: list[str]) -> None:
 class Subscription(Resource, module="postgres", name="Subscription"):
     """A subscription that starts at `start_lsn` on a slot that exists.
 
-    Inputs:
-        server: Writer endpoint of the environment that applies, and references to its credentials.
-            Address and secrets may change, another cluster may not.
-        publisher: Writer endpoint of the environment that sends, and references to its
-            credentials. Address and secrets may change, another cluster may not.
-        database: The database, of the same name on both sides; a replacement would lose rows.
-        name: The subscription's name, and the application name of its connections.
-        publication: The publication that it reads: one name, or a list of names.
-        slot_name: The slot that it reads, which must exist; never made or dropped here.
-        start_lsn: The position that it starts at: the clone's LSN, later the mark of the switch.
-        enabled: Whether it runs; while it does not, its slot keeps what it needs.
-        streaming: How large transactions are sent: `off`, `on`, or `parallel` (16); not set, the
-            best that the server has.
-        binary: Send values in binary: only for types that both sides store alike.
-        origin: `none` or `any` (16); not set, `none` where the server has it.
-        disable_on_error: Stop at the first error instead of trying again (15). Off by default: to
-            the server the end of the stream is an error too, and a publisher's restart stops it.
-        run_as_owner: Apply with the rights of the subscription's owner (16).
-        owner: The role that owns it; not set, whoever made it.
-        copy_new_tables: Copy the rows of tables that are published later; they must be empty here.
-        triggers: Any value; a change of it is an update. Tables published or withdrawn since are
-            an update by themselves: each preview looks at the servers for them.
-
     Errors:
         refused: another database, name, slot or cluster (at preview); options that no server has
             (at preview) or this one lacks; a publisher in recovery or without the publication; a
@@ -275,41 +284,8 @@ class Subscription(Resource, module="postgres", name="Subscription"):
         self,
         resource_name: str,
         *,
-        server: pulumi.Input[Mapping[str, Any]],
-        publisher: pulumi.Input[Mapping[str, Any]],
-        database: pulumi.Input[str],
-        name: pulumi.Input[str],
-        publication: pulumi.Input[str | Sequence[str]],
-        slot_name: pulumi.Input[str],
-        start_lsn: pulumi.Input[str],
-        enabled: pulumi.Input[bool] = True,
-        streaming: pulumi.Input[str] | None = None,
-        binary: pulumi.Input[bool] = False,
-        origin: pulumi.Input[str] | None = None,
-        disable_on_error: pulumi.Input[bool] = False,
-        run_as_owner: pulumi.Input[bool] = False,
-        owner: pulumi.Input[str] | None = None,
-        copy_new_tables: pulumi.Input[bool] = True,
-        triggers: pulumi.Input[Any] = None,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[SubscriptionInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "publisher": publisher,
-            "database": database,
-            "name": name,
-            "publication": publication,
-            "slot_name": slot_name,
-            "start_lsn": start_lsn,
-            "enabled": enabled,
-            "streaming": streaming,
-            "binary": binary,
-            "origin": origin,
-            "disable_on_error": disable_on_error,
-            "run_as_owner": run_as_owner,
-            "owner": owner,
-            "copy_new_tables": copy_new_tables,
-            "triggers": triggers,
-            "live": None,
-        }
+        props = properties(SubscriptionInputs, inputs, Subscription)
         super().__init__(SubscriptionProvider(), resource_name, props, opts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import pulumi
@@ -12,12 +12,13 @@ from bluegreen import names
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.postgres.server import Server
+from bluegreen.upgrade.engine_version import EngineVersion
 from dynamic_providers.inputs import Value
 
 ServerInput = Annotated[pulumi.Input[Mapping[str, Any]], Value(Server)]
 """A writer endpoint, and references to its credentials: `Server.to_props`."""
 
-Seconds = Annotated[float, Field(ge=0)]
+SecondsInput = Annotated[pulumi.Input[float], Value(Annotated[float, Field(ge=0)])]
 
 
 def _some(found: tuple[str, ...]) -> tuple[str, ...]:
@@ -27,6 +28,8 @@ def _some(found: tuple[str, ...]) -> tuple[str, ...]:
 
 
 SomeNames = Annotated[tuple[str, ...], AfterValidator(_some)]
+NamesInput = Annotated[pulumi.Input[Sequence[str]], Value(SomeNames)]
+"""A list with at least one name."""
 
 
 def _listed(given: Any) -> Any:
@@ -57,3 +60,14 @@ def _position(text: str) -> Lsn:
 
 Position = Annotated[str, AfterValidator(_position)]
 """An `Lsn` from text such as `16/B374D848`."""
+
+
+def _version(text: str) -> EngineVersion:
+    try:
+        return EngineVersion.parse(text)
+    except Refused as error:
+        raise ValueError(str(error).removeprefix("engine_version: ")) from None
+
+
+Version = Annotated[str, AfterValidator(_version)]
+"""An `EngineVersion` from text such as `18.4`."""

@@ -18,6 +18,24 @@ from bluegreen.errors import Refused
 from dynamic_providers.inputs import Input, declared
 
 _MISSING = "is missing"
+# For what pydantic calls by names of its own.
+_EXPECTED = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "sequence_str": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
 
 
 class Values:
@@ -78,8 +96,6 @@ def _words(error: ErrorDetails) -> str:
         case "enum" | "literal_error":
             allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"got {shown}, allowed are {', '.join(allowed)}"
-        case "dataclass_type" | "model_type" | "dict_type" | "mapping_type":
-            return f"got {shown}, expected a mapping"
-    # What follows the comma is pydantic's word for what it got.
-    expected = error["msg"].removeprefix("Input should be ").partition(", ")[0]
-    return f"got {shown}, expected {expected}"
+    # What follows a comma is pydantic's word for what it got.
+    plain = error["msg"].removeprefix("Input should be ").partition(", ")[0]
+    return f"got {shown}, expected {_EXPECTED.get(error['type'], plain)}"

@@ -111,7 +111,7 @@ def test_values_are_of_the_library_and_numbers_whole_again() -> None:
 def test_a_value_is_looked_at_only_when_it_is_used() -> None:
     values = Values(ThingInputs, WISH | {"seconds": "soon"})
     assert values["name"] == "a"
-    with pytest.raises(Refused, match="seconds: got 'soon', expected a valid integer"):
+    with pytest.raises(Refused, match="seconds: got 'soon', expected a whole number"):
         values["seconds"]
     with pytest.raises(Refused, match="owner is missing"):
         Values(ThingInputs, {})["owner"]
@@ -122,11 +122,11 @@ def test_a_value_is_looked_at_only_when_it_is_used() -> None:
     [
         ({"name": "n" * 64}, f"got '{'n' * 64}', expected 1 to 63 bytes"),
         ({"owner": None}, "is missing"),
-        ({"seconds": 1.5}, "got 1.5, expected a valid integer"),
-        ({"labels": {"a": 1.0}}, "a: got 1.0, expected a valid string"),
+        ({"seconds": 1.5}, "got 1.5, expected a whole number"),
+        ({"labels": {"a": 1.0}}, "a: got 1.0, expected text"),
         ({"labels": "all"}, "got 'all', expected a mapping"),
         ({"server": "orders-1"}, "got 'orders-1', expected a mapping"),
-        ({"server": {**SERVER, "port": "x"}}, "port: got 'x', expected a valid integer"),
+        ({"server": {**SERVER, "port": "x"}}, "port: got 'x', expected a whole number"),
         ({"server": {"cluster": "orders-1"}}, "region: is missing"),
     ],
 )
