@@ -95,7 +95,7 @@ class Primary(pulumi.ComponentResource):
         # A clone's parameters come into force with its upgrade.
         self.parameters = ParameterApply(
             "parameters",
-            server=self.server,  # type: ignore[arg-type]
+            server=self.server,
             parameters=dict(groups.static()),
             allow_reboot=environment.allow_reboot,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),

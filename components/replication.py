@@ -80,7 +80,7 @@ class Replication(pulumi.ComponentResource):
     def _upgrade(self, groups: ParameterGroups, after: list[pulumi.Resource]) -> EngineUpgrade:
         return EngineUpgrade(
             "engine-upgrade",
-            server=self._primary.server,  # type: ignore[arg-type]
+            server=self._primary.server,
             databases=self._stack.databases,
             engine_version=self._stack.settings.environment.engine_version,
             cluster_parameter_group=groups.cluster.name,

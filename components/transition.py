@@ -24,7 +24,7 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         region=stack.region,
         credentials=stack.credentials,
         databases=stack.databases,
-        source=source.server if source is not None else None,  # type: ignore[arg-type]
+        source=source.server if source is not None else None,
         source_stack=source.stack if source is not None else None,
         cutover=settings.cutover,
         rollback=settings.rollback,
@@ -43,7 +43,7 @@ def guard_retirement(
     environment = stack.settings.environment
     return RetirementGuard(
         "retirement-guard",
-        server=primary.server,  # type: ignore[arg-type]
+        server=primary.server,
         databases=stack.databases,
         stack=stack.name,
         deployment=stack.deployment if stack.replicates else None,

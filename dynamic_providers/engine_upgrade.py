@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict, Unpack
 
 import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.aws import cluster
+from bluegreen.postgres.server import Server
 from bluegreen.upgrade import engine
 from bluegreen.upgrade.engine_version import EngineVersion
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.inputs import UPDATES, Default, Value, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import NamesInput, SecondsInput, ServerInput, Version
+from dynamic_providers.values import Values
 
-_INPUTS = (
-    "server",
-    "databases",
-    "engine_version",
-    "cluster_parameter_group",
-    "instance_parameter_group",
-    "timeout_seconds",
-)
+
+class EngineUpgradeInputs(TypedDict):
+    """The version that a cluster shall run, and its groups."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the clone, and references to its credentials."""
+    databases: Annotated[NamesInput, UPDATES]
+    """The databases that get statistics and newer extensions afterwards."""
+    engine_version: Annotated[pulumi.Input[str], Value(Version), UPDATES]
+    """The version that shall run, such as `18.4`."""
+    cluster_parameter_group: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
+    """The cluster parameter group of the new family."""
+    instance_parameter_group: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
+    """The instance parameter group of the new family."""
+    timeout_seconds: NotRequired[Annotated[SecondsInput, UPDATES, Default(7200)]]
+    """How long the upgrade may take, in seconds."""
 
 
 class EngineUpgradeProvider(Provider):
     """Upgrades in place; deleting it leaves the cluster as it is."""
 
+    inputs = EngineUpgradeInputs
+
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the wishes, and the live version with the wished one."""
-        found = explicit_diff(olds, news, updates=_INPUTS)
+        found = super().diff(_id, olds, news)
         wanted, actual = news.get("engine_version"), olds.get("engine_version_actual")
         if not contains_unknowns(wanted) and wanted and actual:
             # A newer minor came by AWS's maintenance: nothing that an update could mend.
@@ -40,51 +53,46 @@ class EngineUpgradeProvider(Provider):
 
     def create(self, props: Props) -> CreateResult:
         """Upgrade where the version isn't reached; what is there already is only verified."""
-        return CreateResult(props["server"]["cluster"], _ensured(props, asked_before=None))
+        given = self.values(props)
+        actual = _ensured(given, asked_before=None)
+        outputs = {**inputs_only(props), "engine_version_actual": actual}
+        return CreateResult(given["server"].cluster, outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Upgrade to the version asked for now."""
-        return UpdateResult(_ensured(news, asked_before=olds.get("engine_version")))
+        actual = _ensured(self.values(news), asked_before=olds.get("engine_version"))
+        return UpdateResult({**inputs_only(news), "engine_version_actual": actual})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the version that runs; gone when AWS says that the cluster is."""
-        server = server_of(props["server"])
+        server: Server = self.values(props)["server"]
         found = cluster.find(server.region, server.cluster)
         if found is None:
             return ReadResult(None, {})
-        inputs = {key: props[key] for key in _INPUTS if key in props}
+        inputs = self.inputs_in(props)
         return ReadResult(id_, {**inputs, "engine_version_actual": found.engine_version}, inputs)
 
     def delete(self, _id: str, props: Props) -> None:
         """Do nothing: Aurora can't go back to an older version."""
 
 
-def _ensured(props: Props, *, asked_before: str | None) -> Props:
+def _ensured(given: Values, *, asked_before: str | None) -> str:
     wanted = engine.Upgrade(
-        server=server_of(props["server"]),
-        databases=tuple(props["databases"]),
-        version=EngineVersion.parse(props["engine_version"]),
-        cluster_parameter_group=props.get("cluster_parameter_group"),
-        instance_parameter_group=props.get("instance_parameter_group"),
+        server=given["server"],
+        databases=given["databases"],
+        version=given["engine_version"],
+        cluster_parameter_group=given["cluster_parameter_group"],
+        instance_parameter_group=given["instance_parameter_group"],
     )
-    actual = engine.ensure(
+    return engine.ensure(
         wanted,
         asked_before=EngineVersion.parse(asked_before) if asked_before else None,
-        deadline=time.monotonic() + float(props["timeout_seconds"]),
+        deadline=time.monotonic() + given["timeout_seconds"],
     )
-    return {**inputs_only(props), "engine_version_actual": actual}
 
 
 class EngineUpgrade(Resource, module="aurora", name="EngineUpgrade"):
     """The engine version of a cluster, brought about by the RDS API.
-
-    Inputs:
-        server: Writer endpoint of the clone, and references to its credentials.
-        databases: The databases that get statistics and newer extensions afterwards.
-        engine_version: The version that shall run, such as `18.4`.
-        cluster_parameter_group: The cluster parameter group of the new family.
-        instance_parameter_group: The instance parameter group of the new family.
-        timeout_seconds: How long the upgrade may take, in seconds.
 
     Errors:
         refused: a version that AWS doesn't offer or that can't be reached from the one that runs;
@@ -98,23 +106,10 @@ class EngineUpgrade(Resource, module="aurora", name="EngineUpgrade"):
 
     def __init__(
         self,
-        name: str,
+        resource_name: str,
         *,
-        server: pulumi.Input[dict[str, Any]],
-        databases: pulumi.Input[list[str]],
-        engine_version: pulumi.Input[str],
-        cluster_parameter_group: pulumi.Input[str] | None = None,
-        instance_parameter_group: pulumi.Input[str] | None = None,
-        timeout_seconds: pulumi.Input[float] = 7200,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[EngineUpgradeInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "databases": databases,
-            "engine_version": engine_version,
-            "cluster_parameter_group": cluster_parameter_group,
-            "instance_parameter_group": instance_parameter_group,
-            "timeout_seconds": timeout_seconds,
-            "engine_version_actual": None,
-        }
-        super().__init__(EngineUpgradeProvider(), name, props, opts)
+        props = properties(EngineUpgradeInputs, inputs, EngineUpgrade)
+        super().__init__(EngineUpgradeProvider(), resource_name, props, opts)

@@ -3,61 +3,73 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
-from pulumi.dynamic import (
-    CheckFailure,
-    CheckResult,
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    UpdateResult,
-)
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pydantic import BeforeValidator
 
 from bluegreen.aws import cluster
 from bluegreen.upgrade import parameters as parameter_apply
 from bluegreen.upgrade.parameters import AllowReboot
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.inputs import UPDATES, Default, Value, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import SecondsInput, ServerInput
+from dynamic_providers.values import Values
 
-_INPUTS = ("server", "parameters", "allow_reboot", "timeout_seconds")
+
+def _text(given: Any) -> Any:
+    """Return a number as the text that a parameter group has; all come as floats."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return given
+    return str(int(given)) if given == int(given) else str(given)
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
+
+
+class ParameterApplyInputs(TypedDict):
+    """Which parameters shall be in force, and by what means."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the cluster, and references to its credentials."""
+    parameters: Annotated[pulumi.Input[Mapping[str, str]], Value(dict[str, _Text]), UPDATES]
+    """Static parameters that must be in force, with their values."""
+    allow_reboot: NotRequired[Annotated[pulumi.Input[str], Value(AllowReboot), Default("never")]]
+    """When a reboot may bring them about."""
+    timeout_seconds: NotRequired[Annotated[SecondsInput, UPDATES, Default(1800)]]
+    """How long that may take, in seconds."""
 
 
 class ParameterApplyProvider(Provider):
     """Reboots if allowed; deleting it leaves the parameters in force."""
 
-    def check(self, _olds: Props, news: Props) -> CheckResult:
-        """Refuse another word for `allow_reboot` than those that mean something."""
-        allow = news.get("allow_reboot")
-        allowed = [str(word) for word in AllowReboot]
-        if isinstance(allow, str) and allow not in allowed:
-            reason = f"got {allow!r}, allowed are {', '.join(allowed)}"
-            return CheckResult(news, [CheckFailure("allow_reboot", reason)])
-        return CheckResult(news, [])
+    inputs = ParameterApplyInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the wishes; parameters that waited for a reboot are looked at again."""
-        found = explicit_diff(olds, news, updates=("server", "parameters", "timeout_seconds"))
+        found = super().diff(_id, olds, news)
         found.changes = bool(found.changes or olds.get("waiting"))
         return found
 
     def create(self, props: Props) -> CreateResult:
         """Bring the parameters into force, or say why they can't be."""
-        return CreateResult(props["server"]["cluster"], _ensured(props))
+        given = self.values(props)
+        return CreateResult(given["server"].cluster, {**inputs_only(props), **_ensured(given)})
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         """Bring the parameters asked for now into force."""
-        return UpdateResult(_ensured(news))
+        return UpdateResult({**inputs_only(news), **_ensured(self.values(news))})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the values in force; gone when AWS says that the cluster is."""
-        server, wanted = server_of(props["server"]), _wanted(props)
+        given = self.values(props)
+        server, wanted = given["server"], given["parameters"]
         if cluster.find(server.region, server.cluster) is None:
             return ReadResult(None, {})
         found = parameter_apply.in_force(server, wanted)
-        inputs = {key: props[key] for key in _INPUTS if key in props}
+        inputs = self.inputs_in(props)
         live = {
             "effective": parameter_apply.effective(wanted, found),
             "waiting": [item.name for item in parameter_apply.pending(wanted, found)],
@@ -68,38 +80,24 @@ class ParameterApplyProvider(Provider):
         """Do nothing: the parameter groups are resources of their own."""
 
 
-def _wanted(props: Props) -> dict[str, str]:
-    return {name: _text(value) for name, value in props["parameters"].items()}
-
-
-def _text(value: Any) -> str:
-    # Numbers cross Pulumi's protocol as floats.
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _ensured(props: Props) -> Props:
-    server, wanted = server_of(props["server"]), _wanted(props)
+def _ensured(given: Values) -> Props:
+    """Return the outputs."""
+    server, wanted = given["server"], given["parameters"]
     effective = parameter_apply.ensure(
         server,
         wanted,
-        allow=AllowReboot(props["allow_reboot"]),
-        deadline=time.monotonic() + float(props["timeout_seconds"]),
+        allow=given["allow_reboot"],
+        deadline=time.monotonic() + given["timeout_seconds"],
     )
     waiting = [
         item.name
         for item in parameter_apply.pending(wanted, parameter_apply.in_force(server, wanted))
     ]
-    return {**inputs_only(props), "effective": effective, "waiting": waiting}
+    return {"effective": effective, "waiting": waiting}
 
 
 class ParameterApply(Resource, module="aurora", name="ParameterApply"):
     """Static parameters that must be in force before anything builds on them.
-
-    Inputs:
-        server: Writer endpoint of the cluster, and references to its credentials.
-        parameters: Static parameters that must be in force, with their values.
-        allow_reboot: When a reboot may bring them about.
-        timeout_seconds: How long that may take, in seconds.
 
     Errors:
         refused: a parameter that waits for a reboot where none is allowed; another word for
@@ -114,20 +112,10 @@ class ParameterApply(Resource, module="aurora", name="ParameterApply"):
 
     def __init__(
         self,
-        name: str,
+        resource_name: str,
         *,
-        server: pulumi.Input[dict[str, Any]],
-        parameters: pulumi.Input[dict[str, str]],
-        allow_reboot: pulumi.Input[str] = "never",
-        timeout_seconds: pulumi.Input[float] = 1800,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[ParameterApplyInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "parameters": parameters,
-            "allow_reboot": allow_reboot,
-            "timeout_seconds": timeout_seconds,
-            "effective": None,
-            "waiting": None,
-        }
-        super().__init__(ParameterApplyProvider(), name, props, opts)
+        props = properties(ParameterApplyInputs, inputs, ParameterApply)
+        super().__init__(ParameterApplyProvider(), resource_name, props, opts)

@@ -5,24 +5,42 @@ Its refusal stops a plain `pulumi destroy` before anything was touched.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, NotRequired, TypedDict, Unpack
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.deployment import retirement
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.inputs import UPDATES, Default, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import ServerInput
 
-_INPUTS = ("server", "databases", "deployment", "stack", "deletion_protection", "retire")
+
+class RetirementGuardInputs(TypedDict):
+    """What is guarded, and against what."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that it guards, and references to its credentials."""
+    databases: Annotated[pulumi.Input[Sequence[str]], UPDATES]
+    """The databases to look for replication in."""
+    stack: Annotated[pulumi.Input[str], UPDATES]
+    """The stack that owns the environment."""
+    deletion_protection: Annotated[pulumi.Input[bool], UPDATES]
+    """Whether AWS protects the cluster: said in the refusal."""
+    deployment: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
+    """The deployment's name, whose replication is the stack's own; none in a plain stack."""
+    retire: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
+    """Whether a writer may be destroyed, once applied."""
 
 
 class RetirementGuardProvider(Provider):
-    """Only its deletion does anything; what it is asked then is what was applied last."""
+    """Only its deletion does anything; what it is asked then is what was applied last.
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the wishes; never replaced, since that would delete it."""
-        return explicit_diff(olds, news, updates=_INPUTS)
+    Nothing replaces it, since that would delete it.
+    """
+
+    inputs = RetirementGuardInputs
 
     def create(self, props: Props) -> CreateResult:
         """Stand guard."""
@@ -34,35 +52,26 @@ class RetirementGuardProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what was applied: there is nothing of it outside the state."""
-        inputs = {key: props[key] for key in _INPUTS if key in props}
+        inputs = self.inputs_in(props)
         return ReadResult(id_, inputs, inputs)
 
     def delete(self, _id: str, props: Props) -> None:
         """Refuse while the environment is needed."""
+        given = self.values(props)
         retirement.require_retirable(
             retirement.Retirement(
-                server=server_of(props["server"]),
-                databases=tuple(props["databases"]),
-                stack=str(props["stack"]),
-                deployment=props.get("deployment"),
-                deletion_protection=bool(props.get("deletion_protection", False)),
-                retire=bool(props.get("retire", False)),
+                server=given["server"],
+                databases=tuple(given["databases"]),
+                stack=given["stack"],
+                deployment=given["deployment"],
+                deletion_protection=given["deletion_protection"],
+                retire=given["retire"],
             )
         )
 
 
 class RetirementGuard(Resource, module="bluegreen", name="RetirementGuard"):
     """Keeps an environment that is still needed from being destroyed.
-
-    Inputs:
-        server: Writer endpoint of the environment that it guards, and references to its
-            credentials.
-        databases: The databases to look for replication in.
-        stack: The stack that owns the environment.
-        deletion_protection: Whether AWS protects the cluster: said in the refusal.
-        deployment: The deployment's name, whose replication is the stack's own; none in a plain
-            stack.
-        retire: Whether a writer may be destroyed, once applied.
 
     Errors:
         refused: a deletion while the environment is the writer (unless `retire` was applied
@@ -73,22 +82,10 @@ class RetirementGuard(Resource, module="bluegreen", name="RetirementGuard"):
 
     def __init__(
         self,
-        name: str,
+        resource_name: str,
         *,
-        server: pulumi.Input[dict[str, Any]],
-        databases: pulumi.Input[list[str]],
-        stack: pulumi.Input[str],
-        deletion_protection: pulumi.Input[bool],
-        deployment: pulumi.Input[str] | None = None,
-        retire: pulumi.Input[bool] = False,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[RetirementGuardInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "databases": databases,
-            "deployment": deployment,
-            "stack": stack,
-            "deletion_protection": deletion_protection,
-            "retire": retire,
-        }
-        super().__init__(RetirementGuardProvider(), name, props, opts)
+        props = properties(RetirementGuardInputs, inputs, RetirementGuard)
+        super().__init__(RetirementGuardProvider(), resource_name, props, opts)

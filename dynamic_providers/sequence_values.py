@@ -3,83 +3,89 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict, Unpack
 
 import pulumi
 from psycopg import errors
-from pulumi import contains_unknowns
-from pulumi.dynamic import (
-    CheckFailure,
-    CheckResult,
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    UpdateResult,
-)
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pydantic import AfterValidator
 
 from bluegreen.errors import Retry
 from bluegreen.postgres import presence
 from bluegreen.replication import sequences
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.inputs import UPDATES, Default, Value, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import NamesInput, ServerInput
+from dynamic_providers.values import Values
 
 log = logging.getLogger(__name__)
 
 _NAMED = 5  # drifted sequences named in the state, which has to stay small
 _LOCK_TIMEOUT = "60s"
-_OUTPUTS = ("count", "drift")
+
+
+def _calls(given: float) -> int:
+    if given < 0 or given != int(given):
+        raise ValueError(f"{given:g} calls; expected a whole number from 0 on")
+    return int(given)
+
+
+_Calls = Annotated[float, AfterValidator(_calls)]
+
+
+class SequenceValuesInputs(TypedDict):
+    """Whose sequences follow whose."""
+
+    writer: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment whose values count, and references to its credentials."""
+    standby: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that follows, and references to its credentials. Its
+    databases are closed to writers."""
+    databases: Annotated[NamesInput, UPDATES]
+    """The databases whose sequences follow."""
+    tolerance: NotRequired[Annotated[pulumi.Input[int], Value(_Calls), Default(1_000_000), UPDATES]]
+    """How many calls of `nextval` the standby may be off, either way, without drift."""
 
 
 class SequenceValuesProvider(Provider):
     """Copies values; the switch brings the exact ones, this keeps its work small."""
 
-    def check(self, _olds: Props, news: Props) -> CheckResult:
-        """Refuse what could only fail later, or never do anything."""
-        failures = []
-        tolerance, databases = news.get("tolerance"), news.get("databases")
-        if isinstance(tolerance, int | float) and (tolerance < 0 or tolerance != int(tolerance)):
-            failures.append(
-                CheckFailure("tolerance", f"{tolerance:g} calls; expected a whole number from 0 on")
-            )
-        if not contains_unknowns(databases) and not databases:
-            failures.append(CheckFailure("databases", "none; expected at least one name"))
-        return CheckResult(news, failures)
+    inputs = SequenceValuesInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """A refresh that found drift, or another writer, is a difference; nothing replaces."""
-        found = explicit_diff(olds, news, updates=("writer", "standby", "databases", "tolerance"))
+        found = super().diff(_id, olds, news)
         if olds.get("drift"):
             found.changes = True
         return found
 
     def create(self, props: Props) -> CreateResult:
         """Copy all values now."""
-        return CreateResult("/".join(sorted(props["databases"])), _copy(inputs_only(props)))
+        given = self.values(props)
+        outputs = {"count": str(_copy(given)), "drift": ""}
+        return CreateResult("/".join(sorted(given["databases"])), inputs_only(props) | outputs)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         """Copy all values now."""
-        return UpdateResult(_copy(inputs_only(news)))
+        outputs = {"count": str(_copy(self.values(news))), "drift": ""}
+        return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Look for drift: missing, of another definition, or off by more than the tolerance."""
-        live = inputs_only(props)
+        given = self.values(props)
         found: list[str] = []
-        for name in live["databases"]:
+        for name in given["databases"]:
             with ExitStack() as stack:
                 sides = []
                 for side in ("writer", "standby"):
-                    server = server_of(live[side])
-                    conn = presence.connect_unless_gone(server, name)
+                    conn = presence.connect_unless_gone(given[side], name)
                     if conn is None:
                         return ReadResult(None, {})
                     sides.append(stack.enter_context(conn))
-                found += sequences.drift(*sides, tolerance=int(live["tolerance"]))
-        live["drift"] = _named(found)
-        inputs = {key: value for key, value in live.items() if key not in _OUTPUTS}
-        return ReadResult(id_, live, inputs)
+                found += sequences.drift(*sides, tolerance=given["tolerance"])
+        live = inputs_only(props) | {"drift": _named(found)}
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, _props: Props) -> None:
         """Leave the values where they are: whatever the servers do, nothing is to be undone."""
@@ -90,10 +96,11 @@ def _named(found: list[str]) -> str:
     return ", ".join(found[:_NAMED]) + more
 
 
-def _copy(props: Props) -> Props:
+def _copy(given: Values) -> int:
+    """Copy the values of every sequence; return how many there are."""
     count = 0
-    writer, standby = server_of(props["writer"]), server_of(props["standby"])
-    for name in props["databases"]:
+    writer, standby = given["writer"], given["standby"]
+    for name in given["databases"]:
         with writer.connect(name) as there, standby.connect(name) as here:
             for conn in (there, here):
                 conn.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
@@ -105,19 +112,11 @@ def _copy(props: Props) -> Props:
                     "by an ALTER SEQUENCE that it has not committed; try again after that"
                 ) from None
     log.info("%d sequences of %s copied to %s", count, writer, standby)
-    return props | {"count": str(count), "drift": ""}
+    return count
 
 
 class SequenceValues(Resource, module="postgres", name="SequenceValues"):
     """Values of all sequences; `count` says how many, `drift` names some that have drifted.
-
-    Inputs:
-        writer: Writer endpoint of the environment whose values count, and references to its
-            credentials.
-        standby: Writer endpoint of the environment that follows, and references to its credentials.
-            Its databases are closed to writers.
-        databases: The databases whose sequences follow.
-        tolerance: How many calls of `nextval` the standby may be off, either way, without drift.
 
     Errors:
         refused: a standby that is open to writers; a sequence that the standby lacks or has of
@@ -135,18 +134,8 @@ class SequenceValues(Resource, module="postgres", name="SequenceValues"):
         self,
         resource_name: str,
         *,
-        writer: pulumi.Input[Mapping[str, Any]],
-        standby: pulumi.Input[Mapping[str, Any]],
-        databases: pulumi.Input[Sequence[str]],
-        tolerance: pulumi.Input[int] = 1_000_000,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[SequenceValuesInputs],
     ) -> None:
-        props = {
-            "writer": writer,
-            "standby": standby,
-            "databases": databases,
-            "tolerance": tolerance,
-            "count": None,
-            "drift": None,
-        }
+        props = properties(SequenceValuesInputs, inputs, SequenceValues)
         super().__init__(SequenceValuesProvider(), resource_name, props, opts)
