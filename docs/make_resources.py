@@ -1,8 +1,8 @@
 """`make docs-resources`: write docs/resources.md anew, from the code and from life_cycle.toml.
 
-The resources come from their classes (`documented.py`), the versions from the table of features and
-the tests' pairs; the matrix names a test in each cell, or says why there is none. A test fails when
-the page differs from what this makes of the code.
+The resources come from what they declare (`documented.py`), the versions from the table of features
+and the tests' pairs; the matrix names a test in each cell, or says why there is none. A test fails
+when the page differs from what this makes of the code.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def _exists(test: str) -> bool:
 _HEAD = """\
 # Resources
 
-Made from the code by `make docs-resources`: from the docstrings of the resource classes, what their
-providers answer, the table of versions, and `life_cycle.toml`. Change those, never this page.
+Made from the code by `make docs-resources`: from the inputs and outputs that each resource
+declares, the table of versions, and `life_cycle.toml`. Change those, never this page.
 
 All are dynamic resources of Pulumi. None of them keeps a password: `server` and its like hold
 references to credentials, which are fetched for each connection. LSNs and 64-bit numbers are

@@ -4,52 +4,73 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import psycopg
 import pulumi
 from pulumi import contains_unknowns
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.aws import cluster
 from bluegreen.errors import Retry
 from bluegreen.polling import looks
+from bluegreen.postgres.server import Server
 from bluegreen.register import register
 from bluegreen.replication import clone_origin
 from bluegreen.replication.clone_origin import SourceSlot
-from dynamic_providers.props import role_wish
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+from bluegreen.switch.declared import Fencing
+from dynamic_providers.inputs import FIXED, REPLACES, UPDATES, Value, keys, properties
+from dynamic_providers.provider import Props, Provider, explicit_diff, inputs_only
+from dynamic_providers.value_types import NamesInput, ServerInput
 
 _CLEAN_SECONDS = 120.0
 _DROP_SECONDS = 60.0
 _OUTPUTS = ("lsn", "resource_id")
 
 
+class CloneOriginInputs(TypedDict):
+    """What is to be known of the clone and of what it was made of."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the clone, and references to its credentials."""
+    source: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that was cloned, and references to its credentials."""
+    databases: Annotated[NamesInput, UPDATES]
+    """The databases that are replicated."""
+    deployment: Annotated[pulumi.Input[str], FIXED]
+    """The deployment's name."""
+    slots: Annotated[pulumi.Input[Sequence[Mapping[str, str]]], Value(list[SourceSlot]), UPDATES]
+    """The slots that were made on the source before the clone: `database` and `name` each."""
+    roles: NotRequired[Annotated[pulumi.Input[Mapping[str, Any]] | None, Value(Fencing)]]
+    """Which roles lose LOGIN on the clone until it is opened: `roles`, `spare_roles` and `old_side`
+    of the settings. Asked once, when the clone is closed."""
+    clone_id: NotRequired[Annotated[pulumi.Input[str] | None, REPLACES]]
+    """AWS's resource id of the clone. Another one, under whatever name, replaces this resource."""
+
+
 class CloneOriginProvider(Provider):
     """Only `create` reads the LSN; a clone in use gives another one, which means nothing."""
 
-    def check(self, olds: Props, news: Props) -> CheckResult:
-        return CheckResult(news, fixed(olds, news, ("deployment",)))
+    inputs = CloneOriginInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        found = explicit_diff(olds, news, updates=("server", "source", "databases", "slots"))
         wanted = news.get("clone_id")
         if wanted and not contains_unknowns(wanted) and wanted != olds.get("resource_id"):
             # Another cluster under the same name and address: its copy ends elsewhere.
             return DiffResult(changes=True, replaces=["clone_id"], delete_before_replace=True)
-        return found
+        return explicit_diff(olds, news, updates=keys(self.inputs, UPDATES))
 
     def create(self, props: Props) -> CreateResult:
+        given = self.values(props)
         origin = clone_origin.ensure(
-            server_of(props["server"]),
-            server_of(props["source"]),
-            databases=props["databases"],
-            deployment=props["deployment"],
-            slots=[SourceSlot(one["database"], one["name"]) for one in props["slots"]],
+            given["server"],
+            given["source"],
+            databases=given["databases"],
+            deployment=given["deployment"],
+            slots=given["slots"],
             deadline=time.monotonic() + _CLEAN_SECONDS,
-            resource_id=props.get("clone_id"),
-            wish=role_wish(props.get("roles") or {}),
+            resource_id=given["clone_id"],
+            wish=(given["roles"] or Fencing()).wish,
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})
@@ -58,15 +79,15 @@ class CloneOriginProvider(Provider):
         return UpdateResult({**inputs_only(news), **{key: olds[key] for key in _OUTPUTS}})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        server = server_of(props["server"])
+        server: Server = self.values(props)["server"]
         itself = cluster.find(server.region, server.cluster)
         if itself is None or itself.resource_id != props["resource_id"]:
             return ReadResult(None, {})
         live = inputs_only(props)
-        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, props: Props) -> None:
-        server = server_of(props["server"])
+        server: Server = self.values(props)["server"]
         deadline = time.monotonic() + _DROP_SECONDS
         for _ in looks(deadline, first=0.2, most=2.0):
             itself = cluster.find(server.region, server.cluster)
@@ -84,18 +105,6 @@ class CloneOriginProvider(Provider):
 
 class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
     """The seam's LSN; closes the clone to writers and removes what it inherited.
-
-    Inputs:
-        server: Writer endpoint of the clone, and references to its credentials.
-        source: Writer endpoint of the environment that was cloned, and references to its
-            credentials.
-        databases: The databases that are replicated.
-        deployment: The deployment's name.
-        slots: The slots that were made on the source before the clone: `database` and `name` each.
-        roles: Which roles lose LOGIN on the clone until it is opened: `roles`, `spare_roles` and
-            `old_side` of the settings. Asked once, when the clone is closed.
-        clone_id: AWS's resource id of the clone. Another one, under whatever name, replaces this
-            resource.
 
     Errors:
         refused: another deployment (at preview); the source itself, an older cluster, one of
@@ -116,24 +125,8 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
         self,
         resource_name: str,
         *,
-        server: pulumi.Input[Mapping[str, Any]],
-        source: pulumi.Input[Mapping[str, Any]],
-        databases: pulumi.Input[Sequence[str]],
-        deployment: pulumi.Input[str],
-        slots: pulumi.Input[Sequence[Mapping[str, str]]],
-        roles: pulumi.Input[Mapping[str, Any]] | None = None,
-        clone_id: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[CloneOriginInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "source": source,
-            "databases": databases,
-            "deployment": deployment,
-            "slots": slots,
-            "roles": roles,
-            "clone_id": clone_id,
-            "lsn": None,
-            "resource_id": None,
-        }
+        props = properties(CloneOriginInputs, inputs, CloneOrigin)
         super().__init__(CloneOriginProvider(), resource_name, props, opts)

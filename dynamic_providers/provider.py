@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,10 +25,6 @@ from dynamic_providers.inputs import FIXED, REPLACES, UPDATES, keys, only
 from dynamic_providers.values import Values, malformed
 
 Props = dict[str, Any]
-
-
-class NotYet(TypedDict):
-    """Of resources that don't declare their inputs yet."""
 
 
 def one_line(error: BaseException) -> str:
@@ -61,7 +57,7 @@ class Provider(ResourceProvider):
     # By reference the serialised provider holds only names, so there is nothing to encrypt.
     serialize_as_secret_always = False
 
-    inputs: ClassVar[type] = NotYet
+    inputs: ClassVar[type]
     """The TypedDict that declares the resource's inputs."""
 
     def configure(self, _req: ConfigureRequest) -> None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import psycopg
 import pulumi
-from pulumi.dynamic import (
-    CheckResult,
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    Resource,
-    UpdateResult,
-)
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.postgres import owned, presence, slots
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.slots import Status
 from bluegreen.replication import slot
-from dynamic_providers.props import server as server_of
-from dynamic_providers.provider import Props, Provider, explicit_diff, fixed, inputs_only
+from dynamic_providers.inputs import FIXED, UPDATES, properties
+from dynamic_providers.provider import Props, Provider, inputs_only
+from dynamic_providers.value_types import NameInput, SecondsInput, ServerInput
+from dynamic_providers.values import Values
 
 Connection = psycopg.Connection[Any]
 
@@ -31,51 +25,58 @@ _DROP_SECONDS = 60.0  # whoever reads it comes back, and a server may be restart
 
 # Slots belong to the whole cluster: found and dropped without their database.
 _ANY_DATABASE = "postgres"
-_OUTPUTS = (
-    "consistent_point",
-    "status",
-    "wal_status",
-    "retained_bytes",
-    "active",
-    "inactive_reason",
-    "stamp",
-)
+
+
+class ReplicationSlotInputs(TypedDict):
+    """What a slot is made for."""
+
+    server: Annotated[ServerInput, UPDATES]
+    """Writer endpoint of the environment that publishes, and references to its credentials."""
+    database: Annotated[pulumi.Input[str], FIXED]
+    """The database that it decodes."""
+    name: Annotated[NameInput, FIXED]
+    """The slot's name: slots are shared by the whole cluster, so it carries the database."""
+    publication: Annotated[pulumi.Input[str], UPDATES]
+    """The publication that is read through it; the subscription has the same name."""
+    wait_seconds: Annotated[SecondsInput, UPDATES]
+    """How long its creation waits for write transactions that are open, in seconds."""
 
 
 class ReplicationSlotProvider(Provider):
     """A slot that is gone or lost stays in the state as such, and every update fails."""
 
-    def check(self, olds: Props, news: Props) -> CheckResult:
-        return CheckResult(news, fixed(olds, news, ("database", "name")))
+    inputs = ReplicationSlotInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        found = explicit_diff(olds, news, updates=("server", "publication", "wait_seconds"))
+        found = super().diff(_id, olds, news)
         if not Status(olds.get("status") or Status.RESERVED).readable:
             found.changes = True
         return found
 
     def create(self, props: Props) -> CreateResult:
-        server = server_of(props["server"])
-        with server.connect(props["database"]) as conn:
+        given = self.values(props)
+        server: Server = given["server"]
+        with server.connect(given["database"]) as conn:
             made = slot.ensure(
                 conn,
-                props["name"],
+                given["name"],
                 # A subscription has the name of the publication that it reads.
-                reader=props["publication"],
+                reader=given["publication"],
                 where=str(server),
-                wait_seconds=float(props["wait_seconds"]),
+                wait_seconds=given["wait_seconds"],
             )
-            stamp = slot.stamp(conn, props["name"])
+            stamp = slot.stamp(conn, given["name"])
         outputs = {"consistent_point": str(made.confirmed), "stamp": stamp} | _seen(made)
         return CreateResult(f"{props['database']}/{props['name']}", inputs_only(props) | outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        server = server_of(news["server"])
+        given = self.values(news)
+        server: Server = given["server"]
         with server.connect(_ANY_DATABASE) as conn:
-            have = slot.require_readable(conn, news["name"], str(server))
-            if slot.made_anew(conn, news["name"], olds.get("stamp")):
+            have = slot.require_readable(conn, given["name"], str(server))
+            if slot.made_anew(conn, given["name"], olds.get("stamp")):
                 raise CloneAgain(
-                    f"slot {news['name']} on {server}: dropped and made anew by somebody else; "
+                    f"slot {given['name']} on {server}: dropped and made anew by somebody else; "
                     "what was written in between is missing without an error: clone again"
                 )
         consistent = olds.get("consistent_point") or str(have.confirmed)
@@ -83,44 +84,46 @@ class ReplicationSlotProvider(Provider):
         return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        conn = presence.connect_unless_gone(server_of(props["server"]), _ANY_DATABASE)
+        given = self.values(props)
+        conn = presence.connect_unless_gone(given["server"], _ANY_DATABASE)
         if conn is None:
             return ReadResult(None, {})
         with conn:
-            found = slots.inspect(conn, props["name"])
-            replaced = slot.made_anew(conn, props["name"], props.get("stamp"))
+            found = slots.inspect(conn, given["name"])
+            replaced = slot.made_anew(conn, given["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
         # On 16 a slot that is lost has lost its stamp, too.
         if replaced and slots.status(found).readable:
             live["status"] = str(Status.REPLACED)
-        return ReadResult(id_, live, {k: v for k, v in live.items() if k not in _OUTPUTS})
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, props: Props) -> None:
-        server = server_of(props["server"])
+        given = self.values(props)
         deadline = time.monotonic() + _DROP_SECONDS
         presence.while_it_exists(
-            server,
+            given["server"],
             _ANY_DATABASE,
-            lambda conn: _drop(conn, props, server, deadline),
+            lambda conn: _drop(conn, given, props.get("stamp"), deadline),
             deadline=deadline,
         )
         presence.while_it_exists(
-            server,
-            props["database"],
-            lambda conn: owned.forget_slot(conn, props["name"]),
+            given["server"],
+            given["database"],
+            lambda conn: owned.forget_slot(conn, given["name"]),
             deadline=deadline,
         )
 
 
-def _drop(conn: Connection, props: Props, server: Server, deadline: float) -> None:
+def _drop(conn: Connection, given: Values, stamp: str | None, deadline: float) -> None:
+    server, name = given["server"], given["name"]
     # A lost one has no statistics to be told by, and nobody can read it any more.
-    readable = slots.status(slots.inspect(conn, props["name"])).readable
-    if readable and slot.made_anew(conn, props["name"], props.get("stamp")):
+    readable = slots.status(slots.inspect(conn, name)).readable
+    if readable and slot.made_anew(conn, name, stamp):
         raise Refused(
-            f"slot {props['name']} on {server}: dropped and made anew by somebody else; drop it by "
+            f"slot {name} on {server}: dropped and made anew by somebody else; drop it by "
             "hand if it is unused, then try again"
         )
-    slot.drop(conn, props["name"], where=str(server), deadline=deadline)
+    slot.drop(conn, name, where=str(server), deadline=deadline)
 
 
 def _seen(have: slots.Slot | None) -> Props:
@@ -136,14 +139,6 @@ def _seen(have: slots.Slot | None) -> Props:
 
 class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     """A logical slot for `publication`, made before the clone; waits for open writers.
-
-    Inputs:
-        server: Writer endpoint of the environment that publishes, and references to its
-            credentials.
-        database: The database that it decodes.
-        name: The slot's name: slots are shared by the whole cluster, so it carries the database.
-        publication: The publication that is read through it; the subscription has the same name.
-        wait_seconds: How long its creation waits for write transactions that are open, in seconds.
 
     Errors:
         refused: another database or name (at preview); a slot of that name that is physical,
@@ -178,19 +173,8 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
         self,
         resource_name: str,
         *,
-        server: pulumi.Input[Mapping[str, Any]],
-        database: pulumi.Input[str],
-        name: pulumi.Input[str],
-        publication: pulumi.Input[str],
-        wait_seconds: pulumi.Input[float],
         opts: pulumi.ResourceOptions | None = None,
+        **inputs: Unpack[ReplicationSlotInputs],
     ) -> None:
-        props = {
-            "server": server,
-            "database": database,
-            "name": name,
-            "publication": publication,
-            "wait_seconds": wait_seconds,
-            **dict.fromkeys(_OUTPUTS),
-        }
+        props = properties(ReplicationSlotInputs, inputs, ReplicationSlot)
         super().__init__(ReplicationSlotProvider(), resource_name, props, opts)

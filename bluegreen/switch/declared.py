@@ -14,6 +14,7 @@ from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
+from bluegreen.register.fenced_roles import Wish
 from bluegreen.switch.plan import SwitchPlan
 
 Side = Literal["source", "target"]
@@ -34,17 +35,27 @@ class _Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class How(_Declared):
-    """How the writer is moved: the settings `switch`, with the lag that is allowed before."""
+class Fencing(_Declared):
+    """How a fence is put up, and which roles lose LOGIN by that: of the settings `switch`."""
 
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
+    roles: tuple[str, ...] | None = None
+    spare_roles: Names = ()
+
+    @property
+    def wish(self) -> Wish:
+        """Return what it says about roles."""
+        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+
+
+class How(Fencing):
+    """How the writer is moved: the settings `switch`, with the lag that is allowed before."""
+
     lag_seconds: float
     drain_seconds: float
     fuse_seconds: float = 10.0
     finish_seconds: float = 30.0
-    roles: tuple[str, ...] | None = None
-    spare_roles: Names = ()
     accept_differences: Names = ()
 
 

@@ -12,9 +12,6 @@ from docs import documented, make_resources
 from docs.documented import UndocumentedError
 from docs.make_resources import Cell
 
-# As it stands in dynamic_providers/replication_slot.py.
-ENTRY = "        wait_seconds: How long"
-
 PAGES = sorted(
     str(path.relative_to(documented.ROOT))
     for folder in (documented.ROOT, documented.ROOT / "docs")
@@ -120,35 +117,21 @@ def test_every_dynamic_resource_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instead", "said"),
+    ("module", "field", "said"),
     [
-        ("        waiting: How long", "ReplicationSlot: input wait_seconds is in no docstring"),
-        (ENTRY.replace("wait", "x: y.\n        wait"), "ReplicationSlot: x is no input"),
+        ("replication_slot", "    wait_seconds: ", "ReplicationSlot: more has no docstring"),
+        ("caught_up", "    lag_ms: ", "CaughtUp: more has no docstring"),
     ],
-    ids=["without", "unknown"],
+    ids=["input", "output"],
 )
-def test_an_input_without_docstring_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str, said: str
+def test_a_property_without_docstring_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, field: str, said: str
 ) -> None:
-    text = (documented.ROOT / "dynamic_providers" / "replication_slot.py").read_text()
-    assert ENTRY in text
+    text = (documented.ROOT / "dynamic_providers" / f"{module}.py").read_text()
+    assert text.count(field) == 1
     folder = tmp_path / "dynamic_providers"
     folder.mkdir()
-    (folder / "replication_slot.py").write_text(text.replace(ENTRY, instead))
+    (folder / f"{module}.py").write_text(text.replace(field, "    more: int\n" + field))
     monkeypatch.setattr(documented, "ROOT", tmp_path)
     with pytest.raises(UndocumentedError, match=said):
-        documented.read("replication_slot")
-
-
-def test_an_output_without_docstring_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (documented.ROOT / "dynamic_providers" / "caught_up.py").read_text()
-    output = "    lag_ms: pulumi.Output[float]\n"
-    assert output in text
-    folder = tmp_path / "dynamic_providers"
-    folder.mkdir()
-    (folder / "caught_up.py").write_text(text.replace(output, output + "    more: int\n"))
-    monkeypatch.setattr(documented, "ROOT", tmp_path)
-    with pytest.raises(UndocumentedError, match="CaughtUp: lag_ms has no docstring"):
-        documented.read("caught_up")
+        documented.read(module)
