@@ -141,7 +141,7 @@ def test_a_lab_whose_owner_is_killed_ends_and_its_name_is_free_again() -> None:
 import signal, sys
 sys.path.insert(0, {str(CHECKOUT)!r})
 from lab.world import World
-from tests.engine.test_lab_world import _cluster
+from tests.lab.test_lab_world import _cluster
 _cluster(World.up({name!r}, lambda _: None))
 print("here", flush=True)
 signal.pause()
