@@ -57,7 +57,7 @@ types: install ## check types, strictly
 	@$(BIN)/mypy
 
 test: lint types ## lint, types and every test that is not slow
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not long"
 
 chaos: install ## random faults in switches without end: SECONDS=3600, SEED= replays
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)

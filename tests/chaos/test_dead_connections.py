@@ -137,7 +137,6 @@ def test_a_switch_goes_on_over_new_connections_or_gives_up_at_once(
     assert took < _SOON_SECONDS
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("direction", _DIRECTIONS)
 @pytest.mark.parametrize("which", ["old", "new", "all"])

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize(
     "pair",
     [
         pytest.param((16, 18), id="16-to-18"),
-        pytest.param((18, 16), id="18-to-16", marks=[pytest.mark.slow, pytest.mark.long]),
+        pytest.param((18, 16), id="18-to-16", marks=pytest.mark.long),
     ],
     indirect=True,
 )

@@ -24,7 +24,7 @@ ORDERS = {"schema": "public", "name": "orders"}
 CUSTOMERS = {"schema": "public", "name": "customers", "where": "id > 0"}
 
 
-@pytest.fixture(params=[pytest.param(16, marks=[pytest.mark.slow, pytest.mark.long]), 18])
+@pytest.fixture(params=[pytest.param(16, marks=pytest.mark.long), 18])
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return a database with two tables."""
     made = make_database(request.param)

@@ -22,7 +22,7 @@ PROGRAM = """\
 SLOTS = "SELECT FROM pg_replication_slots WHERE database = %s"
 
 
-@pytest.fixture(params=[pytest.param(16, marks=[pytest.mark.slow, pytest.mark.long]), 18])
+@pytest.fixture(params=[pytest.param(16, marks=pytest.mark.long), 18])
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return an empty database."""
     return make_database(request.param)

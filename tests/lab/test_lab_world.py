@@ -261,7 +261,6 @@ def test_a_start_that_is_interrupted_where_its_process_begins_leaves_nothing() -
         assert _interrupted(signal.SIGTERM, moment)[0] == 143
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_start_that_is_interrupted_at_every_fourth_line_leaves_nothing() -> None:

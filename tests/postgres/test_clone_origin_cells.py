@@ -386,7 +386,6 @@ def test_delete_while_the_server_restarts(
     assert not _has_tool_database(seam)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_delete_when_the_server_is_only_unreachable(
     host: ProviderHost, props: dict[str, Any], stopped: Callable[[], LabServer]

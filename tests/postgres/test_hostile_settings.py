@@ -76,7 +76,6 @@ def _set(conn: psycopg.Connection[Any], settings: dict[str, str]) -> None:
         )
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_a_switch_does_not_care_what_its_role_is_set_to(ordinary: Switchable) -> None:
     """Every setting of the version that a role can carry, all at once, on both sides."""

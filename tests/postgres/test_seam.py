@@ -197,7 +197,6 @@ def test_a_clone_made_under_load_loses_and_doubles_nothing(busy: Cloning, way: W
     clone_and_compare(busy, way)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_seven_clones_in_a_row_under_load_lose_and_double_nothing(busy: Cloning, way: Way) -> None:

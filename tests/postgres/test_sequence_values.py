@@ -363,7 +363,6 @@ def test_a_missing_privilege_is_named_with_its_grant(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_the_state_stays_small_with_50_000_sequences(
     host: ProviderHost, props: dict[str, Any], pair: Pair, writer: Connection

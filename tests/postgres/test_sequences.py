@@ -338,7 +338,7 @@ END $$
     [
         pytest.param(sequences.CHUNK + 1),
         pytest.param(10_000, marks=pytest.mark.slow),
-        pytest.param(50_000, marks=[pytest.mark.slow, pytest.mark.long]),
+        pytest.param(50_000, marks=pytest.mark.long),
     ],
 )
 def test_many_are_copied_with_the_default_lock_table(sides: Sides, count: int) -> None:

@@ -232,7 +232,6 @@ def test_two_at_once_leave_exactly_one_writer(switchable: Switchable) -> None:
     _one_writer_after_pairs(switchable, [0.0, 0.3, 0.4, 0.5])
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_two_at_once_at_many_offsets_leave_exactly_one_writer(switchable: Switchable) -> None:
     offsets = [n / 10 for n in range(21)]

@@ -38,7 +38,6 @@ def test_nothing_that_must_not_be_happens_in_any_interleaving() -> None:
     assert found.opening_changes == set(world.OPENING_CHANGES.values())
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_nor_with_crashes_in_each_of_two_attempts() -> None:
     assert not explore(crashes=1, leaks=False).violations
@@ -110,7 +109,7 @@ _LONG = (Rule.ONE_LIVE, Rule.EXPECTING_ASKS, Rule.BEGINNING_GIVES_UP)
 
 def _marks(rule: Rule) -> list[pytest.MarkDecorator]:
     if rule in _LONG:
-        return [pytest.mark.slow, pytest.mark.long]
+        return [pytest.mark.long]
     return [pytest.mark.slow] if rule in _SLOW else []
 
 
