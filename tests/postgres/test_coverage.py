@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.finding import Level
 from bluegreen.names import Direction
 from bluegreen.replication import caught_up, coverage
-from bluegreen.switch.readiness import report
-from bluegreen.switch.readiness.report import Question
 from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import REPLICATOR
+from tests.fixtures.readiness import blockers
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import APP, Switchable, wait_until
 
@@ -19,11 +17,6 @@ pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indir
 
 SUBSCRIPTION = "bg_green_forward"
 LIMITS = caught_up.Limits(lag_ms=5000, stable_seconds=0.2, timeout_seconds=60)
-
-
-def _blockers(world: Switchable) -> list[str]:
-    asked = Question(DEPLOYMENT, world.pair.source, world.pair.target, (DATABASE,), ())
-    return [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
 
 
 def _on(world: Switchable, sides: str, statement: str) -> None:
@@ -43,7 +36,7 @@ def _look(world: Switchable) -> coverage.Coverage:
 
 def _refused_everywhere(world: Switchable, words: str) -> None:
     """Require that report, gate and switch name the same table, and that nothing was moved."""
-    assert any(words in line for line in _blockers(world)), _blockers(world)
+    assert any(words in line for line in blockers(world)), blockers(world)
     with pytest.raises(Refused) as by_switch:
         switch(world.cutover())
     assert words in str(by_switch.value)
@@ -79,7 +72,7 @@ def test_a_table_made_on_both_sides_is_named_until_it_is_taken_in(switchable: Sw
     _on(world, "standby", f"ALTER SUBSCRIPTION {SUBSCRIPTION} REFRESH PUBLICATION")
     _wait_for_the_gate(world)
     assert _look(world).complete
-    assert _blockers(world) == []
+    assert blockers(world) == []
 
     _on(world, "writer", "CREATE TABLE only_here (id int PRIMARY KEY)")
     _refused_everywhere(world, "published tables missing on the standby: public.only_here")

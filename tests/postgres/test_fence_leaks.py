@@ -15,17 +15,16 @@ import pytest
 from psycopg import sql
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.finding import Level
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.replication import heartbeat
 from bluegreen.replication.heartbeat import Barrier, Connection
 from bluegreen.switch import fence, finish
 from bluegreen.switch.plan import SwitchPlan
-from bluegreen.switch.readiness import report
 from bluegreen.switch.side import Side
 from bluegreen.switch.switchover import switch
-from tests.fixtures.replicated import DATABASE, DEPLOYMENT
+from tests.fixtures.readiness import blockers
+from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable, wait_until
 
 # A number that no sequence gives.
@@ -338,9 +337,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
     assert done.slipped == 1
     world.run_reverse(str(done.mark))
     pair.publish_again_after_drop(pair.source)
-    asked = report.Question(DEPLOYMENT, pair.target, pair.source, (DATABASE,), ())
-    blockers = [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
-    assert [line for line in blockers if "orders-1: 1 write(s);" in line]
+    assert [line for line in blockers(world, back=True) if "orders-1: 1 write(s);" in line]
     with pytest.raises(Refused, match="orders-1: 1 write"):
         switch(world.rollback())
     assert world.open_sides() == [pair.target.cluster]

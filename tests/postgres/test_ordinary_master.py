@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.finding import Level
-from bluegreen.switch.readiness import report
-from bluegreen.switch.readiness.report import Question
 from bluegreen.switch.switchover import switch
 from tests.fixtures.postgres import MASTER
-from tests.fixtures.replicated import DATABASE, DEPLOYMENT
+from tests.fixtures.readiness import blockers
+from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import APP, Switchable
-
-
-def _blockers(world: Switchable) -> list[str]:
-    asked = Question(DEPLOYMENT, world.pair.source, world.pair.target, (DATABASE,), ())
-    return [one.line() for one in report.check(asked) if one.level is Level.BLOCK]
 
 
 def test_a_cutover_and_a_rollback_as_an_ordinary_master_lose_nothing(
@@ -26,7 +19,7 @@ def test_a_cutover_and_a_rollback_as_an_ordinary_master_lose_nothing(
     for server in (pair.source, pair.target):
         with server.connect(DATABASE) as conn:
             assert conn.execute("SHOW is_superuser").fetchone() == ("off",)
-    assert _blockers(world) == []
+    assert blockers(world) == []
     before = world.catalogs(pair.source)
     with world.writers() as writers:
         writers.wait_for(100, pair.source.cluster)

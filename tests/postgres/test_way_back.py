@@ -10,10 +10,9 @@ import pytest
 
 from bluegreen.errors import Refused
 from bluegreen.finding import Level
-from bluegreen.switch.readiness import report
-from bluegreen.switch.readiness.report import Question
 from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import REPLICATOR
+from tests.fixtures.readiness import blockers, findings
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.switchable import Switchable, wait_until
 
@@ -23,21 +22,15 @@ SLOT = f"bg_{DEPLOYMENT}_reverse_{DATABASE}"
 PUBLICATION = f"bg_{DEPLOYMENT}_reverse"
 
 
-def _report(world: Switchable, level: Level, *accepted: str, rollback: bool = True) -> list[str]:
-    pair = world.pair
-    asked = Question(DEPLOYMENT, pair.source, pair.target, (DATABASE,), accepted, rollback=rollback)
-    return [one.line() for one in report.check(asked) if one.level is level]
-
-
 def _refused(world: Switchable, words: str) -> None:
     """Require that report and switch name it, that nothing has moved, and who needs no way back."""
-    assert any(words in line for line in _report(world, Level.BLOCK)), words
+    assert any(words in line for line in blockers(world)), words
     with pytest.raises(Refused) as error:
         switch(world.cutover())
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert world.open_sides() == [world.pair.source.cluster]
-    assert not any(words in line for line in _report(world, Level.BLOCK, rollback=False))
+    assert not any(words in line for line in blockers(world, rollback=False))
 
 
 @contextmanager
@@ -49,7 +42,7 @@ def _on(world: Switchable, side: str) -> Iterator[psycopg.Connection[tuple[objec
 
 def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switchable) -> None:
     world = switchable
-    assert _report(world, Level.BLOCK) == []
+    assert blockers(world) == []
     # Left by a cutover that was aborted, and lost since: on a test's server by a limit of nothing.
     lost = world.pair.target_lab
     with _on(world, "new") as conn:
@@ -66,7 +59,7 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
 
         wait_until(invalidated, "a lost slot")
     _refused(world, f"{SLOT} on orders-2 is lost, expected reserved")
-    warned = _report(world, Level.WARN)
+    warned = [one.line() for one in findings(world, Level.WARN)]
     assert any("max_slot_wal_keep_size on orders-2: 1 MB" in line for line in warned)
 
     with _on(world, "new") as conn:
@@ -74,7 +67,7 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
         conn.execute("ALTER SYSTEM RESET ALL")
         conn.execute("SELECT pg_reload_conf()")
     # The report comes before the update that makes it; the switch itself after.
-    assert _report(world, Level.BLOCK) == []
+    assert blockers(world) == []
     with pytest.raises(Refused, match=rf"{SLOT} is missing; pulumi up --refresh makes it"):
         switch(world.cutover())
     assert lost.pid() is not None
@@ -88,7 +81,7 @@ def test_places_are_counted_alike_before_and_after_the_slot_is_made(
     """The report comes before the update that makes the slot; the switch's own look after."""
 
     def room() -> list[str]:
-        return [line for line in _report(switchable, Level.BLOCK) if "room for the way" in line]
+        return [line for line in blockers(switchable) if "room for the way" in line]
 
     with _on(switchable, "new") as conn:
         conn.execute(
@@ -119,14 +112,14 @@ def test_who_could_not_follow_is_named_before_he_has_to(switchable: Switchable) 
         _refused(world, f"the way back's publication: {PUBLICATION} is not on orders-2")
         new.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE ledger, bluegreen.heartbeat")
         stale = "tables not wholly replicated: public.probe (not published on the way back)"
-        assert any(stale in line for line in _report(world, Level.BLOCK))
-        accepted = _report(world, Level.BLOCK, 'public."probe"')
+        assert any(stale in line for line in blockers(world))
+        accepted = blockers(world, 'public."probe"')
         assert not any("wholly" in line or "without replica" in line for line in accepted)
         with pytest.raises(Refused, match="table 'probe': expected"):
-            _report(world, Level.BLOCK, "probe")
+            blockers(world, "probe")
 
         new.execute(f"ALTER ROLE {REPLICATOR} NOREPLICATION")
-        login = [one for one in _report(world, Level.BLOCK) if "the way back's login" in one]
+        login = [one for one in blockers(world) if "the way back's login" in one]
         assert "permission denied to start WAL sender" in login[0]
         new.execute(f"ALTER ROLE {REPLICATOR} REPLICATION")
 
@@ -138,12 +131,12 @@ def test_what_no_publication_sends_is_named(switchable: Switchable) -> None:
             conn.execute("CREATE MATERIALIZED VIEW summed AS SELECT 1 AS n")
             conn.execute("CREATE UNLOGGED TABLE fleeting (id int PRIMARY KEY)")
             conn.execute("SELECT lo_create(4711)")
-    warned = _report(world, Level.WARN)
+    warned = [one.line() for one in findings(world, Level.WARN)]
     assert any("materialized views: public.summed; they are stale" in line for line in warned)
     assert any("unlogged tables: public.fleeting" in line for line in warned)
-    (blocked,) = _report(world, Level.BLOCK)
+    (blocked,) = blockers(world)
     assert "large objects, which no publication sends: 1, and 1 on the standby" in blocked
-    assert _report(world, Level.BLOCK, "pg_catalog.pg_largeobject") == []
+    assert blockers(world, "pg_catalog.pg_largeobject") == []
 
 
 def test_a_row_that_was_not_found_is_a_blocker(switchable: Switchable) -> None:
@@ -159,7 +152,7 @@ def test_a_row_that_was_not_found_is_a_blocker(switchable: Switchable) -> None:
     def named() -> bool:
         return any(
             "conflicts: delete_missing 1" in line and "compare the tables" in line
-            for line in _report(world, Level.BLOCK)
+            for line in blockers(world)
         )
 
     wait_until(named, "the conflict in the report")
