@@ -17,7 +17,7 @@ from bluegreen.replication import heartbeat
 from dynamic_providers.caught_up import CaughtUpProvider
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres.clone import wait_until
-from tests.fixtures.postgres import MASTER, PASSWORD
+from tests.fixtures.postgres import PASSWORD
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.subscribed import Subscribed
 
@@ -58,14 +58,6 @@ def test_create_waits_until_heartbeats_cross(host: ProviderHost, subscribed: Sub
 
 
 @pytest.mark.usefixtures("subscription")
-def test_no_change_gives_no_diff(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(_props(subscribed))
-    live = host.read(made)
-    assert live is not None
-    assert not host.diff(live, _props(subscribed)).changes
-
-
-@pytest.mark.usefixtures("subscription")
 def test_change_in_place_waits_anew(host: ProviderHost, subscribed: Subscribed) -> None:
     made = host.create(_props(subscribed))
     wish = _props(subscribed, lag_seconds=5)
@@ -75,47 +67,10 @@ def test_change_in_place_waits_anew(host: ProviderHost, subscribed: Subscribed) 
 
 
 @pytest.mark.usefixtures("subscription")
-def test_delete_twice(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(_props(subscribed))
-    host.delete(made)
-    host.delete(made)
-
-
-def test_removed_by_hand_is_seen_as_gone(
-    host: ProviderHost, subscribed: Subscribed, subscription: Made
-) -> None:
-    """Without its subscription nothing is caught up: the next update waits again."""
-    del subscription
-    made = host.create(_props(subscribed))
-    subscribed.drop_by_hand()
-    assert host.read(made) is None
-    with pytest.raises(HostError, match="the subscription is gone"):
-        host.create(_props(subscribed))
-
-
-@pytest.mark.usefixtures("subscription")
 def test_read_works_with_the_publisher_down(host: ProviderHost, subscribed: Subscribed) -> None:
     made = host.create(_props(subscribed))
     subscribed.source_lab.stop("immediate")
     assert host.read(made) is not None
-
-
-@pytest.mark.usefixtures("subscription")
-def test_unreachable_is_an_error_and_never_gone(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(_props(subscribed))
-    subscribed.target_lab.stop("immediate")
-    with pytest.raises(HostError, match="can't connect"):
-        host.read(made)
-
-
-@pytest.mark.usefixtures("subscription")
-def test_gone_when_aws_says_the_cluster_is(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(_props(subscribed))
-    rds, cluster = subscribed.placed.rds, subscribed.target.cluster
-    rds.delete_db_instance(DBInstanceIdentifier=f"{cluster}-1", SkipFinalSnapshot=True)
-    rds.delete_db_cluster(DBClusterIdentifier=cluster, SkipFinalSnapshot=True)
-    assert host.read(made) is None
-    host.delete(made)
 
 
 def test_a_paused_worker_is_not_caught_up(
@@ -362,22 +317,6 @@ def _refused(host: ProviderHost, this: Subscribed, **changes: Any) -> str:
     assert "hunter2" not in said
     assert PASSWORD not in said
     return said
-
-
-@pytest.mark.usefixtures("subscription")
-@pytest.mark.parametrize("side", ["source", "target"])
-def test_a_wrong_password_is_said_in_one_line(
-    host: ProviderHost, subscribed: Subscribed, side: str
-) -> None:
-    arn = _as(subscribed, side, MASTER, "hunter2")
-    assert f"wrong user or password; mend the secret {arn}" in _refused(host, subscribed)
-
-
-@pytest.mark.usefixtures("subscription")
-def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, subscribed: Subscribed) -> None:
-    databases = [subscribed.database, "nowhere"]
-    said = _refused(host, subscribed, databases=databases)
-    assert 'database "nowhere" does not exist' in said
 
 
 def test_a_missing_privilege_is_named_with_its_grant(

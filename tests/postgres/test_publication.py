@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,9 +10,8 @@ from psycopg import sql
 
 from bluegreen.postgres import owned
 from dynamic_providers.publication import PublicationProvider
-from lab.postgres.server import LabServer
 from tests.fixtures.databases import Connection, Database
-from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD, MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 
@@ -169,14 +164,6 @@ def test_the_heartbeat_is_always_part_of_it(
     assert rows == [("heartbeat",)]
 
 
-def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
-    first = host.create(props | {"scope": TABLES})
-    (oid,) = conn.execute("SELECT oid FROM pg_publication").fetchone() or (None,)
-    again = host.create(props | {"scope": TABLES})
-    assert again.outs["published"] == first.outs["published"]
-    assert conn.execute("SELECT oid FROM pg_publication").fetchone() == (oid,)
-
-
 @pytest.mark.parametrize(
     ("by_hand", "said"),
     [
@@ -318,16 +305,6 @@ def test_a_replica_identity_changed_by_hand_is_drift_too(
     conn.execute("DELETE FROM keyless")
 
 
-def test_removed_by_hand_it_is_gone_and_made_again(
-    host: ProviderHost, props: dict[str, Any], conn: Connection
-) -> None:
-    made = host.create(props)
-    conn.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(NAME)))
-    assert host.read(made) is None
-    host.create(props)
-    assert _exists(conn)
-
-
 def test_removed_by_hand_under_a_slot_it_is_not_made_again(
     host: ProviderHost, props: dict[str, Any], conn: Connection
 ) -> None:
@@ -349,12 +326,6 @@ def test_delete_leaves_nothing(host: ProviderHost, props: dict[str, Any], conn: 
     assert conn.execute("SELECT FROM pg_namespace WHERE nspname = 'bluegreen'").fetchone() is None
 
 
-def test_delete_twice(host: ProviderHost, props: dict[str, Any]) -> None:
-    made = host.create(props)
-    host.delete(made)
-    host.delete(made)
-
-
 def test_delete_is_refused_while_a_slot_reads_it(
     host: ProviderHost, props: dict[str, Any], conn: Connection
 ) -> None:
@@ -363,17 +334,6 @@ def test_delete_is_refused_while_a_slot_reads_it(
     with pytest.raises(HostError, match=f"slot {NAME}_app still reads it; drop the slot first"):
         host.delete(made)
     assert _exists(conn)
-
-
-def test_delete_when_aws_says_the_cluster_is_gone(
-    host: ProviderHost, props: dict[str, Any], conn: Connection, placed: PlacedClusters
-) -> None:
-    made = host.create(props)
-    placed.rds.delete_db_instance(DBInstanceIdentifier="orders-1-1")
-    placed.rds.delete_db_cluster(DBClusterIdentifier="orders-1", SkipFinalSnapshot=True)
-    assert host.read(made) is None
-    host.delete(made)
-    assert _exists(conn)  # whoever answers at that address now is none of ours
 
 
 def test_delete_when_the_database_is_gone(
@@ -390,100 +350,9 @@ def test_delete_when_the_database_is_gone(
 # Trouble ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """A server of a test's own, which may be stopped and killed."""
-
-    lab: LabServer
-    props: dict[str, Any]
-
-
-@pytest.fixture
-def own(make_server: MakeServer, placed: PlacedClusters) -> Own:
-    """Return a server with the database `app`."""
-    lab = make_server(18, "own")
-    with lab.connect() as conn:
-        conn.execute("CREATE DATABASE app")
-    server = placed.place(lab, "orders-1").to_props()
-    return Own(lab, {"server": server, "database": "app", "name": NAME, "scope": {"kind": "all"}})
-
-
-def test_delete_while_the_server_restarts(host: ProviderHost, own: Own) -> None:
-    made = host.create(own.props)
-    own.lab.stop()
-    with ThreadPoolExecutor() as pool:
-        deleting = pool.submit(host.delete, made)
-        with pytest.raises(TimeoutError):
-            deleting.result(timeout=1)  # it waits
-        own.lab.start()
-        deleting.result(timeout=60)
-    with own.lab.connect("app") as conn:
-        assert not _exists(conn)
-
-
-@pytest.mark.slow
-def test_delete_when_the_server_is_only_unreachable(host: ProviderHost, own: Own) -> None:
-    made = host.create(own.props)
-    own.lab.stop()
-    with pytest.raises(HostError, match=r"database 'app' on orders-1 .* can't connect"):
-        host.delete(made)
-    with pytest.raises(HostError, match=r"database 'app' on orders-1 .* can't connect"):
-        host.read(made)
-    own.lab.start()
-    with own.lab.connect("app") as conn:
-        assert _exists(conn)
-
-
-def test_interrupted_create_leaves_nothing_and_create_again_makes_it(
-    host: ProviderHost, props: dict[str, Any], conn: Connection, database: Database
-) -> None:
-    """A lock holds it up; then its session is ended, as a killed host's is by the server."""
-    with database.connect() as blocker, ThreadPoolExecutor() as pool, blocker.transaction():
-        blocker.execute("LOCK TABLE orders IN SHARE MODE")
-        creating = pool.submit(host.create, props | {"scope": TABLES})
-        _end_waiting_session(conn)
-        with pytest.raises(HostError):
-            creating.result(timeout=60)
-    assert not _exists(conn)
-    host.create(props | {"scope": TABLES})
-    assert _exists(conn)
-
-
-def _end_waiting_session(conn: Connection) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        ended = conn.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'bluegreen' AND wait_event_type = 'Lock'"
-            " AND datname = current_database()"
-        ).fetchall()
-        if ended:
-            return
-        threading.Event().wait(0.02)
-    pytest.fail("nobody waited for the lock")
-
-
-def test_a_wrong_password_is_said_in_one_line(
-    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
-) -> None:
-    arn = placed.secret("wrong", "clusteradmin", "hunter2")
-    props["server"]["credentials"]["admin_secret_arn"] = arn
-    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
-        host.create(props)
-    assert "hunter2" not in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[str, Any]) -> None:
-    with pytest.raises(HostError, match='database "nowhere" does not exist') as raised:
-        host.create(props | {"database": "nowhere"})
-    assert "\n" not in str(raised.value)
-
-
 @pytest.mark.parametrize(
     ("scope", "grant", "said"),
     [
-        ({"kind": "all"}, "", r'GRANT CREATE ON DATABASE "app_\d+" TO "weak'),
         ({"kind": "all"}, "GRANT CREATE ON DATABASE {} TO {}", "GRANT rds_superuser TO "),
         (
             {"kind": "tables", "tables": [{"schema": "public", "name": "orders"}]},
@@ -491,7 +360,7 @@ def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[st
             "must be owner of table orders; use the master user, or grant its owner's role to ",
         ),
     ],
-    ids=["create", "all-tables", "owner"],
+    ids=["all-tables", "owner"],
 )
 def test_a_missing_privilege_is_named_with_its_grant(
     host: ProviderHost,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +12,7 @@ from psycopg import sql
 
 from dynamic_providers.sequence_values import SequenceValuesProvider
 from tests.fixtures.databases import Connection, Database
-from tests.fixtures.postgres import PAIRS, PASSWORD, MakeServer
+from tests.fixtures.postgres import PAIRS, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 from tests.postgres.test_sequences import MANY
@@ -110,15 +108,6 @@ def test_create_copies_the_values(host: ProviderHost, props: dict[str, Any], pai
     assert PASSWORD not in json.dumps(made.outs)
 
 
-def test_adopts_what_matches_and_writes_nothing(
-    host: ProviderHost, props: dict[str, Any], writer: Connection, standby: Connection
-) -> None:
-    for conn in (writer, standby):
-        conn.execute("SELECT setval('s', 9); SELECT nextval('s')")
-    host.create(props)
-    assert standby.execute("SELECT log_cnt FROM s").fetchone() != (0,)  # as setval would leave it
-
-
 @pytest.mark.parametrize(
     ("by_hand", "said"),
     [
@@ -132,16 +121,6 @@ def test_refuses_what_differs_and_names_the_difference(
     standby.execute(by_hand)
     with pytest.raises(HostError, match=said):
         host.create(props)
-
-
-def test_refuses_a_standby_that_is_open(
-    host: ProviderHost, props: dict[str, Any], pair: Pair
-) -> None:
-    exchanged = props | {"writer": props["standby"], "standby": props["writer"]}
-    with pytest.raises(HostError, match="is open to writers, so it is no standby") as raised:
-        host.create(exchanged)
-    assert "\n" not in str(raised.value)
-    assert pair.last(pair.writer) == (500, True)
 
 
 @pytest.mark.parametrize(
@@ -159,16 +138,6 @@ def test_what_makes_no_sense_is_refused_at_preview(
 
 
 # Change ----------------------------------------------------------------------------------------
-
-
-def test_no_change_gives_no_diff(host: ProviderHost, props: dict[str, Any]) -> None:
-    made = host.create(props)
-    assert host.check(props, props) == {}
-    assert not host.diff(made, props).changes
-    live = host.read(made)
-    assert live is not None
-    assert live.inputs.keys() == props.keys()
-    assert not host.diff(live, props).changes
 
 
 def test_a_change_in_place_of_the_databases_copies_the_new_ones_too(
@@ -210,20 +179,6 @@ def test_a_change_in_place_of_the_roles_copies_the_other_way(
 # Drift -----------------------------------------------------------------------------------------
 
 
-@both_ways
-def test_drift_is_shown_by_refresh_and_repaired(
-    host: ProviderHost, props: dict[str, Any], pair: Pair, writer: Connection
-) -> None:
-    made = host.create(props)
-    writer.execute("SELECT setval('s', 2000)")
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["drift"] == "public.s"
-    assert host.diff(live, props).changes
-    assert host.update(live, props).outs["drift"] == ""
-    assert pair.last(pair.standby) == (2000, True)
-
-
 def test_what_the_tolerance_allows_is_no_drift(
     host: ProviderHost, props: dict[str, Any], writer: Connection
 ) -> None:
@@ -252,115 +207,7 @@ def test_removed_by_hand_it_is_named_until_it_is_made_again(
 # Delete ----------------------------------------------------------------------------------------
 
 
-def test_delete_leaves_the_values_and_delete_twice(
-    host: ProviderHost, props: dict[str, Any], pair: Pair
-) -> None:
-    made = host.create(props)
-    host.delete(made)
-    host.delete(made)
-    assert pair.last(pair.standby) == (500, True)
-
-
-def test_delete_when_aws_says_the_cluster_is_gone(
-    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
-) -> None:
-    made = host.create(props)
-    placed.rds.delete_db_instance(DBInstanceIdentifier="orders-2-1")
-    placed.rds.delete_db_cluster(DBClusterIdentifier="orders-2", SkipFinalSnapshot=True)
-    assert host.read(made) is None
-    host.delete(made)
-
-
-def test_a_server_that_is_only_unreachable_is_not_gone_and_delete_needs_none(
-    host: ProviderHost, make_server: MakeServer, placed: PlacedClusters
-) -> None:
-    """There is nothing to undo, so deletion also works while a server restarts."""
-    lab = make_server(18, "own")
-    with lab.connect() as conn:
-        conn.execute("CREATE DATABASE a; ")
-    server = placed.place(lab, "orders-1").to_props()
-    set_closed(Database(lab, "a"), closed=True)
-    made = host.create({"writer": server, "standby": server, "databases": ["a"], "tolerance": 1})
-    lab.stop()
-    with pytest.raises(HostError, match=r"database 'a' on orders-1 .* can't connect"):
-        host.read(made)
-    host.delete(made)
-
-
 # Trouble ---------------------------------------------------------------------------------------
-
-
-def test_interrupted_create_and_create_again(
-    host: ProviderHost, props: dict[str, Any], pair: Pair
-) -> None:
-    """A lock holds it up; then its session is ended, as a killed host's is by the server."""
-    with (
-        pair.standby.connect() as blocker,
-        pair.standby.connect() as conn,
-        ThreadPoolExecutor() as pool,
-        blocker.transaction(),
-    ):
-        blocker.execute("ALTER SEQUENCE s CACHE 2")
-        creating = pool.submit(host.create, props)
-        _end_waiting_session(conn)
-        with pytest.raises(HostError):
-            creating.result(timeout=60)
-    host.create(props)
-    assert pair.last(pair.standby) == (500, True)
-
-
-def _end_waiting_session(conn: Connection) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ended = conn.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'bluegreen' AND wait_event_type = 'Lock'"
-            " AND datname = current_database()"
-        ).fetchall()
-        if ended:
-            return
-        time.sleep(0.02)
-    pytest.fail("nobody waited for the lock")
-
-
-def test_a_wrong_password_is_said_in_one_line(
-    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
-) -> None:
-    arn = placed.secret("wrong", "clusteradmin", "hunter2")
-    props["standby"]["credentials"]["admin_secret_arn"] = arn
-    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
-        host.create(props)
-    assert "hunter2" not in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[str, Any]) -> None:
-    with pytest.raises(HostError, match='database "nowhere" does not exist') as raised:
-        host.create(props | {"databases": ["nowhere"]})
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("side", ["writer", "standby"])
-def test_a_missing_privilege_is_named_with_its_grant(
-    host: ProviderHost, props: dict[str, Any], pair: Pair, placed: PlacedClusters, side: str
-) -> None:
-    database = pair.writer if side == "writer" else pair.standby
-    role = sql.Identifier(f"weak_{database.name}")
-    login = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(PASSWORD))
-    with database.connect() as conn:
-        conn.execute(login)
-        arn = placed.secret("weak", f"weak_{database.name}", PASSWORD)
-        props[side]["credentials"]["admin_secret_arn"] = arn
-        try:
-            with pytest.raises(
-                HostError,
-                match=r"no privilege on public\.s, public\.t; expected SELECT and UPDATE: "
-                r"GRANT SELECT, UPDATE ON SEQUENCE public\.s, public\.t TO \"weak_app_",
-            ) as raised:
-                host.create(props)
-        finally:
-            conn.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(role, role))
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.long

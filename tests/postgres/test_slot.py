@@ -13,7 +13,6 @@ import pytest
 from psycopg import sql
 
 from bluegreen.polling import looks
-from bluegreen.replication import heartbeat
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from lab.postgres.server import LabServer
 from tests.fixtures import provider_host as hosts
@@ -91,12 +90,6 @@ def test_create_makes_it(host: ProviderHost, props: dict[str, Any], conn: Connec
     assert made.outs["active"] is False
     assert made.outs["inactive_reason"].startswith("nobody reads it")
     assert isinstance(made.outs["retained_bytes"], str)
-
-
-def test_adopts_what_matches(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
-    heartbeat.ensure(conn)  # which its publication brings, and where the slot is noted
-    first = host.create(props)
-    assert host.create(props).outs["consistent_point"] == first.outs["consistent_point"]
 
 
 @pytest.mark.parametrize(
@@ -254,27 +247,7 @@ def test_refresh_shows_who_reads_it(
         reader.pgconn.finish()
 
 
-def test_removed_by_hand_it_is_missing_and_never_made_again(
-    host: ProviderHost, props: dict[str, Any], conn: Connection
-) -> None:
-    made = host.create(props)
-    _drop(conn, props["name"])
-    _is_told(host, made, props, "missing", r"missing, expected reserved.*clone again")
-    assert _slot(conn, props["name"]) is None
-
-
 # Delete ----------------------------------------------------------------------------------------
-
-
-def test_delete_drops_it(host: ProviderHost, props: dict[str, Any], conn: Connection) -> None:
-    host.delete(host.create(props))
-    assert _slot(conn, props["name"]) is None
-
-
-def test_delete_twice(host: ProviderHost, props: dict[str, Any]) -> None:
-    made = host.create(props)
-    host.delete(made)
-    host.delete(made)
 
 
 def test_delete_ends_whoever_reads_it(
@@ -289,17 +262,6 @@ def test_delete_ends_whoever_reads_it(
         host.delete(made)
         reader.pgconn.finish()
     assert _slot(conn, props["name"]) is None
-
-
-def test_delete_when_aws_says_the_cluster_is_gone(
-    host: ProviderHost, props: dict[str, Any], conn: Connection, placed: PlacedClusters
-) -> None:
-    made = host.create(props)
-    placed.rds.delete_db_instance(DBInstanceIdentifier="orders-1-1")
-    placed.rds.delete_db_cluster(DBClusterIdentifier="orders-1", SkipFinalSnapshot=True)
-    assert host.read(made) is None
-    host.delete(made)
-    assert _slot(conn, props["name"]) is not None
 
 
 # Trouble ---------------------------------------------------------------------------------------
@@ -391,35 +353,6 @@ def test_a_position_that_moved_back_in_a_crash_is_fine(
     host.update(live, own_props)
 
 
-def test_delete_while_the_server_restarts(
-    host: ProviderHost, own: Database, own_props: dict[str, Any]
-) -> None:
-    made = host.create(own_props)
-    own.lab.stop()
-    with ThreadPoolExecutor() as pool:
-        deleting = pool.submit(host.delete, made)
-        with pytest.raises(TimeoutError):
-            deleting.result(timeout=1)  # it waits
-        own.lab.start()
-        deleting.result(timeout=60)
-    with own.connect() as conn:
-        assert _slot(conn, own_props["name"]) is None
-
-
-@pytest.mark.slow
-def test_delete_when_the_server_is_only_unreachable(
-    host: ProviderHost, own: Database, own_props: dict[str, Any]
-) -> None:
-    made = host.create(own_props)
-    own.lab.stop()
-    for method in (host.delete, host.read):
-        with pytest.raises(HostError, match=r"database 'postgres' on orders-1 .* can't connect"):
-            method(made)
-    own.lab.start()
-    with own.connect() as conn:
-        assert _slot(conn, own_props["name"]) is not None
-
-
 def test_a_host_killed_while_it_waits_leaves_no_slot(
     own: Database, own_props: dict[str, Any], moto_url: str, tmp_path: Path
 ) -> None:
@@ -502,23 +435,6 @@ def test_a_server_without_logical_replication_is_named(
     props = _wish(Database(lab, "app"), placed.place(lab, "orders-1").to_props())
     with pytest.raises(HostError, match=r"set rds\.logical_replication to 1 and reboot"):
         host.create(props)
-
-
-def test_a_wrong_password_is_said_in_one_line(
-    host: ProviderHost, props: dict[str, Any], placed: PlacedClusters
-) -> None:
-    arn = placed.secret("wrong", "clusteradmin", "hunter2")
-    props["server"]["credentials"]["admin_secret_arn"] = arn
-    with pytest.raises(HostError, match=f"wrong user or password; mend the secret {arn}") as raised:
-        host.create(props)
-    assert "hunter2" not in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_wrong_database_is_said_in_one_line(host: ProviderHost, props: dict[str, Any]) -> None:
-    with pytest.raises(HostError, match='database "nowhere" does not exist') as raised:
-        host.create(props | {"database": "nowhere"})
-    assert "\n" not in str(raised.value)
 
 
 def test_a_missing_privilege_is_named_with_its_grant(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from psycopg import sql
@@ -57,14 +55,6 @@ def test_create_is_refused_when_the_slot_is_past_the_start(
     with pytest.raises(HostError, match=r"past the start .* clone again"):
         host.create(subscribed.props)
     assert subscribed.on_target("SELECT FROM pg_subscription") == []
-
-
-def test_adopts_what_matches(host: ProviderHost, subscribed: Subscribed) -> None:
-    host.create(subscribed.props)
-    before = subscribed.on_target("SELECT oid FROM pg_subscription")
-    again = host.create(subscribed.props)
-    assert again.outs["live"]["drift"] == []
-    assert subscribed.on_target("SELECT oid FROM pg_subscription") == before
 
 
 def test_refuses_what_differs_naming_the_difference(
@@ -200,12 +190,6 @@ def test_what_no_server_could_do_is_refused_at_preview(
     assert "publication" in host.check({}, subscribed.props | {"publication": []})
 
 
-def test_no_change_gives_no_diff(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(subscribed.props)
-    assert not host.diff(made, subscribed.props).changes
-    assert not host.diff(_read(host, made), subscribed.props).changes
-
-
 def test_drift_is_shown_by_refresh_and_mended(host: ProviderHost, subscribed: Subscribed) -> None:
     made = host.create(subscribed.props)
     subscribed.wait_until_worker()
@@ -265,12 +249,6 @@ def test_delete_leaves_the_slot_and_nothing_else(
     assert len(subscribed.on_source("SELECT FROM pg_replication_slots")) == 1
 
 
-def test_delete_twice(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(subscribed.props)
-    host.delete(made)
-    host.delete(made)
-
-
 def test_delete_in_the_middle_of_a_first_copy_removes_its_slots_and_origins(
     host: ProviderHost, subscribed: Subscribed
 ) -> None:
@@ -290,31 +268,6 @@ def test_delete_in_the_middle_of_a_first_copy_removes_its_slots_and_origins(
     assert subscribed.on_target("SELECT FROM pg_replication_origin") == []
 
 
-def test_delete_while_the_server_restarts(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(subscribed.props)
-    subscribed.target_lab.stop("immediate")
-    restart = threading.Timer(1.0, subscribed.target_lab.start)
-    restart.start()
-    try:
-        host.delete(made)
-    finally:
-        restart.join()
-    assert subscribed.on_target("SELECT FROM pg_subscription") == []
-
-
-def test_delete_when_aws_says_the_cluster_is_gone(
-    host: ProviderHost, subscribed: Subscribed
-) -> None:
-    """Another server may answer at its address by now: it is not touched."""
-    made = host.create(subscribed.props)
-    rds, cluster = subscribed.placed.rds, subscribed.target.cluster
-    rds.delete_db_instance(DBInstanceIdentifier=f"{cluster}-1", SkipFinalSnapshot=True)
-    rds.delete_db_cluster(DBClusterIdentifier=cluster, SkipFinalSnapshot=True)
-    host.delete(made)
-    assert host.read(made) is None
-    assert len(subscribed.on_target("SELECT FROM pg_subscription")) == 1
-
-
 def test_delete_works_with_the_publisher_down(host: ProviderHost, subscribed: Subscribed) -> None:
     made = host.create(subscribed.props)
     subscribed.source_lab.stop("immediate")
@@ -328,19 +281,6 @@ def test_read_works_with_the_publisher_down(host: ProviderHost, subscribed: Subs
     live = _read(host, made)
     assert live.outs["live"]["drift"] == []
     assert not host.diff(live, subscribed.props).changes
-
-
-@pytest.mark.slow
-def test_unreachable_is_an_error_and_never_gone(host: ProviderHost, subscribe_pair: Any) -> None:
-    this: Subscribed = subscribe_pair(16, 18)
-    made = host.create(this.props)
-    this.target_lab.stop("immediate")
-    with pytest.raises(HostError, match="can't connect"):
-        host.read(made)
-    with pytest.raises(HostError, match="can't connect"):
-        host.delete(made)
-    this.target_lab.start()
-    assert len(this.on_target("SELECT FROM pg_subscription")) == 1
 
 
 @pytest.mark.parametrize("after", ["made", "start-set"])

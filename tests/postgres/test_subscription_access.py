@@ -43,23 +43,6 @@ def test_wrong_password_of_the_replication_role(host: ProviderHost, subscribed: 
     _nothing_made(subscribed)
 
 
-def test_wrong_password_of_the_administrator(host: ProviderHost, subscribed: Subscribed) -> None:
-    wrong = subscribed.placed.secret("wrong", "clusteradmin", "hunter2")
-    subscribed.target = replace(
-        subscribed.target,
-        credentials=replace(subscribed.target.credentials, admin_secret_arn=wrong),
-    )
-    with pytest.raises(HostError) as error:
-        host.create(subscribed.props)
-    assert f"wrong user or password; mend the secret {wrong}" in _one_line(error)
-
-
-def test_wrong_database(host: ProviderHost, subscribed: Subscribed) -> None:
-    with pytest.raises(HostError) as error:
-        host.create(subscribed.props | {"database": "not here"})
-    assert 'database "not here" does not exist' in _one_line(error)
-
-
 def test_insufficient_privilege_to_replicate(host: ProviderHost, subscribed: Subscribed) -> None:
     subscribed.on_source("ALTER ROLE replicator NOREPLICATION")
     try:
