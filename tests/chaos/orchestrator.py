@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     plan = SwitchPlan.from_line(order.plan)
     if order.die_after is not None:
-        _arm(order, Step(order.die_after))
+        arm(order, Step(order.die_after))
     try:
         done = switchover.switch(plan)
     except BlueGreenError as error:
@@ -57,7 +58,8 @@ def main() -> None:
     print(json.dumps({"mark": str(done.mark), "slipped": done.slipped}), flush=True)
 
 
-def _arm(order: Order, last: Step) -> None:
+def arm(order: Order, last: Step, first: Callable[[], None] | None = None) -> None:
+    """Let this process die, or freeze, when a switch has passed `last`; `first` is done before."""
     fuses: list[Any] = []
     for kind in (LocalFuse, ServerFuse):
         _note_instances(kind, fuses)
@@ -71,6 +73,8 @@ def _arm(order: Order, last: Step) -> None:
         if step is not last or met:
             return
         met = True
+        if first is not None:
+            first()
         for fuse in fuses:
             if order.local_fuse_too and isinstance(fuse, LocalFuse):
                 os.kill(fuse.pid, end)

@@ -28,9 +28,10 @@ from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side
 from bluegreen.switch.switchover import switch
 from dynamic_providers.switchover import SwitchoverProvider
+from tests.fixtures.lost_machine import leave_decided
 from tests.fixtures.rds import REGION
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
-from tests.fixtures.switchable import Switchable, leave_decided, wait_until
+from tests.fixtures.switchable import Switchable, wait_until
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
 
@@ -125,7 +126,7 @@ def test_a_name_moves_although_everything_else_fails(
     switchable: Switchable, zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = switchable.cutover(records=_records(switchable, zone), fence="no-login")
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
 
     def fail(*_: object, **__: object) -> None:
         raise psycopg.OperationalError("the old side is gone")
@@ -168,10 +169,10 @@ def test_a_late_write_of_the_old_side_never_replaces_one_of_the_new_writer(
 
 
 def test_who_dies_between_stop_and_opening_leaves_something_to_finish(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+    switchable: Switchable,
 ) -> None:
     plan = switchable.cutover(fence="read-only")
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
     with switchable.pair.connect(plan.new) as conn:
         (enabled,) = conn.execute("SELECT subenabled FROM pg_subscription").fetchone() or ()
     assert enabled is False
@@ -221,7 +222,7 @@ def test_what_a_finisher_sends_itself_has_not_slipped_in(
             stop_early(plan, new)
 
     plan = switchable.cutover(fence="read-only")
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
     monkeypatch.setattr(finish, "stop_early", stop)
     assert finish.finish(plan, attempt).slipped == 0
 
@@ -309,13 +310,11 @@ def _known(result: CreateResult | ReadResult | UpdateResult) -> dict[str, Any]:
     return dict(result.outs or {})
 
 
-def test_recover_moves_the_names_whatever_the_state_says(
-    switchable: Switchable, zone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recover_moves_the_names_whatever_the_state_says(switchable: Switchable, zone: str) -> None:
     """The state is that of the last update that succeeded: its writer is the old one."""
     world = switchable
     wish = DeclaredSwitch.model_validate(_props(world, zone, writer="target")).plan()
-    leave_decided(wish, monkeypatch)
+    leave_decided(wish)
     found = recover.find(DeclaredSwitch.model_validate(_props(world, zone)).plan(), vouched=False)
     assert found.plan.records == wish.records
     recover.apply(found)

@@ -14,10 +14,11 @@ from bluegreen.register import closing, register
 from bluegreen.switch import fence
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.watchdog import Watchdog
+from tests.fixtures.lost_machine import lose_machine_before_opening
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import APP, Switchable, lose_local_fuse, wait_until
+from tests.fixtures.switchable import APP, Switchable, wait_until
 
 MODES = ("read-only", "no-login")
 
@@ -158,7 +159,7 @@ def test_a_role_with_a_read_write_default_of_its_own_is_refused_by_name(
 
 
 def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+    switchable: Switchable,
 ) -> None:
     """The old writer crashes right behind it; else nobody would know that there is only forward."""
     world, pair = switchable, switchable.pair
@@ -171,18 +172,7 @@ def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
         conn.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
         conn.execute("SELECT pg_reload_conf()")
 
-    class Gone(BaseException):
-        """The orchestrator's end."""
-
-    def crash(*_: object) -> None:
-        pair.source_lab.kill()
-        raise Gone
-
-    lose_local_fuse(monkeypatch)
-    monkeypatch.setattr(register, "open_environment", crash)
-    monkeypatch.setattr("bluegreen.switch.switchover._give_up", lambda *_: None)
-    with pytest.raises(Gone):
-        switch(world.cutover())
+    lose_machine_before_opening(world.cutover(), pair.source_lab.kill)
     pair.source_lab.start()
     with pair.source.connect(TOOL_DATABASE) as conn:
         live = register.find_live(conn)

@@ -14,18 +14,17 @@ from bluegreen.register import register
 from bluegreen.switch import finish
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection, Side
+from tests.fixtures.lost_machine import leave_decided
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import Switchable, leave_decided, wait_until
+from tests.fixtures.switchable import Switchable, wait_until
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
 
 
-def test_finishers_wait_for_each_other_and_agree(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finishers_wait_for_each_other_and_agree(switchable: Switchable) -> None:
     """None ends the sessions of one that is at work: they would do so to each other for ever."""
     plan = switchable.cutover()
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(finish.finish, plan, attempt) for _ in range(4)]
     (mark,) = {future.result().mark for future in futures}
@@ -34,11 +33,9 @@ def test_finishers_wait_for_each_other_and_agree(
     assert switchable.open_sides() == [plan.new.cluster]
 
 
-def test_a_finisher_insists_for_as_long_as_it_was_told(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finisher_insists_for_as_long_as_it_was_told(switchable: Switchable) -> None:
     plan = switchable.cutover(finish_seconds=0.3)
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
     with switchable.pair.target_lab.connect(DATABASE) as locker, locker.transaction():
         locker.execute("LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Retry, match=r"has not caught up with orders-1 within 0\.3 s"):
@@ -53,7 +50,7 @@ def test_no_session_of_a_finisher_ends_before_its_waits_do(
 ) -> None:
     """It holds two rows and a lock, and each of its waits may take all of `finish_seconds`."""
     plan = switchable.cutover(finish_seconds=600.0, fence="read-only")
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
     limits: dict[str, float] = {}
     holding: set[object] = set()
     set_seconds, stop = queries.set_seconds, finish.stop
@@ -80,7 +77,7 @@ def test_a_finisher_that_comes_again_ends_no_session_of_production(
 ) -> None:
     """What is left to do is done once more; who has come since the opening goes on."""
     plan = switchable.cutover()
-    attempt = leave_decided(plan, monkeypatch)
+    attempt = leave_decided(plan)
 
     def fail(*_: object) -> None:
         raise Retry("the machine is gone")

@@ -13,10 +13,11 @@ from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.switch import fence
-from bluegreen.switch.server_fuse import ServerFuse
+from bluegreen.switch.step import Step
 from bluegreen.switch.switchover import switch
+from tests.fixtures.lost_machine import leave_decided, lose_machine
 from tests.fixtures.replicated import DATABASE
-from tests.fixtures.switchable import APP, Switchable, leave_decided, lose_local_fuse, wait_until
+from tests.fixtures.switchable import APP, Switchable, wait_until
 
 
 def _quiet(text: str) -> None:
@@ -120,36 +121,18 @@ def test_a_lock_that_somebody_holds_is_not_waited_for_without_end(switchable: Sw
 
 
 def test_the_server_fuse_opens_again_when_the_orchestrator_is_gone(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+    switchable: Switchable,
 ) -> None:
     pair = switchable.pair
-
-    class Gone(BaseException):
-        """The orchestrating machine's end."""
-
-    def die(*args: object, **kwargs: object) -> None:
-        put_up(*args, **kwargs)  # type: ignore[arg-type]
-        raise Gone
-
-    put_up = fence.put_up
-    monkeypatch.setattr(fence, "put_up", die)
-    monkeypatch.setattr("bluegreen.switch.switchover._give_up", lambda *_: None)
-    lose_local_fuse(monkeypatch)
-    disarm, armed = ServerFuse.disarm, list[ServerFuse]()
-    monkeypatch.setattr(ServerFuse, "disarm", lambda fuse: armed.append(fuse))
-    with pytest.raises(Gone):
-        switch(switchable.cutover(drain_seconds=1.0, fuse_seconds=2.0), _quiet)
+    lose_machine(switchable.cutover(drain_seconds=1.0, fuse_seconds=2.0), Step.FENCE)
     assert switchable.open_sides() == []
     wait_until(lambda: switchable.open_sides() == [pair.source.cluster], "the fuse", seconds=10)
-    disarm(armed[0])
 
 
-def test_a_decided_attempt_is_finished_by_the_next_one(
-    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decided_attempt_is_finished_by_the_next_one(switchable: Switchable) -> None:
     """Between decision and opening only forward is left."""
     pair = switchable.pair
-    leave_decided(switchable.cutover(), monkeypatch)
+    leave_decided(switchable.cutover())
     assert switchable.open_sides() == []
     switch(switchable.cutover(), _quiet)
     assert switchable.open_sides() == [pair.target.cluster]
