@@ -95,7 +95,7 @@ class CaughtUpProvider(Provider):
 
 
 def _copies_run(given: Values) -> bool:
-    """Tell whether a table is being copied, or is to be: then the gate is closed again."""
+    """Return whether a table is being copied, or is to be: then the gate is closed again."""
     deployment, direction = given["deployment"], given["direction"]
     for database in given["databases"]:
         found = covered(
@@ -124,7 +124,7 @@ class CaughtUp(Resource, module="postgres", name="CaughtUp"):
         retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
             longer than a restart or failover takes.
         clone again: a slot that is missing, lost or invalidated; a slot or subscription that is
-            past a heartbeat which has not arrived: moved or made anew by hand, rows are missing.
+            past a heartbeat which has not arrived: moved or recreated by hand, rows are missing.
     """
 
     lag_ms: pulumi.Output[float]

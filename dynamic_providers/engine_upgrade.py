@@ -42,11 +42,11 @@ class EngineUpgradeProvider(Provider):
     inputs = EngineUpgradeInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the wishes, and the live version with the wished one."""
+        """Compare the wishes, and the live version with the desired one."""
         found = super().diff(_id, olds, news)
         wanted, actual = news.get("engine_version"), olds.get("engine_version_actual")
         if not contains_unknowns(wanted) and wanted and actual:
-            # A newer minor came by AWS's maintenance: nothing that an update could mend.
+            # A newer minor came by AWS's maintenance: nothing that an update could fix.
             behind = EngineVersion.parse(actual) < EngineVersion.parse(wanted)
             found.changes = bool(found.changes or behind)
         return found

@@ -143,13 +143,13 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     Errors:
         refused: another database or name (at preview); a slot of that name that is physical,
             temporary, of another database or plugin, or made or read by somebody else; a deletion
-            of one that was made anew by somebody else; no free slot or WAL sender;
+            of one that was recreated by somebody else; no free slot or WAL sender;
             `wal_level` below logical; a missing privilege (with its GRANT).
         retry: write transactions that stay open for longer than `wait_seconds` (named); a server
             out of reach, for deletions after a minute; a reader that comes back while the slot is
             dropped.
-        clone again: a slot that is missing, lost or invalidated: never made anew. One that somebody
-            else has made anew under its name, as far as its stamp tells: the statistics that hold
+        clone again: a slot that is missing, lost or invalidated: never recreated. One that somebody
+            else has recreated under its name, as far as its stamp tells: the statistics that hold
             it end in a crash or failover, and not every role may set it.
     """
 

@@ -188,7 +188,7 @@ class SubscriptionProvider(Provider):
 
 
 def tables_moved(given: Values) -> bool:
-    """Tell whether an enabled subscription has tables to take in, or to let go.
+    """Return whether an enabled subscription has tables to take in, or to let go.
 
     Nothing in the program changes when a partition is made on the servers, so only a look there
     tells; without it the next update would leave out the partition's rows without a word. What is
@@ -270,7 +270,7 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             of reach.
         clone again: a slot that is gone, lost, or already past where it starts. Later on a slot may
             be past what was applied, since it also moves over what isn't published; then it is one
-            that has passed a heartbeat which has not arrived: advanced or made anew by hand while
+            that has passed a heartbeat which has not arrived: advanced or recreated by hand while
             the subscription was disabled (by `enabled`, or by an error that CaughtUp has seen).
 
     `two_phase`, `failover`, `password_required` and `synchronous_commit` are no inputs:

@@ -116,7 +116,7 @@ def _opening(given: Values, writer: Side) -> Props:
 
 
 def _settled(given: Values, writer: Side) -> bool:
-    """Return whether the wished writer is open and no attempt is under way."""
+    """Return whether the desired writer is open and no attempt is under way."""
     with given[other(writer)].connect(TOOL_DATABASE) as conn:
         if register.find_live(conn) is not None:
             return False

@@ -40,7 +40,7 @@ class Difference:
 
 
 def compare(spec: Spec, olds: Props, news: Props, ignored: list[str]) -> Difference:
-    """Compare the last state, `olds`, with the wished inputs."""
+    """Compare the last state, `olds`, with the desired inputs."""
     found = Difference()
     skipped = {path.partition(".")[0].partition("[")[0] for path in ignored}
     for name in sorted(spec.inputs - skipped - {"region"}):

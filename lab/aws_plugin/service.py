@@ -68,7 +68,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.CheckResponse(inputs=_answer(spec, inputs), failures=failures)
 
     def Diff(self, request: Any, context: Any) -> Any:
-        """Compare the last state with the wished inputs."""
+        """Compare the last state with the desired inputs."""
         spec = _spec(_kind(request.urn)[0], context)
         found = diff.compare(
             spec,

@@ -53,7 +53,7 @@ class Binaries:
 
     @property
     def complete(self) -> bool:
-        """Tell whether the installation can be cloned and upgraded, not only run."""
+        """Return whether the installation can be cloned and upgraded, not only run."""
         return (self.home / "bin" / "pg_basebackup").exists()
 
     @property

@@ -137,7 +137,7 @@ def _command(lab: Lab, *arguments: str) -> tuple[int, str]:
 
 
 def test_what_is_in_an_old_state_has_the_same_urn(lab: Lab, deployment: str) -> None:
-    """Another URN is another resource: a cluster would be made anew, and the old one destroyed."""
+    """Another URN is another resource: a cluster would be recreated, and the old one destroyed."""
     exported = json.loads(lab.world.pulumi("stack", "export", "-s", deployment))
     # That one had a second Region, two instances and two databases.
     beyond = re.compile(

@@ -131,7 +131,7 @@ def test_life_of_a_subscription_and_its_gate(
     this.write(2)
     this.wait_until_equal()
 
-    # a rotated password is mended by the next up that looks
+    # a rotated password is fixed by the next up that looks
     this.set_role_password("rot'ated \\ @")
     this.set_secret("rot'ated \\ @")
     assert "1 updated" in project.up("--refresh")

@@ -164,7 +164,7 @@ def _wait_until_applied(conn: Connection, other: Connection) -> None:
 
 
 def _can_be_written(conn: Connection, table: tuple[str, str]) -> bool:
-    """Tell whether the server lets a DELETE through; it checks even when there is no row."""
+    """Return whether the server lets a DELETE through; it checks even when there is no row."""
     delete = sql.SQL("DELETE FROM ONLY {} WHERE false").format(sql.Identifier(*table))
     try:
         conn.execute(delete)

@@ -1,4 +1,4 @@
-"""The two sides are compared: what differs is named before a switch, with what mends it."""
+"""The two sides are compared: what differs is named before a switch, with what fixes it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_refuses_what_differs_naming_the_difference(
 
 
 def test_refuses_what_differs_in_its_slot(host: ProviderHost, subscribed: Subscribed) -> None:
-    """Another slot is another stream: it is not even mended by an update."""
+    """Another slot is another stream: it is not even fixed by an update."""
     made = host.create(subscribed.props)
     subscribed.alter("DISABLE")
     subscribed.alter("SET (slot_name = other)")
@@ -316,7 +316,7 @@ def test_interrupted_create_and_create_again(
 
 
 def test_interrupted_delete_and_create_again(host: ProviderHost, subscribed: Subscribed) -> None:
-    """It had let go of its slot: what is left is dropped, and made anew where nothing is lost."""
+    """It had let go of its slot: what is left is dropped, and recreated where nothing is lost."""
     host.create(subscribed.props | {"enabled": False})
     subscribed.alter("SET (slot_name = NONE)")
     host.create(subscribed.props)

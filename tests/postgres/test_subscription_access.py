@@ -211,7 +211,7 @@ def test_no_origin_left(host: ProviderHost, subscribed: Subscribed) -> None:
 def test_password_rotation_keeps_slot_and_rows(
     host: ProviderHost, subscribed: Subscribed, by: str
 ) -> None:
-    """The role's password first, then the secret: the next update mends the connection."""
+    """The role's password first, then the secret: the next update fixes the connection."""
     made = host.create(subscribed.props)
     oid = subscribed.on_target("SELECT oid FROM pg_subscription")
     subscribed.wait_until_worker()
