@@ -116,12 +116,12 @@ class SubscriptionProvider(Provider):
 
     def create(self, props: Props) -> CreateResult:
         id_ = f"{props['database']}/{props['name']}"
-        return CreateResult(id_, self._ensured(props, mend=False))
+        return CreateResult(id_, self._ensured(props, alter=False))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult(self._ensured(news, mend=True))
+        return UpdateResult(self._ensured(news, alter=True))
 
-    def _ensured(self, props: Props, *, mend: bool) -> Props:
+    def _ensured(self, props: Props, *, alter: bool) -> Props:
         given = self.values(props)
         server, source, database = given["server"], given["publisher"], given["database"]
         wanted = subscription_props.wanted(given)
@@ -143,7 +143,7 @@ class SubscriptionProvider(Provider):
                 publisher,
                 source,
                 wanted,
-                mend=mend,
+                alter=alter,
                 deadline=time.monotonic() + _SECONDS,
             )
         return {**inputs_only(props), "live": subscription_props.live(have, secret, [], [])}

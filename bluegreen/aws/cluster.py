@@ -171,7 +171,7 @@ def wait_until(
         hopeless = status.rpartition(" ")[2]
         if hopeless in _HOPELESS:
             raise Refused(
-                f"cluster {identifier}: is {status}, expected {awaited}; mend it in AWS and go on"
+                f"cluster {identifier}: is {status}, expected {awaited}; fix it in AWS and go on"
             )
         now = time.monotonic()
         if status != seen or now - reported_at >= _STILL_REPORTED_SECONDS:

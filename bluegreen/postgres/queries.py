@@ -25,7 +25,7 @@ _NEXT = {
     "55": "try again once nothing uses it any more",
     "57": "try again once the server is up; its log says who ended or cancelled it",
 }
-_ELSE = "see the server's log, and try again once the cause is mended"
+_ELSE = "see the server's log, and try again once the cause is fixed"
 
 
 def column(conn: Connection, query: str | sql.Composed, *values: Any) -> list[Any]:

@@ -87,8 +87,8 @@ _LOOK_SECONDS = 2  # for what another connection is asked, connecting included
 
 # What a server refuses for good, and the remedy; whatever else it says may pass.
 _REFUSALS = (
-    ("password authentication failed", "wrong user or password; mend the secret {arn}"),
-    ("no password supplied", "no password: mend the secret {arn}"),
+    ("password authentication failed", "wrong user or password; fix the secret {arn}"),
+    ("no password supplied", "no password: fix the secret {arn}"),
     ("not permitted to log in", "ALTER ROLE {role} LOGIN"),
     ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {role}"),
     # 16 and later; before

@@ -101,13 +101,13 @@ def hopeless(
     if not have.enabled:
         return Refused(
             f"subscription {have.name} in {database!r}: {detail}, expected enabled; the standby's "
-            "server log says why; mend the row or table there, and run the update again"
+            "server log says why; fix the row or table there, and run the update again"
         )
     new_errors = have.apply_errors + have.sync_errors - errors_before
     if new_errors > 0:
         return Refused(
             f"subscription {have.name} in {database!r}: {new_errors} new error(s) ({detail}); the "
-            "standby's server log has the reason; mend the row or table there, and try again"
+            "standby's server log has the reason; fix the row or table there, and try again"
         )
     if without_worker_seconds > _WORKER_PATIENCE_SECONDS:
         return Retry(

@@ -168,7 +168,7 @@ def finish(server: Server, databases: Collection[str]) -> None:
         if failed:
             raise Refused(
                 f"database {database} on {server.cluster}: {len(failed)} table(s) can't be "
-                f"analyzed: {'; '.join(failed[:_MOST_NAMED])}; mend them there (a function that "
+                f"analyzed: {'; '.join(failed[:_MOST_NAMED])}; fix them there (a function that "
                 "finds nothing: ALTER FUNCTION ... SET search_path = its schemas), and try again"
             )
         if left:

@@ -111,7 +111,7 @@ def _in(database: str, names: list[str]) -> list[str]:
 
 def problem(found: Obstacles) -> str | None:
     """Return why the major upgrade can't be, None when it can; the first obstacle only."""
-    for names, what, mend in (
+    for names, what, remedy in (
         (
             found.sessions if found.open_to_writers else (),
             "serves clients",
@@ -153,7 +153,7 @@ def problem(found: Obstacles) -> str | None:
         ),
     ):
         if names:
-            return f"cluster {found.cluster}: {what} ({', '.join(names)}); {mend}"
+            return f"cluster {found.cluster}: {what} ({', '.join(names)}); {remedy}"
     return None
 
 

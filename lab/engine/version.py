@@ -30,7 +30,7 @@ def refusal(found: str) -> str | None:
     except ValueError:
         return (
             f"pulumi on PATH: its version is {found!r}, expected {OLDEST_TEXT} or newer;"
-            " mend it or take it off PATH"
+            " fix it or take it off PATH"
         )
     if version < OLDEST:
         return (

@@ -48,7 +48,7 @@ def main() -> None:
     """Fill it in; a run that failed is no figure."""
     run = json.loads((Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS).read_text())
     if run["failure"] is not None:
-        sys.exit("that run has found a broken rule: mend it, and run it again")
+        sys.exit("that run has found a broken rule: fix it, and run it again")
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), run))
 
 

@@ -212,7 +212,7 @@ class Rig:
         )
         deadline = time.monotonic() + 30
         with self.new.connect(DATABASE) as new, self.old.connect(DATABASE) as old:
-            subscribing.ensure(old, new, self.new, wanted, mend=False, deadline=deadline)
+            subscribing.ensure(old, new, self.new, wanted, alter=False, deadline=deadline)
             subscribing.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
             slot.drop(
                 old,

@@ -111,7 +111,7 @@ def test_a_wrong_password(lab: Lab) -> None:
         said = lab.refused(lab.new_stack())
     finally:
         vault.put_secret_value(SecretId=lab.world.seed.admin_secret_arn, SecretString=right)
-    assert "wrong user or password; mend the secret" in said
+    assert "wrong user or password; fix the secret" in said
     assert "hunter2" not in said
 
 

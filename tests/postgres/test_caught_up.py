@@ -223,7 +223,7 @@ def test_a_worker_that_is_not_let_in_fails_early_with_the_servers_words(
     subscribed.set_role_password("another")
     subscribed.set_secret("yet another")
     subscribed.source_lab.restart()
-    with pytest.raises(HostError, match=r"password authentication failed .*mend the secret"):
+    with pytest.raises(HostError, match=r"password authentication failed .*fix the secret"):
         host.create(_props(subscribed))
 
 

@@ -46,7 +46,7 @@ def test_what_an_ordinary_master_lacks_is_refused_by_name(ordinary: Switchable) 
         (f"REVOKE ADMIN OPTION FOR {APP} FROM {MASTER}", f"can't alter on orders-1: {APP};"),
         ("ALTER DATABASE postgres OWNER TO rdsadmin", "databases of others: postgres of rdsadmin;"),
     ]
-    mends = (
+    fixes = (
         f"GRANT pg_signal_backend, pg_monitor TO {MASTER}; ALTER ROLE {MASTER} CREATEROLE"
         f" REPLICATION; GRANT {APP} TO {MASTER} WITH ADMIN OPTION;"
         f"ALTER DATABASE postgres OWNER TO {MASTER}"
@@ -57,7 +57,7 @@ def test_what_an_ordinary_master_lacks_is_refused_by_name(ordinary: Switchable) 
         with pytest.raises(Refused, match=said):
             switch(world.cutover())
         with pair.source_lab.connect() as conn:
-            conn.execute(mends)
+            conn.execute(fixes)
     with pair.target_lab.connect() as conn:
         conn.execute(f"ALTER DATABASE {DATABASE} OWNER TO rdsadmin")
     with pytest.raises(Refused, match=f"databases of others: {DATABASE} of rdsadmin on orders-2;"):

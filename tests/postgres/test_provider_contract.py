@@ -91,10 +91,10 @@ def test_what_was_changed_by_hand_is_shown_by_refresh_and_mended_or_told(subject
         refusal(lambda: subject.host.update(live, subject.props), change.refused)
         assert subject.there() == found
         return
-    mended = subject.host.update(live, subject.props)
+    fixed = subject.host.update(live, subject.props)
     assert subject.there() != found
     assert subject.is_whole()
-    again = subject.host.read(mended)
+    again = subject.host.read(fixed)
     assert again is not None
     assert not subject.host.diff(again, subject.props).changes
 
@@ -246,7 +246,7 @@ def test_a_wrong_password_of_either_side_names_its_secret(subject: Subject) -> N
     before = subject.there()
     for side in subject.sides:
         wish, arn = subject.with_login(side, MASTER, _WRONG)
-        words = f"wrong user or password; mend the secret {arn}"
+        words = f"wrong user or password; fix the secret {arn}"
         refusal(lambda wish=wish: subject.host.create(wish), words)  # type: ignore[misc]
     assert subject.there() == before
 

@@ -254,7 +254,7 @@ def test_what_is_accepted_warns_and_what_is_not_listed_is_named(sides: Sides) ->
         for number in range(12):
             conn.execute(f"CREATE TABLE many_{number} (id int)")
     found = sides.findings(tolerance=accepted)
-    assert Finding(Level.BLOCK, "app: relation", "2 more differ", "mend those above first") in found
+    assert Finding(Level.BLOCK, "app: relation", "2 more differ", "fix those above first") in found
     with sides.labs[0].connect(DATABASE) as conn:
         conn.execute("DROP TABLE kept; DROP INDEX once")
         for number in range(12):

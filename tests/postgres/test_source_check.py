@@ -78,7 +78,7 @@ def test_a_wrong_replication_password_is_refused_before_anything_is_made(
     with lab.connect() as conn:
         conn.execute(sql.SQL("ALTER ROLE {} PASSWORD 'another'").format(sql.Identifier(REPLICATOR)))
     found = source_check.inspect(source, ["app"])
-    with pytest.raises(Refused, match="wrong user or password; mend the secret"):
+    with pytest.raises(Refused, match="wrong user or password; fix the secret"):
         source_check.require_replicable(source, found, ["app"], "green")
 
 

@@ -39,7 +39,7 @@ def test_wrong_password_of_the_replication_role(host: ProviderHost, subscribed: 
     with pytest.raises(HostError) as error:
         host.create(subscribed.props)
     arn = subscribed.source.credentials.replication_secret_arn
-    assert f"wrong user or password; mend the secret {arn}" in _one_line(error)
+    assert f"wrong user or password; fix the secret {arn}" in _one_line(error)
     _nothing_made(subscribed)
 
 
@@ -275,7 +275,7 @@ def test_a_rotation_that_was_done_by_half_is_refused(
     subscribed.set_secret("hunter2")
     with pytest.raises(HostError) as error:
         host.update(made, subscribed.props)
-    assert "mend the secret" in _one_line(error)
+    assert "fix the secret" in _one_line(error)
     subscribed.write()
     subscribed.wait_until_equal()
 

@@ -25,7 +25,7 @@ class Fault:
     plant: str
     named: str
     """In the refusal; empty when nothing is in the way."""
-    mend: str
+    remedy: str
     only: tuple[int, ...] = (15, 16)
 
 
@@ -160,7 +160,7 @@ def test_what_pg_upgrade_refuses_is_named_before(
         their = refused(lab, target)
     finally:
         with lab.connect("other") as conn:
-            for statement in (*fault.mend.split(";"), f"DROP ROLE {REPLICATOR}"):
+            for statement in (*fault.remedy.split(";"), f"DROP ROLE {REPLICATOR}"):
                 conn.execute(statement.encode())
     assert bool(their) == bool(fault.named), their
     if fault.named:

@@ -59,7 +59,7 @@ def test_errors_of_the_server_and_of_aws_are_one_line() -> None:
     detail = psycopg.errors.UniqueViolation("duplicate key\nDETAIL: Key (card)=(4711) exists")
     assert one_line(detail) == (
         "PostgreSQL: duplicate key (SQLSTATE 23505); see the server's log, and try again once the"
-        " cause is mended"
+        " cause is fixed"
     )
     error = ClientError({"Error": {"Code": "Throttling", "Message": "slow\ndown"}}, "DescribeX")
     assert "\n" not in one_line(error)

@@ -16,7 +16,7 @@ def test_nothing_in_the_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "mend"),
+    ("field", "value", "remedy"),
     [
         ("prepared", "tx1 in app", "ROLLBACK PREPARED"),
         ("invalid_databases", "half", "drop them"),
@@ -28,12 +28,12 @@ def test_nothing_in_the_way() -> None:
         ("looser_children", "public.child.c in app", "SET NOT NULL"),
     ],
 )
-def test_each_obstacle_is_named(field: str, value: str, mend: str) -> None:
+def test_each_obstacle_is_named(field: str, value: str, remedy: str) -> None:
     found = problem(replace(NOTHING, **{field: (value,)}))  # type: ignore[arg-type]
     assert found is not None
     assert found.startswith("cluster orders-2: ")
     assert value in found
-    assert mend in found
+    assert remedy in found
     assert "\n" not in found
 
 

@@ -235,7 +235,7 @@ def _execute(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         raise Refused(
             f"publication: the server refuses it: {error.diag.message_primary}{detail}; "
-            "nothing was changed; mend its scope"
+            "nothing was changed; fix its scope"
         ) from None
 
 

@@ -268,7 +268,7 @@ def resolve(
             query = _query("NULL::text[] AS listed, NULL::text[] AS filtered", _NAMED)
             tables = cursor.execute(query, {"schema": schema, "name": name}).fetchall()
         if not tables:
-            raise Refused(f"replica identity of {text}: no such table; mend replica_identity")
+            raise Refused(f"replica identity of {text}: no such table; fix replica_identity")
         for table in tables:
             own = _own_index(conn, schema, identity, table)
             _require_flawless(table, own)

@@ -40,13 +40,13 @@ def ensure(
     source: Server,
     wanted: Wanted,
     *,
-    mend: bool,
+    alter: bool,
     deadline: float,
 ) -> Subscription:
     """Make the subscription in `subscriber`'s database equal to `wanted` and return it.
 
     `publisher` is a connection to the database of `source` that it subscribes to. What exists and
-    differs is altered if `mend`, else refused by name: it may be somebody else's. Enablement and
+    differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement and
     password always follow: an interrupted run of ours leaves it disabled. Raises `CloneAgain` when
     what lies after the start can't be sent any more, `Refused` when the wish can't be granted,
     `Retry` for what passes; `deadline` is in seconds of `time.monotonic()`.
@@ -59,7 +59,7 @@ def ensure(
     tables = publications.sent_tables(publisher, wanted.publications)
     text = connection.text(source, publisher.info.dbname, wanted.name)
     have = subscriptions.inspect(subscriber, wanted.name)
-    if not mend:
+    if not alter:
         owned.require_marked(subscriber, _KIND, wanted.name)
     if have is not None and have.slot_name is None:
         # A drop of ours was interrupted after it had let go of the slot.
@@ -77,12 +77,12 @@ def ensure(
         _create(subscriber, text, wanted)
         have = _get(subscriber, wanted.name)
     else:
-        _require_same(subscriber, have, wanted, text, mend=mend)
+        _require_same(subscriber, have, wanted, text, alter=alter)
         if not owned.is_marked(subscriber, _KIND, wanted.name):
             with grants.explained(subscriber, str(wanted)):
                 owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
         require_none_skipped(publisher, subscriber, source, have, since=wanted.start)
-        if not mend and not have.enabled and have.position == wanted.start:
+        if not alter and not have.enabled and have.position == wanted.start:
             require_slot(publisher, source, wanted)
     if have.position < wanted.start:
         have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
@@ -117,11 +117,11 @@ def _require_worker(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
 
 
 def _require_same(
-    conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted, text: str, *, mend: bool
+    conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted, text: str, *, alter: bool
 ) -> None:
     """Raise `Refused`, naming the differences, unless what exists is or may be made the wish."""
     found = subscription_options.fixed(have, wanted)
-    if not mend:
+    if not alter:
         found += subscription_options.alterable(versions.major(conn), have, wanted)
         elsewhere = connection.other_address(conn, wanted.name, text)
         found += [elsewhere] if elsewhere else []

@@ -148,7 +148,7 @@ def judge(leaks: Leaks) -> list[Finding]:
         none(
             "switch.roles and switch.spare_roles",
             old.problems,
-            "leave it out, or mend its name",
+            "leave it out, or fix its name",
         ),
         none(
             "roles that keep LOGIN and may write",

@@ -223,7 +223,7 @@ def _conflicts(database: str, counts: str) -> Finding:
         Level.BLOCK if diverged else Level.WARN,
         f"{database}: replication conflicts",
         counts,
-        "compare the tables and mend the rows, then pg_stat_reset_subscription_stats on the"
+        "compare the tables and fix the rows, then pg_stat_reset_subscription_stats on the"
         " standby; or clone again",
     )
 

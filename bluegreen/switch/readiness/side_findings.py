@@ -167,7 +167,7 @@ def judge(
         else:
             hidden[level, one.fact.kind] += 1
     return findings + [
-        Finding(level, f"{where}: {kind}", f"{count} more differ", "mend those above first")
+        Finding(level, f"{where}: {kind}", f"{count} more differ", "fix those above first")
         for (level, kind), count in hidden.items()
     ]
 
