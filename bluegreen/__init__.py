@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from bluegreen.lsn import Lsn
     from bluegreen.postgres.server import Credentials, Server
     from bluegreen.stack_outputs import StackOutputs
+    from bluegreen.switch.completion import Switched
     from bluegreen.switch.declared import DeclaredSwitch
-    from bluegreen.switch.finish import Switched
     from bluegreen.switch.plan import SwitchPlan
     from bluegreen.switch.readiness.report import Question
     from bluegreen.switch.readiness.report import check as check_readiness
-    from bluegreen.switch.recover import Recovery, Verdict
-    from bluegreen.switch.recover import apply as apply_recovery
-    from bluegreen.switch.recover import find as find_recovery
+    from bluegreen.switch.recovery import Recovery, Verdict
+    from bluegreen.switch.recovery import apply as apply_recovery
+    from bluegreen.switch.recovery import find as find_recovery
     from bluegreen.switch.switchover import switch as switch_writer
 
 __version__ = "0.1.0"
@@ -73,19 +73,19 @@ _HOMES = {
     "Level": "bluegreen.finding:Level",
     "Lsn": "bluegreen.lsn:Lsn",
     "Question": "bluegreen.switch.readiness.report:Question",
-    "Recovery": "bluegreen.switch.recover:Recovery",
+    "Recovery": "bluegreen.switch.recovery:Recovery",
     "Refused": "bluegreen.errors:Refused",
     "Retry": "bluegreen.errors:Retry",
     "Server": "bluegreen.postgres.server:Server",
     "StackOutputs": "bluegreen.stack_outputs:StackOutputs",
     "StayFenced": "bluegreen.errors:StayFenced",
     "SwitchPlan": "bluegreen.switch.plan:SwitchPlan",
-    "Switched": "bluegreen.switch.finish:Switched",
+    "Switched": "bluegreen.switch.completion:Switched",
     "Unreachable": "bluegreen.errors:Unreachable",
-    "Verdict": "bluegreen.switch.recover:Verdict",
-    "apply_recovery": "bluegreen.switch.recover:apply",
+    "Verdict": "bluegreen.switch.recovery:Verdict",
+    "apply_recovery": "bluegreen.switch.recovery:apply",
     "check_readiness": "bluegreen.switch.readiness.report:check",
-    "find_recovery": "bluegreen.switch.recover:find",
+    "find_recovery": "bluegreen.switch.recovery:find",
     # Not `switch`: that is the package.
     "switch_writer": "bluegreen.switch.switchover:switch",
 }

@@ -28,7 +28,7 @@ class Finding:
         return f"{self.subject}: {self.found}" + (f"; {self.remedy}" if self.remedy else "")
 
 
-def none(subject: str, items: list[str], remedy: str, level: Level = Level.BLOCK) -> Finding:
+def expect_none(subject: str, items: list[str], remedy: str, level: Level = Level.BLOCK) -> Finding:
     """Return that there are none of these, as there must be; `level` when there are."""
     if not items:
         return Finding(Level.OK, subject, "none")

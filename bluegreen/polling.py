@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 
-def looks(deadline: float, *, first: float = 0.2, most: float = 5.0) -> Iterator[None]:
+def poll_until(deadline: float, *, first: float = 0.2, most: float = 5.0) -> Iterator[None]:
     """Yield once for every look that is due, the first at once and a last one at `deadline`.
 
     `deadline` is in seconds of `time.monotonic()`; `first` and `most` are pauses in seconds. They

@@ -20,10 +20,10 @@ from bluegreen.postgres import slots
 from bluegreen.postgres.queries import failure
 from bluegreen.register import switch_in_progress, writer
 from bluegreen.stack_outputs import StackOutputs
-from bluegreen.switch import recover as recovery
+from bluegreen.switch import recovery
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import report
-from bluegreen.switch.recover import Verdict
+from bluegreen.switch.recovery import Verdict
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__

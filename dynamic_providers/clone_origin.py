@@ -13,7 +13,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 
 from bluegreen.aws import cluster
 from bluegreen.errors import Retry
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Server
 from bluegreen.register import register
 from bluegreen.replication import clone_origin
@@ -89,7 +89,7 @@ class CloneOriginProvider(Provider):
     def delete(self, _id: str, props: Props) -> None:
         server: Server = self.values(props)["server"]
         deadline = time.monotonic() + _DROP_SECONDS
-        for _ in looks(deadline, first=0.2, most=2.0):
+        for _ in poll_until(deadline, first=0.2, most=2.0):
             itself = cluster.find(server.region, server.cluster)
             if itself is None or itself.resource_id != props["resource_id"]:
                 return

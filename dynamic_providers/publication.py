@@ -93,7 +93,7 @@ class PublicationProvider(Provider):
             return ReadResult(None, {})
         with conn:
             have = publications.inspect(conn, given["name"])
-            identities = declared_identity.live(conn, given["replica_identity"])
+            identities = declared_identity.in_force(conn, given["replica_identity"])
         if have is None:
             return ReadResult(None, {})
         published = definition.described(have)

@@ -74,7 +74,7 @@ class ReplicationSlotProvider(Provider):
         server: Server = given["server"]
         with server.connect(_ANY_DATABASE) as conn:
             have = slot.require_readable(conn, given["name"], str(server))
-            if slot.made_anew(conn, given["name"], olds.get("stamp")):
+            if slot.was_recreated(conn, given["name"], olds.get("stamp")):
                 raise CloneAgain(
                     f"slot {given['name']} on {server}: dropped and made anew by somebody else; "
                     "what was written in between is missing without an error: clone again"
@@ -90,7 +90,7 @@ class ReplicationSlotProvider(Provider):
             return ReadResult(None, {})
         with conn:
             found = slots.inspect(conn, given["name"])
-            replaced = slot.made_anew(conn, given["name"], props.get("stamp"))
+            replaced = slot.was_recreated(conn, given["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
         # On 16 a slot that is lost has lost its stamp, too.
         if replaced and slots.status(found).readable:
@@ -118,7 +118,7 @@ def _drop(conn: Connection, given: Values, stamp: str | None, deadline: float) -
     server, name = given["server"], given["name"]
     # A lost one has no statistics to be told by, and nobody can read it any more.
     readable = slots.status(slots.inspect(conn, name)).readable
-    if readable and slot.made_anew(conn, name, stamp):
+    if readable and slot.was_recreated(conn, name, stamp):
         raise Refused(
             f"slot {name} on {server}: dropped and made anew by somebody else; drop it by "
             "hand if it is unused, then try again"

@@ -13,8 +13,8 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import closing, register
+from bluegreen.switch.completion import Switched
 from bluegreen.switch.declared import SOURCE, TARGET, DeclaredSwitch, How, Side, Traffic, other
-from bluegreen.switch.finish import Switched
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.timeline import render
 from dynamic_providers.inputs import REPLACES, UPDATES, Value, properties

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bluegreen.aws.clients import client
 from bluegreen.aws.errors import asking, code_of, explained
 from bluegreen.errors import Refused, Retry
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def wait_until(
     """
     seen = ""
     reported_at = started = time.monotonic()
-    for _ in looks(deadline):
+    for _ in poll_until(deadline):
         try:
             found = get(region, identifier)
             status = _status(found)

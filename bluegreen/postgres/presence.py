@@ -10,7 +10,7 @@ import psycopg
 
 from bluegreen.aws import cluster
 from bluegreen.errors import Refused, Retry, Unreachable
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Row, Server
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def while_it_exists(
     deletions: the engine's error hooks, which repeat other operations, don't run on a destroy.
     """
     last: Retry | None = None
-    for _ in looks(deadline, first=0.2, most=1.0):
+    for _ in poll_until(deadline, first=0.2, most=1.0):
         try:
             conn = connect_unless_gone(server, database)
             if conn is None:
@@ -70,7 +70,7 @@ def while_it_exists(
         except Retry as error:
             found = error
         except psycopg.OperationalError as error:
-            if not passing(error):
+            if not is_transient(error):
                 raise
             said = error.diag.message_primary or "the connection broke"
             found = Retry(f"{server}: {said}; try again")
@@ -81,7 +81,7 @@ def while_it_exists(
     raise last
 
 
-def passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Return whether `error` is what clients see of a restart or failover of a server."""
     if isinstance(error, Unreachable):
         return True

@@ -18,7 +18,7 @@ from bluegreen.errors import Refused, Retry, Unreachable
 from bluegreen.postgres import versions
 from bluegreen.postgres.connection import Connection
 from bluegreen.postgres.connection import Row as Row
-from bluegreen.postgres.grants import REPLICATE, quoted
+from bluegreen.postgres.remedies import REPLICATE, quoted
 from bluegreen.postgres.versions import Feature
 
 Role = Literal["admin", "replication"]

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from bluegreen.lsn import Lsn
-from bluegreen.postgres import grants, versions
+from bluegreen.postgres import remedies, versions
 from bluegreen.postgres.queries import column
 from bluegreen.postgres.versions import Feature
 
@@ -184,7 +184,7 @@ def inspect(conn: psycopg.Connection[Any], name: str) -> Subscription | None:
     """Return the subscription of `conn`'s database; `Refused` names a privilege that is missing."""
     query = _query(versions.major(conn))
     with (
-        grants.explained(conn, f"subscription {name}"),
+        remedies.explained(conn, f"subscription {name}"),
         conn.cursor(row_factory=class_row(Subscription)) as cursor,
     ):
         return cursor.execute(query, (name,)).fetchone()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.queries import Connection, value
 from bluegreen.register import register
 
@@ -54,7 +54,7 @@ def end_earlier(conn: Connection, *, deadline: float) -> bool:
     databases, at = row or ([], None)
     suspects: list[int] | None = None
     clean = 0
-    for _ in looks(deadline, first=0.001, most=0.1):
+    for _ in poll_until(deadline, first=0.001, most=0.1):
         found = conn.execute("SELECT bluegreen.still_starting(%s::int[])", (suspects,)).fetchone()
         suspects = found[0] if found else []
         if suspects:

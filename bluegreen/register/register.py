@@ -308,7 +308,7 @@ def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     return bool(value(conn, _CLOSE_OLD, attempt, list(roles)))
 
 
-def let_roles_in(conn: Connection, attempt: str) -> None:
+def restore_logins(conn: Connection, attempt: str) -> None:
     """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
     conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 

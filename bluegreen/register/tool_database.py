@@ -19,7 +19,7 @@ from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA
-from bluegreen.postgres import grants, owned
+from bluegreen.postgres import owned, remedies
 from bluegreen.postgres.server import Server
 from bluegreen.register.schema import SCHEMA
 
@@ -271,7 +271,7 @@ def _others(content: list[_Object]) -> str | None:
 
 @contextmanager
 def _explained(conn: Connection, server: Server) -> Iterator[None]:
-    with grants.explained(conn, _named(server)):
+    with remedies.explained(conn, _named(server)):
         yield
 
 

@@ -354,7 +354,7 @@ def wait(
                 "Publication makes and a clone inherits: run the update again, or clone again"
             ) from None
         except (Unreachable, psycopg.OperationalError) as error:
-            if not presence.passing(error):
+            if not presence.is_transient(error):
                 raise
             said = str(error).partition("\n")[0]
             if time.monotonic() > deadline:

@@ -22,7 +22,7 @@ from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA, Direction
-from bluegreen.postgres import grants, owned, queries, slots, subscriptions
+from bluegreen.postgres import owned, queries, remedies, slots, subscriptions
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
@@ -83,7 +83,7 @@ def ensure(
     `resource_id` is AWS's id of the clone that the caller means, if it knows; `wish` says which
     roles lose LOGIN there.
     """
-    with clone.connect(TOOL_DATABASE) as conn, grants.explained(conn, f"clone {clone}"):
+    with clone.connect(TOOL_DATABASE) as conn, remedies.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
         itself = cluster.get(clone.region, clone.cluster)
         if resource_id is not None and itself.resource_id != resource_id:

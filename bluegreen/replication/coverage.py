@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.postgres import publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
@@ -82,17 +82,17 @@ def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
 def judge(database: str, found: Coverage) -> list[Finding]:
     """Judge one database's coverage; the remedies are commands."""
     return [
-        none(
+        expect_none(
             f"{database}: tables published and not subscribed",
             names_of(found.unsubscribed),
             "their rows would be missing: pulumi up, before the switch, takes them in",
         ),
-        none(
+        expect_none(
             f"{database}: published tables missing on the standby",
             names_of(found.missing),
             "create them there too; then pulumi up, before the switch, takes them in",
         ),
-        none(
+        expect_none(
             f"{database}: tables whose first copy is not over",
             [f"{shown(table)} ({state})" for table, state in found.unready.items()],
             "their rows are not all there: pulumi up waits for them, or try again later",

@@ -324,7 +324,7 @@ def findings(code: Code, where: str) -> list[Finding]:
     return [
         plpgsql,
         *(
-            finding.none(f"{where}: {subject}", getattr(code, kind), remedy)
+            finding.expect_none(f"{where}: {subject}", getattr(code, kind), remedy)
             for kind, subject, remedy in _FOUND
         ),
     ]

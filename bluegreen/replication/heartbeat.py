@@ -18,7 +18,7 @@ from psycopg import errors, sql
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres import grants, owned
+from bluegreen.postgres import owned, remedies
 from bluegreen.postgres.queries import value
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _schema_in(conn: Connection) -> str:
 
 def beat(conn: Connection) -> Beat:
     """Write a heartbeat and return what `seen` looks for."""
-    with grants.explained(conn, _in(conn)):
+    with remedies.explained(conn, _in(conn)):
         row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None
     return Beat(*row)
@@ -192,7 +192,7 @@ def beat(conn: Connection) -> Beat:
 
 def seen(conn: Connection, token: Beat) -> bool:
     """Return whether the heartbeat, or a later one, has arrived."""
-    with grants.explained(conn, _in(conn)):
+    with remedies.explained(conn, _in(conn)):
         return bool(value(conn, _SEEN, token.number, token.at, _ANYBODY))
 
 
@@ -222,9 +222,9 @@ def skipped(
     then nothing is said until a first heartbeat has arrived.
     """
     try:
-        with grants.explained(publisher, _in(publisher)):
+        with remedies.explained(publisher, _in(publisher)):
             sent = publisher.execute(_SENT, (_ANYBODY,)).fetchone()
-        with grants.explained(subscriber, _in(subscriber)):
+        with remedies.explained(subscriber, _in(subscriber)):
             arrived = subscriber.execute(_ARRIVED, (_ANYBODY,)).fetchone()
     except errors.UndefinedTable:
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bluegreen import names
 from bluegreen.errors import CloneAgain, Refused
 from bluegreen.names import Direction
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres import slots, subscriptions
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.slots import Slot
@@ -102,7 +102,7 @@ def require_healthy(
     doesn't run by `deadline` (seconds of `time.monotonic()`).
     """
     reason: str | None = None
-    for _ in looks(deadline, first=0.1, most=1.0):
+    for _ in poll_until(deadline, first=0.1, most=1.0):
         found = inspect(
             publisher,
             subscriber,

@@ -22,8 +22,8 @@ from psycopg import errors, sql
 
 from bluegreen.errors import Refused, Retry
 from bluegreen.postgres import versions
-from bluegreen.postgres.grants import statement
 from bluegreen.postgres.queries import column
+from bluegreen.postgres.remedies import statement
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import psycopg
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.finding import Finding, none
+from bluegreen.finding import Finding, expect_none
 from bluegreen.postgres import subscriptions, versions
-from bluegreen.postgres.grants import quoted
 from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.remedies import quoted
 from bluegreen.postgres.server import Role, Server, secret_login
 from bluegreen.postgres.versions import Feature
 
@@ -103,7 +103,7 @@ def check(
         )
         items = [limit for limit in limits if limit is not None]
         found.append(
-            none(
+            expect_none(
                 f"{name}: timeouts of replication",
                 items,
                 "workers that run take it up with ALTER SUBSCRIPTION ... DISABLE and ENABLE",

@@ -15,8 +15,8 @@ import psycopg
 from psycopg import errors
 
 from bluegreen.errors import CloneAgain, Refused, Retry
-from bluegreen.polling import looks
-from bluegreen.postgres import blockers, capacity, grants, owned, slots
+from bluegreen.polling import poll_until
+from bluegreen.postgres import capacity, open_transactions, owned, remedies, slots
 from bluegreen.postgres.slots import Slot
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
     return f"{own}/{server}" if own and server else None
 
 
-def made_anew(conn: psycopg.Connection[Any], name: str, known: str | None) -> bool:
+def was_recreated(conn: psycopg.Connection[Any], name: str, known: str | None) -> bool:
     """Return whether the slot is another than the one whose stamp was `known`.
 
     False also where that can't be told: without a stamp, or when the statistics have ended since.
@@ -97,7 +97,7 @@ def ensure(
     The server waits for every transaction that has written; so each attempt is short, and when
     `wait_seconds` are over `Retry` names who holds it up. `Refused` when another slot has the name.
     """
-    with grants.explained(conn, f"slot {name} on {where}"):
+    with remedies.explained(conn, f"slot {name} on {where}"):
         return _ensure(conn, name, reader=reader, where=where, wait_seconds=wait_seconds)
 
 
@@ -129,7 +129,7 @@ def _ensure(
             owned.note_slot(conn, name)
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:
-            who = blockers.words(blockers.open_transactions(conn, writing=True))
+            who = open_transactions.words(open_transactions.inspect(conn, writing=True))
             if time.monotonic() >= deadline:
                 raise Retry(
                     f"slot {name} on {where}: not made within {wait_seconds:g} s, since it waits "
@@ -184,7 +184,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: floa
     `time.monotonic()`; then `Retry`.
     """
     ended: int | None = None
-    for _ in looks(deadline, first=_DROP_POLL_SECONDS, most=0.2):
+    for _ in poll_until(deadline, first=_DROP_POLL_SECONDS, most=0.2):
         have = slots.inspect(conn, name)
         if have is None:
             return

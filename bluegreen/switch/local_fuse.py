@@ -33,7 +33,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import server
 from bluegreen.register import register
 from bluegreen.register.register import State
-from bluegreen.switch import finish
+from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import end_others
 
@@ -178,7 +178,7 @@ def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> 
         return True
     # Its sessions there may hold the register's row; those on the new side the finisher ends.
     end_others(conn, attempt, finishers=False)
-    finish.finish(plan, attempt)
+    completion.finish(plan, attempt)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
@@ -47,6 +47,17 @@ class SwitchPlan:
     def role_wish(self) -> Wish:
         """Return which roles are to lose LOGIN, on the old side or for the switch."""
         return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+
+    def reversed(self) -> SwitchPlan:
+        """Return the same deployment's switch in the other direction, with that one's records."""
+        reverse = self.direction is Direction.REVERSE
+        return replace(
+            self,
+            direction=Direction.FORWARD if reverse else Direction.REVERSE,
+            old=self.new,
+            new=self.old,
+            records=None if self.records is None else self.records.turned(),
+        )
 
     def to_line(self) -> str:
         """Return the plan as one line of JSON: references to credentials, never the credentials."""

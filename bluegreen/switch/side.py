@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.connection import Connection as Connection
 from bluegreen.postgres.queries import require_writer, set_seconds
 from bluegreen.postgres.server import Server
@@ -122,7 +122,7 @@ def end_others(
         names.append(application_name(attempt, finishing=True))
     mine = [*spare, conn.info.backend_pid]
     deadline = time.monotonic() + _END_SECONDS
-    for _ in looks(deadline, first=0.01, most=0.2):
+    for _ in poll_until(deadline, first=0.01, most=0.2):
         row = conn.execute(_END_OTHERS, (names, mine)).fetchone()
         if row == (0,):
             return

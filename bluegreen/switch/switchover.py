@@ -49,10 +49,10 @@ from bluegreen.postgres.connection import ConnectionLost, said
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.replication import coverage
 from bluegreen.replication.both_sides import BothSides
-from bluegreen.switch import fence, finish, opening, recover
+from bluegreen.switch import completion, fence, opening, recovery
+from bluegreen.switch.completion import AGAIN, Switched
 from bluegreen.switch.decision import decide
 from bluegreen.switch.drain import Drain
-from bluegreen.switch.finish import AGAIN, Switched
 from bluegreen.switch.local_fuse import LocalFuse
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.readiness import leaks, left_behind, outside_sources, way_back
@@ -139,7 +139,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
                     drained = decide(old, attempt, drained, drain, watchdog, timeline)
                     watchdog.call_off()  # from here there is only forward
                     timeline.passed(Step.DECIDE)
-                finish.stop_early(plan, new)
+                completion.stop_early(plan, new)
                 opened = register.open_environment(
                     new.tool, attempt, drained.mark, list(plan.databases)
                 )
@@ -149,10 +149,12 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         server_fuse.disarm()
 
         try:
-            return finish.after(plan, old, new, attempt, timeline, repeated=False, opened=opened)
+            return completion.clean_up(
+                plan, old, new, attempt, timeline, repeated=False, opened=opened
+            )
         except ConnectionLost as error:
             log.warning("attempt %s: %s; going on over others", attempt, error)
-            return finish.finish(plan, attempt)
+            return completion.finish(plan, attempt)
 
 
 def _attempt_name(plan: SwitchPlan) -> str:
@@ -168,13 +170,13 @@ def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched
     _end_other_direction(plan, new, report)
     live = register.find_live(old.tool)
     if live is not None:
-        if not recover.resolve_live(plan, old.tool, live, report):
+        if not recovery.resolve_live(plan, old.tool, live, report):
             return None  # aborted: the old writer is open, and may be fenced anew
-        return finish.finish(plan, live.name)
+        return completion.finish(plan, live.name)
     done = _already(plan, old, new)
     if done is None:
         return None
-    return finish.after(plan, old, new, done, Timeline(), repeated=True)
+    return completion.clean_up(plan, old, new, done, Timeline(), repeated=True)
 
 
 def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
@@ -185,9 +187,9 @@ def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
     live = register.find_live(new.tool)
     if live is None:
         return
-    back = recover.turned(plan)
-    if recover.resolve_live(back, new.tool, live, report):
-        finish.finish(back, live.name)
+    back = plan.reversed()
+    if recovery.resolve_live(back, new.tool, live, report):
+        completion.finish(back, live.name)
 
 
 def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
@@ -318,7 +320,7 @@ def _give_up(
             if live is None or live.name != attempt:
                 return None
             log.warning("%s: attempt %s is decided; carrying it out", plan.old, attempt)
-            return finish.finish(plan, attempt)
+            return completion.finish(plan, attempt)
         except (BlueGreenError, psycopg.Error) as second:
             if time.monotonic() > until:
                 raise StayFenced(

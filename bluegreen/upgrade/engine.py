@@ -16,7 +16,7 @@ from bluegreen.aws.clients import client
 from bluegreen.aws.cluster import Cluster
 from bluegreen.aws.errors import asking
 from bluegreen.errors import Refused, Retry
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres import versions
 from bluegreen.postgres.server import Server
 from bluegreen.register.writer import is_closed
@@ -197,7 +197,7 @@ def _wait_until_serving(wanted: Upgrade, deadline: float) -> None:
     """Return once the server answers with at least the wanted major version."""
     server = wanted.server
     problem = ""
-    for _ in looks(deadline):
+    for _ in poll_until(deadline):
         try:
             with server.connect("postgres") as conn:
                 major = versions.major(conn)

@@ -15,7 +15,7 @@ from bluegreen.aws.clients import client
 from bluegreen.aws.cluster import Cluster
 from bluegreen.aws.errors import asking
 from bluegreen.errors import Refused, Retry
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Server
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _wait_until_in_force(
 ) -> dict[str, Setting]:
     """Return what is in force once nothing waits; out of reach is what a reboot looks like."""
     problem = ""
-    for _ in looks(deadline):
+    for _ in poll_until(deadline):
         try:
             found = in_force(server, wanted)
         except Retry as error:

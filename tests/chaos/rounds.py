@@ -15,7 +15,7 @@ from bluegreen.errors import BlueGreenError
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import server
 from bluegreen.register import register
-from bluegreen.switch.finish import Switched
+from bluegreen.switch.completion import Switched
 from bluegreen.switch.step import Step
 from bluegreen.switch.switchover import switch
 from lab.postgres.server import LabServer

@@ -18,7 +18,7 @@ import pytest
 
 from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.postgres import server
-from bluegreen.switch.finish import Switched
+from bluegreen.switch.completion import Switched
 from bluegreen.switch.step import OUTAGE, Step
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.timeline import Timeline

@@ -11,7 +11,7 @@ import pytest
 
 from bluegreen.errors import Retry
 from bluegreen.postgres import server
-from bluegreen.switch.finish import Switched
+from bluegreen.switch.completion import Switched
 from bluegreen.switch.step import Step
 from bluegreen.switch.switchover import switch
 from tests.chaos.faults import Fault

@@ -22,7 +22,7 @@ from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.register.register import State
-from bluegreen.switch import aftermath, finish, recover, traffic
+from bluegreen.switch import completion, old_direction, recovery, traffic
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side
@@ -132,14 +132,14 @@ def test_a_name_moves_although_everything_else_fails(
         raise psycopg.OperationalError("the old side is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(aftermath, "stop_applying", fail)
+        broken.setattr(old_direction, "stop_applying", fail)
         broken.setattr(register, "close_old", fail)
         with pytest.raises(Retry, match="is not over: the old side is gone; run pulumi up"):
-            finish.finish(plan, attempt)
+            completion.finish(plan, attempt)
     assert _leads_to(zone) == [plan.new.host]
     assert _state(plan, attempt) == State.DECIDED
-    finish.finish(plan, attempt)
-    finish.finish(plan, attempt)  # once more is nothing
+    completion.finish(plan, attempt)
+    completion.finish(plan, attempt)  # once more is nothing
     assert _leads_to(zone) == [plan.new.host]
     assert _state(plan, attempt) == State.DONE
 
@@ -176,7 +176,7 @@ def test_who_dies_between_stop_and_opening_leaves_something_to_finish(
     with switchable.pair.connect(plan.new) as conn:
         (enabled,) = conn.execute("SELECT subenabled FROM pg_subscription").fetchone() or ()
     assert enabled is False
-    finish.finish(plan, attempt)
+    completion.finish(plan, attempt)
     assert switchable.open_sides() == [plan.new.cluster]
     assert _state(plan, attempt) == State.DONE
 
@@ -215,7 +215,7 @@ def test_what_a_finisher_sends_itself_has_not_slipped_in(
     switchable: Switchable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own barrier lies behind the decision's; seen: it barred the way back."""
-    stop_early = finish.stop_early
+    stop_early = completion.stop_early
 
     def stop(plan: SwitchPlan, new: Side) -> None:
         with _confirming_nothing(switchable):
@@ -223,8 +223,8 @@ def test_what_a_finisher_sends_itself_has_not_slipped_in(
 
     plan = switchable.cutover(fence="read-only")
     attempt = leave_decided(plan)
-    monkeypatch.setattr(finish, "stop_early", stop)
-    assert finish.finish(plan, attempt).slipped == 0
+    monkeypatch.setattr(completion, "stop_early", stop)
+    assert completion.finish(plan, attempt).slipped == 0
 
 
 def test_what_was_applied_and_is_not_confirmed_has_not_slipped_in(
@@ -232,7 +232,7 @@ def test_what_was_applied_and_is_not_confirmed_has_not_slipped_in(
 ) -> None:
     """Such as a write behind the decision that came across before the opening."""
     world, pair = switchable, switchable.pair
-    stop_early = finish.stop_early
+    stop_early = completion.stop_early
 
     def write(*numbers: int) -> None:
         with world.connect(pair.source) as stale:
@@ -247,7 +247,7 @@ def test_what_was_applied_and_is_not_confirmed_has_not_slipped_in(
             stop_early(plan, new)
         write(-2, -3)
 
-    monkeypatch.setattr(finish, "stop_early", slip_in_and_stop)
+    monkeypatch.setattr(completion, "stop_early", slip_in_and_stop)
     done = switch(world.cutover(fence="read-only"))
     assert done.slipped == 2
     assert [n for n in world.rows(pair.target) if n < 0] == [-1]
@@ -315,9 +315,9 @@ def test_recover_moves_the_names_whatever_the_state_says(switchable: Switchable,
     world = switchable
     wish = DeclaredSwitch.model_validate(_props(world, zone, writer="target")).plan()
     leave_decided(wish)
-    found = recover.find(DeclaredSwitch.model_validate(_props(world, zone)).plan(), vouched=False)
+    found = recovery.find(DeclaredSwitch.model_validate(_props(world, zone)).plan(), vouched=False)
     assert found.plan.records == wish.records
-    recover.apply(found)
+    recovery.apply(found)
     assert world.open_sides() == [world.pair.target.cluster]
     assert _leads_to(zone) == [world.pair.target.host]
     assert _leads_to(zone, READER) == ["ro.target.example"]

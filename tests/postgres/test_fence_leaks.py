@@ -19,7 +19,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.replication import heartbeat
 from bluegreen.replication.heartbeat import Barrier, Connection
-from bluegreen.switch import fence, finish
+from bluegreen.switch import completion, fence
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side
 from bluegreen.switch.switchover import switch
@@ -319,7 +319,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
 ) -> None:
     """The very first record behind the barrier, too: it begins where the barrier ends."""
     world, pair = switchable, switchable.pair
-    stop_early = finish.stop_early
+    stop_early = completion.stop_early
 
     def stop_and_slip_in(plan: SwitchPlan, new: Side) -> None:
         stop_early(plan, new)
@@ -332,7 +332,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
             conn.execute("UPDATE bluegreen.register SET barrier = %s WHERE state = 'decided'", at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(finish, "stop_early", stop_and_slip_in)
+        patched.setattr(completion, "stop_early", stop_and_slip_in)
         done = switch(world.cutover(fence="read-only"))
     assert done.slipped == 1
     world.run_reverse(str(done.mark))

@@ -11,7 +11,7 @@ from bluegreen.errors import Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import queries
 from bluegreen.register import register
-from bluegreen.switch import finish
+from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection, Side
 from tests.fixtures.lost_machine import leave_decided
@@ -26,7 +26,7 @@ def test_finishers_wait_for_each_other_and_agree(switchable: Switchable) -> None
     plan = switchable.cutover()
     attempt = leave_decided(plan)
     with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(finish.finish, plan, attempt) for _ in range(4)]
+        futures = [pool.submit(completion.finish, plan, attempt) for _ in range(4)]
     (mark,) = {future.result().mark for future in futures}
     with plan.new.connect(TOOL_DATABASE) as conn:
         assert register.last_opening(conn) == (attempt, mark)
@@ -39,9 +39,9 @@ def test_a_finisher_insists_for_as_long_as_it_was_told(switchable: Switchable) -
     with switchable.pair.target_lab.connect(DATABASE) as locker, locker.transaction():
         locker.execute("LOCK TABLE bluegreen.heartbeat IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Retry, match=r"has not caught up with orders-1 within 0\.3 s"):
-            finish.finish(plan, attempt)
+            completion.finish(plan, attempt)
     assert switchable.open_sides() == []
-    finish.finish(plan, attempt)
+    completion.finish(plan, attempt)
     assert switchable.open_sides() == [plan.new.cluster]
 
 
@@ -53,7 +53,7 @@ def test_no_session_of_a_finisher_ends_before_its_waits_do(
     attempt = leave_decided(plan)
     limits: dict[str, float] = {}
     holding: set[object] = set()
-    set_seconds, stop = queries.set_seconds, finish.stop
+    set_seconds, stop = queries.set_seconds, completion.stop
 
     def noted(conn: Connection, setting: str, seconds: float) -> None:
         limits[setting] = seconds
@@ -63,9 +63,9 @@ def test_no_session_of_a_finisher_ends_before_its_waits_do(
         holding.add(new.tool.info.transaction_status)
         stop(plan, new)
 
-    monkeypatch.setattr(finish, "set_seconds", noted)
-    monkeypatch.setattr(finish, "stop", look_and_stop)
-    finish.finish(plan, attempt)
+    monkeypatch.setattr(completion, "set_seconds", noted)
+    monkeypatch.setattr(completion, "stop", look_and_stop)
+    completion.finish(plan, attempt)
     # Drain and early stop are waited for while the rows are held; then stop, and the last reader.
     assert holding == {TransactionStatus.INTRANS, TransactionStatus.IDLE}
     assert limits["idle_in_transaction_session_timeout"] > 2 * plan.finish_seconds
@@ -85,12 +85,12 @@ def test_a_finisher_that_comes_again_ends_no_session_of_production(
     with monkeypatch.context() as broken:
         broken.setattr(register, "finish", fail)
         with pytest.raises(Retry):
-            finish.finish(plan, attempt)
+            completion.finish(plan, attempt)
     with plan.new.connect(TOOL_DATABASE) as conn:
         until = register.opened_at(conn, attempt)  # a second behind it, for a commit that was slow
         row = "SELECT clock_timestamp() > %s"
         wait_until(lambda: conn.execute(row, (until,)).fetchone() == (True,), "that second")
     with switchable.connect(plan.new) as production:
         production.execute("INSERT INTO ledger VALUES (-1)")
-        finish.finish(plan, attempt)
+        completion.finish(plan, attempt)
         production.execute("INSERT INTO ledger VALUES (-2)")

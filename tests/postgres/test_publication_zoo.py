@@ -9,7 +9,7 @@ import pytest
 from psycopg import errors, sql
 
 from bluegreen.errors import Refused
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres import publications, versions
 from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.table_names import shown
@@ -155,7 +155,7 @@ def _subscribe(conn: Connection, publisher: Database, slot_name: str, streaming:
 
 def _wait_until_applied(conn: Connection, other: Connection) -> None:
     token = heartbeat.beat(conn)
-    for _ in looks(soon(), first=0.02, most=0.2):
+    for _ in poll_until(soon(), first=0.02, most=0.2):
         if heartbeat.seen(other, token):
             return
         enabled = other.execute("SELECT subenabled FROM pg_subscription").fetchone()
@@ -197,7 +197,7 @@ def test_an_identity_with_a_generated_column_stops_the_other_side_before_18(
         other.execute("ALTER SUBSCRIPTION zoo SET (disable_on_error = true)")
         conn.execute("INSERT INTO zoo.generated_key (a) VALUES (1)")
         conn.execute("UPDATE zoo.generated_key SET a = 2")
-        for _ in looks(soon(), first=0.05, most=0.2):
+        for _ in poll_until(soon(), first=0.05, most=0.2):
             enabled = other.execute("SELECT subenabled FROM pg_subscription").fetchone()
             if enabled == (False,):
                 break

@@ -8,8 +8,8 @@ from bluegreen.errors import Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import closing, register
 from bluegreen.register.register import Opening
-from bluegreen.switch import recover
-from bluegreen.switch.recover import Recovery, Verdict
+from bluegreen.switch import recovery
+from bluegreen.switch.recovery import Recovery, Verdict
 from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import PlacedClusters
 from tests.fixtures.switchable import Switchable
@@ -32,8 +32,8 @@ def _left_behind(world: Switchable, *, decided: bool, seconds: float = -1) -> No
 
 def _found(world: Switchable, *, vouched: bool = False) -> Recovery:
     """Return what is found from either direction's plan, which must be the same."""
-    found = recover.find(world.cutover(), vouched=vouched)
-    again = recover.find(world.rollback(), vouched=vouched)
+    found = recovery.find(world.cutover(), vouched=vouched)
+    again = recovery.find(world.rollback(), vouched=vouched)
     assert again.decision == found.decision
     return found
 
@@ -42,7 +42,7 @@ def test_at_rest_there_is_nothing_to_do(switchable: Switchable) -> None:
     found = _found(switchable)
     assert found.decision.verdict is Verdict.NOTHING
     assert len(found.decision.lines()) == 3
-    recover.apply(found)
+    recovery.apply(found)
     assert switchable.open_sides() == [switchable.pair.source.cluster]
 
 
@@ -54,7 +54,7 @@ def test_looking_touches_nothing(switchable: Switchable) -> None:
 
 def test_an_overdue_attempt_is_aborted(switchable: Switchable) -> None:
     _left_behind(switchable, decided=False)
-    recover.apply(_found(switchable))
+    recovery.apply(_found(switchable))
     assert switchable.open_sides() == [switchable.pair.source.cluster]
     assert _found(switchable).decision.verdict is Verdict.NOTHING
 
@@ -63,33 +63,33 @@ def test_an_attempt_whose_deadline_is_not_past_is_waited_for(switchable: Switcha
     _left_behind(switchable, decided=False, seconds=60)
     found = _found(switchable)
     assert found.decision.verdict is Verdict.WAIT
-    recover.apply(found)
+    recovery.apply(found)
     assert switchable.open_sides() == []
 
 
 def test_a_decided_attempt_is_carried_out(switchable: Switchable) -> None:
     _left_behind(switchable, decided=True)
-    recover.apply(_found(switchable))
+    recovery.apply(_found(switchable))
     assert switchable.open_sides() == [switchable.pair.target.cluster]
 
 
 def test_a_new_writer_out_of_reach_is_left_until_somebody_knows(switchable: Switchable) -> None:
     _left_behind(switchable, decided=True)
     switchable.pair.target_lab.stop("immediate")
-    found = recover.find(switchable.cutover(), vouched=False)
+    found = recovery.find(switchable.cutover(), vouched=False)
     assert found.decision.verdict is Verdict.ASK
     assert "--new-writer-never-opened" in found.decision.why
     with switchable.pair.source.connect(TOOL_DATABASE) as conn:
         live = register.find_live(conn)
         assert live is not None
         with pytest.raises(StayFenced, match="may have opened"):
-            recover.resolve_live(switchable.cutover(), conn, live, lambda _: None)
+            recovery.resolve_live(switchable.cutover(), conn, live, lambda _: None)
 
 
 def test_a_new_writer_that_is_vouched_for_is_given_up(switchable: Switchable) -> None:
     _left_behind(switchable, decided=True)
     switchable.pair.target_lab.stop("immediate")
-    recover.apply(recover.find(switchable.cutover(), vouched=True))
+    recovery.apply(recovery.find(switchable.cutover(), vouched=True))
     with switchable.connect(switchable.pair.source) as conn:
         conn.execute("INSERT INTO probe VALUES (1)")
 
@@ -102,9 +102,9 @@ def test_a_new_writer_that_aws_says_is_gone_is_given_up(
     target = switchable.pair.target.cluster
     placed.rds.delete_db_instance(DBInstanceIdentifier=f"{target}-1")
     placed.rds.delete_db_cluster(DBClusterIdentifier=target, SkipFinalSnapshot=True)
-    found = recover.find(switchable.cutover(), vouched=False)
+    found = recovery.find(switchable.cutover(), vouched=False)
     assert found.decision.verdict is Verdict.GO_BACK
-    recover.apply(found)
+    recovery.apply(found)
     with switchable.pair.source.connect(TOOL_DATABASE) as conn:
         assert not closing.is_closed(conn, ["app"])
 
@@ -112,14 +112,14 @@ def test_a_new_writer_that_aws_says_is_gone_is_given_up(
 def test_a_new_writer_that_opened_is_never_given_up(switchable: Switchable) -> None:
     """The operator was wrong: it can be reached, and it has opened."""
     _left_behind(switchable, decided=True)
-    found = recover.find(switchable.cutover(), vouched=True)
+    found = recovery.find(switchable.cutover(), vouched=True)
     with switchable.pair.target.connect(TOOL_DATABASE) as conn:
         conn.execute("SELECT bluegreen.open_environment(%s, '0/1', '{}')", (ATTEMPT,))
     wrong = Recovery(
-        found.plan, found.attempt, recover.Decision(Verdict.GO_BACK, "out of reach", "vouched")
+        found.plan, found.attempt, recovery.Decision(Verdict.GO_BACK, "out of reach", "vouched")
     )
     with pytest.raises(StayFenced, match="it is the writer"):
-        recover.apply(wrong)
+        recovery.apply(wrong)
 
 
 def test_what_was_given_up_can_not_open_any_more(switchable: Switchable) -> None:
@@ -127,7 +127,7 @@ def test_what_was_given_up_can_not_open_any_more(switchable: Switchable) -> None
     with switchable.pair.target.connect(TOOL_DATABASE) as conn:
         assert register.give_up_opening(conn, ATTEMPT)
         assert register.find_opening(conn, ATTEMPT) is Opening.GIVEN_UP
-    recover.apply(_found(switchable))
+    recovery.apply(_found(switchable))
     assert switchable.open_sides() == [switchable.pair.source.cluster]
     switch(switchable.cutover(), lambda _: None)
     assert switchable.open_sides() == [switchable.pair.target.cluster]
@@ -136,7 +136,7 @@ def test_what_was_given_up_can_not_open_any_more(switchable: Switchable) -> None
 def test_a_register_out_of_reach_is_said_and_nothing_is_decided(switchable: Switchable) -> None:
     switchable.pair.source_lab.stop("immediate")
     with pytest.raises(Retry, match="its register may hold an attempt"):
-        recover.find(switchable.cutover(), vouched=False)
+        recovery.find(switchable.cutover(), vouched=False)
 
 
 def test_an_update_says_the_same_three_lines(switchable: Switchable) -> None:

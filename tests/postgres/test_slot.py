@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from lab.postgres.server import LabServer
 from tests.fixtures import provider_host as hosts
@@ -158,7 +158,7 @@ def test_gives_up_naming_who_held_it_up_and_leaves_no_slot(
 
 
 def _wait_until_logged(log: Path, text: str) -> None:
-    for _ in looks(soon(), first=0.05, most=0.2):
+    for _ in poll_until(soon(), first=0.05, most=0.2):
         if text in log.read_text():
             return
     pytest.fail(f"never said: {text}")
@@ -237,7 +237,7 @@ def test_refresh_shows_who_reads_it(
             f"START_REPLICATION SLOT {props['name']} LOGICAL 0/0"
             f" (proto_version '1', publication_names '{PUBLICATION}')".encode()
         )
-        for _ in looks(soon(), first=0.02, most=0.2):
+        for _ in poll_until(soon(), first=0.02, most=0.2):
             live = host.read(made)
             if live is not None and live.outs["active"]:
                 break
@@ -366,7 +366,7 @@ def test_a_host_killed_while_it_waits_leaves_no_slot(
                 with pytest.raises(HostError):
                     creating.result(timeout=30)
             # The server notices by itself, while the writer is still open.
-            for _ in looks(soon(), first=0.05, most=0.2):
+            for _ in poll_until(soon(), first=0.05, most=0.2):
                 if _slot(conn, own_props["name"]) is None:
                     break
         assert _slot(conn, own_props["name"]) is None
@@ -396,7 +396,7 @@ def test_a_server_killed_while_it_waits_leaves_no_slot(
 
 
 def _wait_for_half_slot(conn: Connection, name: str) -> None:
-    for _ in looks(soon(), first=0.02, most=0.1):
+    for _ in poll_until(soon(), first=0.02, most=0.1):
         found = _slot(conn, name)
         if found is not None:
             assert found[3] is None, "it was made at once"

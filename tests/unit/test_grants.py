@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.postgres.grants import remedy
+from bluegreen.postgres.remedies import remedy
 
 _FUNCTION = "permission denied for function "
 _ON_FUNCTION = "GRANT EXECUTE ON FUNCTION "

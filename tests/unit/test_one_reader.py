@@ -13,7 +13,7 @@ PRODUCT = ("bluegreen", "bluegreen_cli", "components", "dynamic_providers", "hoo
 # What acts in the server must look in the same statement, between which nothing may happen; a
 # comparison of whole sides reads every catalog there is, each in one query; a mark is no fact.
 BESIDE = {
-    "bluegreen/switch/aftermath.py",
+    "bluegreen/switch/old_direction.py",
     "bluegreen/register/sql/sessions.sql",
     "bluegreen/switch/readiness/fingerprint_sql.py",
     "bluegreen/postgres/owned.py",

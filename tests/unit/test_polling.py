@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluegreen import polling
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 
 
 class Clock:
@@ -31,17 +31,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_deadline_that_has_passed_still_gets_one_look(clock: Clock) -> None:
-    assert len(list(looks(clock.now - 1))) == 1
+    assert len(list(poll_until(clock.now - 1))) == 1
     assert clock.pauses == []
 
 
 def test_the_last_look_is_at_the_deadline(clock: Clock) -> None:
     deadline = clock.now + 1.2
-    seen = [clock.now for _ in looks(deadline, first=0.5, most=0.5)]
+    seen = [clock.now for _ in poll_until(deadline, first=0.5, most=0.5)]
     assert seen == [100.0, 100.5, 101.0, deadline]
 
 
 def test_pauses_grow_to_their_limit(clock: Clock) -> None:
-    list(looks(clock.now + 10, first=1.0, most=2.0))
+    list(poll_until(clock.now + 10, first=1.0, most=2.0))
     assert clock.pauses[:4] == [1.0, 1.5, 2.0, 2.0]
     assert sum(clock.pauses) == 10

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bluegreen.register.register import Opening, State
-from bluegreen.switch.recover import Snapshot, Verdict, decide
+from bluegreen.switch.recovery import Snapshot, Verdict, decide
 
 DECIDED = Snapshot(
     old="orders-1",

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.postgres import blockers, owned
+from bluegreen.postgres import open_transactions, owned
 from bluegreen.postgres.table_names import TableName, shown, table_name
 from bluegreen.replication.publication.replica_identity import (
     Identity,
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _LOCK_TIMEOUT_MS = 2000
 
 
-def live(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
+def in_force(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
     """Return `declared` as the server has it: a key whose table or partition differs says so."""
     found = {}
     for text, wish in declared.items():
@@ -117,7 +117,7 @@ def _alter(
             return
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             if time.monotonic() > deadline:
-                who = blockers.words(blockers.open_transactions(conn, writing=False))
+                who = open_transactions.words(open_transactions.inspect(conn, writing=False))
                 raise Retry(
                     f"table {shown(table)}: no lock to set its replica identity: {who}; try again"
                 ) from None

@@ -17,7 +17,7 @@ from psycopg import errors, sql
 
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres import blockers, grants, owned, publications, slots, versions
+from bluegreen.postgres import open_transactions, owned, publications, remedies, slots, versions
 from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
@@ -53,7 +53,7 @@ def ensure(
     `time.monotonic()`. Raises `Refused` before anything changes where writes would break or another
     one has the name, `CloneAgain` when it is gone under a slot, `Retry` when locks are held.
     """
-    with grants.explained(conn, f"publication {want.name!r}"):
+    with remedies.explained(conn, f"publication {want.name!r}"):
         _require_features(conn, want)
         have = publications.inspect(conn, want.name)
         _require_there(conn, have, want)
@@ -105,7 +105,7 @@ def require_publishable(
     deadline: float,
 ) -> None:
     """Raise what `ensure` would refuse, and change nothing."""
-    with grants.explained(conn, f"publication {want.name!r}"):
+    with remedies.explained(conn, f"publication {want.name!r}"):
         _require_features(conn, want)
         owned.require_marked(conn, _KIND, want.name)
         declared = replica_identity.resolve(conn, identities)
@@ -127,7 +127,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
             f"publication {name!r}: slot {', '.join(reading)} still reads it; drop the slot first"
         )
     statement = sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name))
-    with grants.explained(conn, f"publication {name!r}"):
+    with remedies.explained(conn, f"publication {name!r}"):
         _patiently(conn, name, deadline, lambda: _rehearse_drop(conn, statement))
         _patiently(conn, name, deadline, lambda: conn.execute(statement))
         if not _heartbeat_elsewhere(conn):
@@ -251,7 +251,7 @@ def _patiently(
         try:
             return act()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
-            who = blockers.words(blockers.open_transactions(conn, writing=False))
+            who = open_transactions.words(open_transactions.inspect(conn, writing=False))
             if time.monotonic() > deadline:
                 raise Retry(
                     f"publication {name!r}: no lock on its tables: {who}; try again"

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import conninfo, errors, sql
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.postgres import grants, subscriptions
+from bluegreen.postgres import remedies, subscriptions
 from bluegreen.postgres.server import TCP, Server
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name:
     _keep_out_of_server_log(conn)
     what = f"subscription {name}"
     try:
-        with grants.explained(conn, what):
+        with remedies.explained(conn, what):
             conn.execute(statement)
     except errors.ConnectionException as error:
         raise Retry(

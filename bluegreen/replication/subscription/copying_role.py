@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bluegreen.errors import Refused
-from bluegreen.postgres.grants import quoted
 from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.remedies import quoted
 from bluegreen.postgres.table_names import TableName
 
 # Row security as check_enable_rls decides it; a policy that lets this role see every row is none.

@@ -16,15 +16,23 @@ from psycopg import errors, sql
 
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
-from bluegreen.polling import looks
-from bluegreen.postgres import capacity, grants, owned, publications, slots, subscriptions, versions
+from bluegreen.polling import poll_until
+from bluegreen.postgres import (
+    capacity,
+    owned,
+    publications,
+    remedies,
+    slots,
+    subscriptions,
+    versions,
+)
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.replication import heartbeat, slot
-from bluegreen.replication.subscription import connection, rights
+from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import Wanted
 from bluegreen.replication.subscription.tables import refresh
@@ -66,7 +74,7 @@ def ensure(
         drop(subscriber, wanted.name, deadline=deadline)
         have = None
     owner = wanted.owner or (have.owner if have else subscriber.info.user)
-    rights.require_appliable(
+    owner_rights.require_appliable(
         subscriber, str(wanted), owner, tables, run_as_owner=wanted.run_as_owner
     )
     made = have is None
@@ -79,7 +87,7 @@ def ensure(
     else:
         _require_same(subscriber, have, wanted, text, alter=alter)
         if not owned.is_marked(subscriber, _KIND, wanted.name):
-            with grants.explained(subscriber, str(wanted)):
+            with remedies.explained(subscriber, str(wanted)):
                 owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
         require_none_skipped(publisher, subscriber, source, have, since=wanted.start)
         if not alter and not have.enabled and have.position == wanted.start:
@@ -87,7 +95,7 @@ def ensure(
     if have.position < wanted.start:
         have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
     _alter(subscriber, source, have, wanted, text)
-    if _switch(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
+    if _set_enabled(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
         _seal(publisher)
     enabled = _get(subscriber, wanted.name).enabled
     refresh(subscriber, publisher, source, wanted, enabled=enabled)
@@ -243,7 +251,7 @@ def _set_start(
         )
     require_slot(publisher, source, wanted)
     try:
-        with grants.explained(subscriber, str(wanted)):
+        with remedies.explained(subscriber, str(wanted)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
                 (have.oid, str(wanted.start)),
@@ -280,7 +288,7 @@ def _alter(
             name, _publications(wanted)
         )
     for words, statement in changes.items():
-        with grants.explained(conn, str(wanted)):
+        with remedies.explained(conn, str(wanted)):
             conn.execute(statement)
         log.info("%s: %s", wanted, words)
     if connection.agrees(conn, wanted.name, text) is not True:
@@ -289,7 +297,7 @@ def _alter(
         connection.set_text(conn, wanted.name, text)
 
 
-def _switch(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> bool:
+def _set_enabled(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> bool:
     """Enable or disable it; tell whether it was stopped now."""
     have = _get(conn, wanted.name)
     if wanted.enabled and not have.enabled:
@@ -308,7 +316,7 @@ def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: flo
     They are ended: of itself a worker takes about a second to notice (measured).
     """
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(have.name)))
-    for _ in looks(deadline, first=0.01, most=0.2):
+    for _ in poll_until(deadline, first=0.01, most=0.2):
         pids = subscriptions.workers(conn, have.oid)
         if not pids:
             log.info("subscription %s: disabled, its workers are gone", have.name)

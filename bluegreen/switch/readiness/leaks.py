@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bluegreen import names
 from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
@@ -105,52 +105,52 @@ def judge(leaks: Leaks) -> list[Finding]:
     old = next(iter(leaks.roles.values()))
     found = [
         *chosen(leaks.wish),
-        none(
+        expect_none(
             "prepared transactions",
             leaks.prepared,
             "COMMIT PREPARED passes any fence: commit or roll them back",
         ),
-        none(
+        expect_none(
             "roles with a read-write default of their own",
             leaks.own_read_only,
             "it would beat the fence: ALTER ROLE ... RESET default_transaction_read_only",
         ),
-        none(
+        expect_none(
             "databases of others",
             leaks.not_ours,
             "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
             " ... OWNER TO admin",
         ),
-        none(
+        expect_none(
             "sessions of superusers",
             leaks.superusers,
             "only a superuser may end them, and they can write through the fence: end them",
         ),
-        none(
+        expect_none(
             "sessions of others as the tool's roles",
             leaks.of_our_roles,
             "these keep LOGIN, so BEGIN READ WRITE would pass the fence: end them, and give the"
             " application a role of its own",
         ),
-        none(
+        expect_none(
             "logins that do not end",
             leaks.logging_in,
             "the fence waits for them until authentication_timeout where it may not end them: find"
             " their clients",
             Level.WARN,
         ),
-        none(
+        expect_none(
             f"after it had been left, writes on {list(leaks.roles)[1]}",
             leaks.slipped,
             "they are nowhere else: bring them over, then set register.slipped to 0 in its database"
             " bluegreen",
         ),
-        none(
+        expect_none(
             "switch.roles and switch.spare_roles",
             old.problems,
             "leave it out, or fix its name",
         ),
-        none(
+        expect_none(
             "roles that keep LOGIN and may write",
             old.keepers,
             "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
@@ -159,13 +159,13 @@ def judge(leaks: Leaks) -> list[Finding]:
     ]
     for cluster, roles in leaks.roles.items():
         found += [
-            none(
+            expect_none(
                 f"roles that the administrator can't alter on {cluster}",
                 roles.unalterable,
                 "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
                 " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
             ),
-            none(
+            expect_none(
                 f"what the administrator lacks on {cluster}",
                 roles.lacking,
                 "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"

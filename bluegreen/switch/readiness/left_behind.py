@@ -12,7 +12,7 @@ from typing import Any
 
 from bluegreen import names
 from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.postgres import publications
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.table_names import TableName, shown, table_name
@@ -107,30 +107,30 @@ def _unsent_operations(conn: Connection, name: str) -> list[str]:
 def judge(found: LeftBehind, may_stay: Collection[TableName]) -> Iterator[Finding]:
     """Judge one database; the tables `may_stay` behind."""
     stale = {table: why for table, why in found.in_part.items() if table not in may_stay}
-    yield none(
+    yield expect_none(
         f"{found.database}: tables not wholly replicated",
         [f"{shown(table)} ({why})" for table, why in sorted(stale.items())],
         "publish them, or name them in replication.accept_stale",
     )
     if LARGE_OBJECTS not in may_stay:
-        yield none(
+        yield expect_none(
             f"{found.database}: large objects, which no publication sends",
             [f"{found.objects}, and {found.objects_there} on the standby"] if found.objects else [],
             f"copy them yourself, then name {shown(LARGE_OBJECTS)} in replication.accept_stale",
         )
-    yield none(
+    yield expect_none(
         f"{found.database}: unlogged tables",
         found.unlogged,
         "their rows are not replicated: fill them on the new writer",
         Level.WARN,
     )
-    yield none(
+    yield expect_none(
         f"{found.database}: materialized views",
         found.materialized,
         "they are stale after the switch: REFRESH MATERIALIZED VIEW on the new writer",
         Level.WARN,
     )
-    yield none(
+    yield expect_none(
         f"{found.database}: operations that are not replicated",
         found.unsent,
         "what they change stays on the standby, as replication.operations says",

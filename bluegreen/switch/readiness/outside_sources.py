@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bluegreen import names
 from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.names import Direction
 from bluegreen.postgres import subscriptions, versions
 from bluegreen.postgres.versions import Feature
@@ -23,7 +23,7 @@ def findings(sides: BothSides) -> Iterator[Finding]:
     """Judge what brings rows to the writer besides its clients."""
     old = sides.old_cluster
     ours = [names.subscription(sides.deployment, direction) for direction in Direction]
-    yield none(
+    yield expect_none(
         "subscriptions of others on the writer",
         [str(one) for one in subscriptions.inspect_all(old) if one.name not in ours],
         "their apply workers write through the fence, and their rows go no further: drop them",
@@ -32,7 +32,7 @@ def findings(sides: BothSides) -> Iterator[Finding]:
     filtered = all(
         versions.supports(conn, Feature.ORIGIN_NONE) for conn in (old, sides.new_cluster)
     )
-    yield none(
+    yield expect_none(
         "replication origins of others on the writer",
         subscriptions.foreign_origins(old) if filtered else [],
         subscriptions.ORIGINS_REMEDY,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from bluegreen import names
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.names import Direction
 from bluegreen.postgres import queries, slots, subscriptions
 from bluegreen.postgres.queries import Connection, column
@@ -124,7 +124,7 @@ def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
 def _clusters(_asked: Question, sides: BothSides) -> list[Finding]:
     old = sides.old_cluster
     return [
-        none(
+        expect_none(
             "long transactions",
             column(old, _LONG, _LONG_SECONDS),
             "the fence ends them and their work is lost; let them end first",
@@ -200,7 +200,7 @@ def _look_at_database(sides: BothSides, name: str) -> Database:
 def _judge(database: Database) -> list[Finding]:
     found = [
         _subscription(database),
-        none(
+        expect_none(
             f"{database.name}: sequences without privilege",
             database.unreadable_sequences,
             "GRANT SELECT, UPDATE ON them to the admin user",

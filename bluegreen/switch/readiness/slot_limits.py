@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bluegreen import names
 from bluegreen.errors import CloneAgain
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.postgres import slot_limits as limits
 from bluegreen.postgres import slots
 from bluegreen.postgres.queries import Connection
@@ -21,14 +21,14 @@ def findings(sides: BothSides) -> Iterator[Finding]:
     """Judge the limits of both servers, and whether the slots that run are within them."""
     for server, conn in ((sides.old, sides.old_cluster), (sides.new, sides.new_cluster)):
         found = limits.inspect(conn)
-        yield none(
+        yield expect_none(
             f"max_slot_wal_keep_size on {server}",
             [f"{found.keep_mb} MB"] if 0 <= found.keep_mb < _LEAST_KEPT_MB else [],
             "a slot that falls further behind is lost, and the way back or the deployment with it:"
             " set it to -1",
             Level.WARN,
         )
-        yield none(
+        yield expect_none(
             f"idle_replication_slot_timeout on {server}",
             [f"{found.idle_seconds} s"] if found.idle_seconds else [],
             "a slot that rests for so long is lost, and the way back or the deployment with it:"

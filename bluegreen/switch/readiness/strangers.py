@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.queries import Connection, column
 
 # How long a login may take before it counts as one that does not end.
@@ -53,7 +53,7 @@ def logging_in(conn: Connection) -> list[str]:
     """
     found = set(column(conn, _LOGGING_IN))
     deadline = time.monotonic() + _LOGIN_SECONDS
-    for _ in looks(deadline, first=0.05, most=0.2):
+    for _ in poll_until(deadline, first=0.05, most=0.2):
         if not found:
             break
         found &= set(column(conn, _LOGGING_IN))

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused
-from bluegreen.finding import Finding, Level, none
+from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.postgres import capacity, publications, slots
-from bluegreen.postgres.grants import quoted
 from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.remedies import quoted
 from bluegreen.postgres.slots import Slot
 from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import coverage, slot
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.replication.publication import replica_identity
-from bluegreen.replication.subscription import rights
+from bluegreen.replication.subscription import owner_rights
 
 # From 16 on; before, a superuser may, and services let their administrators.
 _MAY_SUBSCRIBE = """
@@ -96,7 +96,7 @@ def _unable(old: Connection, subscription: str, tables: list[TableName]) -> str 
             f" {quoted(old.info.dbname)} TO {quoted(old.info.user)}"
         )
     try:
-        rights.require_appliable(
+        owner_rights.require_appliable(
             old,
             f"subscription {subscription}",
             old.info.user,
@@ -127,22 +127,22 @@ def judge(sides: BothSides, found: WayBack, *, made: bool) -> list[Finding]:
     head = f"{found.database}: the way back's"
     return [
         _slot(f"{head} slot", sides, found, made=made),
-        none(
+        expect_none(
             f"{head} publication",
             [] if found.published else [f"{found.publication} is not on {sides.new}"],
             "pulumi up --refresh makes it",
         ),
-        none(
+        expect_none(
             f"{head} tables missing on the old side",
             coverage.names_of(found.missing),
             f"create them on {sides.old}, or drop them on {sides.new}",
         ),
-        none(
+        expect_none(
             f"{found.database}: tables without replica identity",
             [f"{shown(table)} ({why})" for table, why in found.unidentified.items()],
             "the way back publishes them: add a key, or set replication.replica_identity",
         ),
-        none(f"{head} subscription", [found.unable] if found.unable else [], ""),
+        expect_none(f"{head} subscription", [found.unable] if found.unable else [], ""),
     ]
 
 
@@ -173,8 +173,8 @@ def _room(sides: BothSides, *, slots: int) -> list[Finding]:
         capacity.inspect(sides.old_cluster), subscriptions=count
     )
     return [
-        none(f"room for the way back on {sides.new}", [publish] if publish else [], ""),
-        none(f"room for the way back on {sides.old}", [subscribe] if subscribe else [], ""),
+        expect_none(f"room for the way back on {sides.new}", [publish] if publish else [], ""),
+        expect_none(f"room for the way back on {sides.old}", [subscribe] if subscribe else [], ""),
     ]
 
 

@@ -111,7 +111,7 @@ def _each(
     if len(new.databases) == 1:
         one(*new.databases)
         return
-    with ThreadPoolExecutor(len(new.databases), "aftermath") as pool:
+    with ThreadPoolExecutor(len(new.databases), "old direction") as pool:
         for done in [pool.submit(one, database) for database in new.databases]:
             done.result()
 

@@ -38,9 +38,7 @@ class OpenTransaction:
     writes: bool
 
 
-def open_transactions(
-    conn: psycopg.Connection[Any], *, writing: bool
-) -> tuple[OpenTransaction, ...]:
+def inspect(conn: psycopg.Connection[Any], *, writing: bool) -> tuple[OpenTransaction, ...]:
     """Return the cluster's open transactions, oldest first; with `writing` those with an id."""
     with conn.cursor(row_factory=class_row(OpenTransaction)) as cursor:
         found = cursor.execute(_OPEN, ()).fetchall()

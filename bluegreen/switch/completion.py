@@ -23,12 +23,12 @@ import psycopg
 from bluegreen.errors import BlueGreenError, Refused, Retry, StayFenced
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE
-from bluegreen.polling import looks
+from bluegreen.polling import poll_until
 from bluegreen.postgres.connection import ConnectionLost
 from bluegreen.postgres.queries import set_seconds
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.register import Opening
-from bluegreen.switch import aftermath, traffic
+from bluegreen.switch import old_direction, traffic
 from bluegreen.switch.drain import Drain
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side, application_name, end_others, unless_committed
@@ -67,7 +67,7 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
     the way, `StayFenced` when the new writer was given up.
     """
     found = ""
-    for _ in looks(time.monotonic() + plan.finish_seconds, first=0.01):
+    for _ in poll_until(time.monotonic() + plan.finish_seconds, first=0.01):
         try:
             return _finish(plan, attempt)
         except ConnectionLost as error:
@@ -101,7 +101,9 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
-                aftermath.resume_applying(new, deployment=plan.deployment, direction=plan.direction)
+                old_direction.resume_applying(
+                    new, deployment=plan.deployment, direction=plan.direction
+                )
                 with Watchdog((old, new), seconds=plan.finish_seconds) as watchdog:
                     drained = drain.run(watchdog, timeline)
                 stop_early(plan, new)
@@ -109,7 +111,7 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
                 timeline.passed(Step.OPEN)
             elif state is not Opening.OPENED:
                 raise StayFenced(f"{plan.new}: attempt {attempt} is {state or 'unknown'} there")
-        return after(plan, old, new, attempt, timeline, repeated=True, opened=opened)
+        return clean_up(plan, old, new, attempt, timeline, repeated=True, opened=opened)
 
 
 def stop_early(plan: SwitchPlan, new: Side) -> None:
@@ -130,7 +132,7 @@ def stop_early(plan: SwitchPlan, new: Side) -> None:
 
 def stop(plan: SwitchPlan, new: Side) -> None:
     """Let nothing of the old direction be applied any more."""
-    aftermath.stop_applying(
+    old_direction.stop_applying(
         new,
         deployment=plan.deployment,
         direction=plan.direction,
@@ -166,7 +168,7 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
                 conn.execute("SELECT pg_advisory_unlock(4782, 2)")
 
 
-def after(
+def clean_up(
     plan: SwitchPlan,
     old: Side,
     new: Side,
@@ -254,15 +256,17 @@ def _close_old(plan: SwitchPlan, old: Side, attempt: str) -> None:
         if register.close_old(old.tool, attempt, login_roles(plan, old)):
             end_sessions(old)
     else:
-        register.let_roles_in(old.tool, attempt)
+        register.restore_logins(old.tool, attempt)
 
 
 def _count_slipped(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> int:
     deployment, direction = plan.deployment, plan.direction
-    aftermath.wait_until_unread(
+    old_direction.wait_until_unread(
         old, deployment=deployment, direction=direction, seconds=plan.finish_seconds
     )
-    return aftermath.count_slipped(old, new, attempt, deployment=deployment, direction=direction)
+    return old_direction.count_slipped(
+        old, new, attempt, deployment=deployment, direction=direction
+    )
 
 
 def _switched(

@@ -13,8 +13,8 @@ import psycopg
 
 from bluegreen.errors import Refused
 from bluegreen.postgres import versions
-from bluegreen.postgres.grants import quoted, statement
 from bluegreen.postgres.queries import column
+from bluegreen.postgres.remedies import quoted, statement
 from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 

@@ -15,11 +15,11 @@ import psycopg
 
 from bluegreen.aws import cluster
 from bluegreen.errors import Refused, Retry, StayFenced
-from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
 from bluegreen.register.register import Attempt, Opening, State
-from bluegreen.switch import finish
+from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection
 
@@ -204,7 +204,7 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
         case Verdict.FINISH:
-            finish.finish(plan, attempt)
+            completion.finish(plan, attempt)
         case Verdict.NOTHING | Verdict.WAIT | Verdict.ASK:
             return
         case _:
@@ -227,7 +227,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
     hold the register is out of reach.
     """
     unreachable: list[Server] = []
-    for wanted in (plan, turned(plan)):
+    for wanted in (plan, plan.reversed()):
         try:
             with wanted.old.connect(TOOL_DATABASE) as conn:
                 live = register.find_live(conn)
@@ -259,18 +259,6 @@ def _at_rest(plan: SwitchPlan) -> Decision:
         return Decision(Verdict.NOTHING, found, "exactly one side takes writes")
     return Decision(
         Verdict.ASK, found, "no switch leaves it so: find out who changed it, and open or close it"
-    )
-
-
-def turned(plan: SwitchPlan) -> SwitchPlan:
-    """Return the same deployment's switch in the other direction, which has records of its own."""
-    reverse = plan.direction is Direction.REVERSE
-    return dataclasses.replace(
-        plan,
-        direction=Direction.FORWARD if reverse else Direction.REVERSE,
-        old=plan.new,
-        new=plan.old,
-        records=None if plan.records is None else plan.records.turned(),
     )
 
 
