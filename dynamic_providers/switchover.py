@@ -91,7 +91,7 @@ class SwitchoverProvider(Provider):
                 if _is_writer(given, side):
                     live["writer"] = side
         live |= _opening(given, live["writer"])
-        return ReadResult(id_, live, live)
+        return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, _props: Props) -> None:
         """Leave the writer as it is: what was closed stays closed, what is open stays open."""
