@@ -222,7 +222,7 @@ def test_a_create_that_is_killed_half_way_is_repeated(subject: Subject) -> None:
         with subject.held_up():
             creating = pool.submit(subject.host.create, subject.props)
             wait_until(lambda: _ended(watch, subject.waits_in), "the create to wait for a lock")
-            refusal(lambda: creating.result(timeout=60), "terminat")
+            refusal(lambda: creating.result(timeout=60), "terminat|closed the connection")
         subject.meanwhile()
     made = subject.host.create(subject.props)
     assert subject.is_whole()
