@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from bluegreen.errors import Refused
 
 
 class Level(StrEnum):
@@ -28,16 +31,16 @@ class Finding:
         return f"{self.subject}: {self.found}" + (f"; {self.remedy}" if self.remedy else "")
 
 
+def require_unblocked(findings: Iterable[Finding], where: object) -> None:
+    """Raise `Refused` with the first blocker of `findings`, which were made on `where`."""
+    for finding in findings:
+        if finding.level is Level.BLOCK:
+            raise Refused(f"{where}: {finding.line()}")
+
+
 def expect_none(subject: str, items: list[str], remedy: str, level: Level = Level.BLOCK) -> Finding:
     """Return that there are none of these, as there must be; `level` when there are."""
     if not items:
         return Finding(Level.OK, subject, "none")
     shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
     return Finding(level, subject, shown, remedy)
-
-
-def enough(subject: str, have: int, needed: int) -> Finding:
-    """Return whether there are as many as needed."""
-    if have >= needed:
-        return Finding(Level.OK, subject, f"{have}, {needed} needed")
-    return Finding(Level.BLOCK, subject, f"{have}, {needed} needed", "raise the parameter, reboot")

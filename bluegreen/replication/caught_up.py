@@ -19,7 +19,7 @@ from psycopg import errors
 
 from bluegreen import names
 from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry, Unreachable
-from bluegreen.finding import Level
+from bluegreen.finding import require_unblocked
 from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
 from bluegreen.postgres import presence, slots, subscriptions
@@ -305,9 +305,7 @@ class _Wait:
         found = {pair.name: pair.coverage() for pair in pairs}
         for database, one in found.items():
             if one.unsubscribed or one.missing:
-                for finding in coverage.judge(database, one):
-                    if finding.level is Level.BLOCK:
-                        raise Refused(f"{self.subscriber}: {finding.line()}")
+                require_unblocked(coverage.judge(database, one), self.subscriber)
         return all(one.complete for one in found.values())
 
     def _open(self, stack: ExitStack, database: str) -> _Database:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, expect_none
+from bluegreen.finding import Finding, expect_none, require_unblocked
 from bluegreen.postgres import publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
@@ -124,6 +123,4 @@ def findings(sides: BothSides) -> list[Finding]:
 
 def require_complete(sides: BothSides) -> None:
     """Raise `Refused` for the first table whose rows a switch would leave behind."""
-    for finding in findings(sides):
-        if finding.level is Level.BLOCK:
-            raise Refused(f"{sides.new}: {finding.line()}")
+    require_unblocked(findings(sides), sides.new)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bluegreen import names
-from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, expect_none
+from bluegreen.finding import Finding, Level, expect_none, require_unblocked
 from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
@@ -65,9 +64,7 @@ def require_none(old: Side, new: Side, wish: Wish) -> None:
     The report may be old by then, and who calls the switch as a library has not read any.
     """
     found = inspect((old.server, old.databases), (new.server, new.databases), wish)
-    for finding in judge(found):
-        if finding.level is Level.BLOCK:
-            raise Refused(f"{old.server}: {finding.line()}")
+    require_unblocked(judge(found), old.server)
 
 
 def inspect(

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bluegreen import names
-from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, expect_none
+from bluegreen.finding import Finding, Level, expect_none, require_unblocked
 from bluegreen.postgres import publications
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.table_names import TableName, shown, table_name
@@ -154,6 +153,4 @@ def accepted(accept_stale: Collection[str]) -> set[TableName]:
 
 def require_none(sides: BothSides, accept_stale: Collection[str], *, way_back: bool) -> None:
     """Raise `Refused` for the first thing that would be left behind without being accepted."""
-    for finding in findings(sides, accept_stale, way_back=way_back):
-        if finding.level is Level.BLOCK:
-            raise Refused(f"{sides.new}: {finding.line()}")
+    require_unblocked(findings(sides, accept_stale, way_back=way_back), sides.new)

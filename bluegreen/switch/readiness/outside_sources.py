@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bluegreen import names
-from bluegreen.errors import Refused
-from bluegreen.finding import Finding, Level, expect_none
+from bluegreen.finding import Finding, expect_none, require_unblocked
 from bluegreen.names import Direction
 from bluegreen.postgres import subscriptions, versions
 from bluegreen.postgres.versions import Feature
@@ -41,6 +40,4 @@ def findings(sides: BothSides) -> Iterator[Finding]:
 
 def require_none(sides: BothSides) -> None:
     """Raise `Refused` for the first of them."""
-    for finding in findings(sides):
-        if finding.level is Level.BLOCK:
-            raise Refused(f"{sides.old}: {finding.line()}")
+    require_unblocked(findings(sides), sides.old)

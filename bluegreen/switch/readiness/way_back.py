@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bluegreen import names
 from bluegreen.errors import BlueGreenError, Refused
-from bluegreen.finding import Finding, Level, expect_none
+from bluegreen.finding import Finding, Level, expect_none, require_unblocked
 from bluegreen.postgres import capacity, publications, slots
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.remedies import quoted
@@ -191,6 +191,4 @@ def login(sides: BothSides) -> Finding:
 
 def require_open(sides: BothSides) -> None:
     """Raise `Refused` for the first thing that would cut off the way back: a last look."""
-    for finding in findings(sides, made=True):
-        if finding.level is Level.BLOCK:
-            raise Refused(f"{sides.new}: {finding.line()}")
+    require_unblocked(findings(sides, made=True), sides.new)
