@@ -29,7 +29,6 @@ from bluegreen.register import closing
 
 Connection = psycopg.Connection[Any]
 Item = TypeVar("Item")
-Sent = TypeVar("Sent")
 
 CHUNK = 2000  # sequences in one statement: half of the lock table's default size is 6400
 _DIRECT = 500  # sequences in one UNION ALL
@@ -134,31 +133,26 @@ class Reader:
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self) -> dict[str, Value]:
+    def read(self, *, beside: Callable[[], object] = lambda: None) -> dict[str, Value]:
         """Return every sequence's value, by its quoted name.
 
-        Raises `Refused` naming sequences that may not be read, `Retry` when one was dropped.
+        What `beside` executes goes in the same message. Raises `Refused` naming sequences that may
+        not be read, `Retry` when one was dropped.
         """
-        values, _ = self.read_beside(lambda: None)
-        return values
-
-    def read_beside(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
-        """Return the values as `read`, and what `send` has sent in the same message."""
         at_once = versions.supports(self._conn, Feature.SEQUENCE_DATA)
-        read = self._read_18 if at_once else self._read_older
-        values, sent = read(send)
+        values = (self._read_18 if at_once else self._read_older)(beside)
         if len(values) < len(self._names):
             raise unreadable(self._conn)
-        return values, sent
+        return values
 
     def _together(self) -> AbstractContextManager[object]:
         # In a pipeline they are one transaction, and share its locks.
         return self._conn.pipeline() if len(self._names) <= CHUNK else nullcontext()
 
-    def _read_18(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
+    def _read_18(self, beside: Callable[[], object]) -> dict[str, Value]:
         values = {}
         with self._together():
-            sent = send()
+            beside()
             found = [
                 self._conn.execute(_READ_18, (oids,), prepare=True)
                 for oids in chunks(list(self._names), CHUNK)
@@ -167,15 +161,15 @@ class Reader:
             if last is None:  # 18 hides what may not be read
                 raise unreadable(self._conn)
             values[self._names[oid]] = Value(last, called)
-        return values, sent
+        return values
 
-    def _read_older(self, send: Callable[[], Sent]) -> tuple[dict[str, Value], Sent]:
+    def _read_older(self, beside: Callable[[], object]) -> dict[str, Value]:
         """Ask for what the last reading had to ask for, in one go; then for what is new."""
         values: dict[str, Value] = {}
         uncalled = set()
         try:
             with self._together():
-                sent = send()
+                beside()
                 last_values = [
                     self._conn.execute(_READ_OLDER, (oids,), prepare=True)
                     for oids in chunks(list(self._names), CHUNK)
@@ -195,7 +189,7 @@ class Reader:
                     values[name] = Value(last, called)
         except (errors.InsufficientPrivilege, errors.UndefinedTable):
             raise unreadable(self._conn) from None
-        return values, sent
+        return values
 
 
 def _union(names: Sequence[str]) -> sql.Composed:

@@ -22,8 +22,8 @@ from bluegreen.lsn import Lsn
 from bluegreen.replication import heartbeat, sequences
 from bluegreen.replication.heartbeat import Barrier
 from bluegreen.replication.sequences import Reader, Value
-from bluegreen.switch.schema_watch import Marker, SchemaWatch, Sighting
-from bluegreen.switch.side import Side
+from bluegreen.switch.schema_watch import SchemaWatch
+from bluegreen.switch.side import Connection, Side
 from bluegreen.switch.step import Step
 from bluegreen.switch.timeline import Timeline
 from bluegreen.switch.watchdog import Watchdog
@@ -75,16 +75,6 @@ class Drained:
     older: list[int]
     """Ids of those that had not ended when the barrier was set: a rollback is all that they may."""
     mark: Lsn
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What was read of one database of the old side behind the fence."""
-
-    barrier: Barrier
-    values: dict[str, Value]
-    """Of its sequences."""
-    marker: Marker | None
 
 
 class Drain:
@@ -154,34 +144,30 @@ class Drain:
             timeline.passed(Step.SEQUENCES)
         return drained
 
-    def _bring_all(self, read: Mapping[str, _Read]) -> Lsn:
+    def _bring_all(self, values: Mapping[str, dict[str, Value]]) -> Lsn:
         """Bring every database's sequences, and return the mark."""
-        brought = self._each(lambda name: self._bring_sequences(name, read[name].values))
+        mark = self._each(lambda name: self._bring_sequences(name, values[name]))[self._marking]
         if self._watch is not None:
-            for name, (_, here) in brought.items():
-                there = read[name].marker
-                assert there is not None
-                assert here is not None
-                self._watch.require_harmless(name, there, here)
-        mark, _ = brought[self._marking]
+            self._watch.require_harmless()
         assert mark is not None
         return mark
 
-    def _set_barrier(self, name: str, number: int, is_up: sql.Composed | None) -> _Read:
+    def _set_barrier(
+        self, name: str, number: int, is_up: sql.Composed | None
+    ) -> tuple[Barrier, dict[str, Value]]:
         """Set the barrier and read the sequences, which nobody calls any more."""
         conn = self._old.databases[name]
         barrier = heartbeat.barrier(conn, number, behind=is_up)
         if name not in self._readers:
             self._readers[name] = Reader(conn)
-        reader = self._readers[name]
-        if self._watch is None:
-            return _Read(barrier, reader.read(), None)
-        values, seen = reader.read_beside(lambda: Sighting(conn))
-        return _Read(barrier, values, seen.marker())
+        return barrier, self._readers[name].read(beside=lambda: self._look_again(conn))
 
-    def _bring_sequences(
-        self, name: str, values: dict[str, Value]
-    ) -> tuple[Lsn | None, Marker | None]:
+    def _look_again(self, conn: Connection) -> None:
+        """Ask for the schema's marker, in the message that is being made."""
+        if self._watch is not None:
+            self._watch.look_again(conn)
+
+    def _bring_sequences(self, name: str, values: dict[str, Value]) -> Lsn | None:
         """Set the sequences that have moved since they were last brought; one side marks as well.
 
         What another database is given is durable with the opening, and counts only with it.
@@ -193,10 +179,10 @@ class Drain:
         conn = self._new.databases[name]
         with conn.pipeline():
             sequences.write(conn, moved, durable=False)
-            seen = None if self._watch is None else Sighting(conn)
-        return None, None if seen is None else seen.marker()
+            self._look_again(conn)
+        return None
 
-    def _mark(self, moved: sequences.Values) -> tuple[Lsn, Marker | None]:
+    def _mark(self, moved: sequences.Values) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
         The subscription applies asynchronously; a synchronous commit flushes all before it. One
@@ -213,11 +199,11 @@ class Drain:
             conn.execute("SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')", prepare=True)
             conn.execute("COMMIT")
             found = conn.execute(_PROOF, prepare=True)
-            seen = None if self._watch is None else Sighting(conn)
+            self._look_again(conn)
         durable, mark = found.fetchone() or (False, "")
         if not durable:
             raise Retry(f"{self._new.server}: a synchronous commit did not flush what was applied")
-        return Lsn.parse(mark), None if seen is None else seen.marker()
+        return Lsn.parse(mark)
 
     def _wait(self, name: str, number: int, watchdog: Watchdog) -> None:
         try:
@@ -251,9 +237,9 @@ class Pending:
 
     def __init__(
         self,
-        bring: Callable[[Mapping[str, _Read]], Lsn],
+        bring: Callable[[Mapping[str, dict[str, Value]]], Lsn],
         waits: Mapping[str, Future[None]],
-        reads: Mapping[str, Future[_Read]],
+        reads: Mapping[str, Future[tuple[Barrier, dict[str, Value]]]],
         watchdog: Watchdog,
     ) -> None:
         self._bring, self._waits, self._reads = bring, waits, reads
@@ -280,9 +266,9 @@ class Pending:
     def bring_sequences(self) -> Drained:
         """Set the new side's sequences, make all of it durable, and return what was drained."""
         read = {name: future.result() for name, future in self._reads.items()}
-        mark = self._bring(read)
-        heartbeats = [one.barrier.id for one in read.values()]
-        older = {transaction for one in read.values() for transaction in one.barrier.older}
+        mark = self._bring({name: values for name, (_, values) in read.items()})
+        heartbeats = [barrier.id for barrier, _ in read.values()]
+        older = {transaction for barrier, _ in read.values() for transaction in barrier.older}
         return Drained(heartbeats, sorted(older.difference(heartbeats)), mark)
 
 

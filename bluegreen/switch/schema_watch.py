@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.finding import Level
+from bluegreen.finding import require_unblocked
 from bluegreen.postgres import publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
@@ -76,18 +76,29 @@ class SchemaWatch:
 
     def __init__(self, sides: BothSides, accepted: Collection[str]) -> None:
         self._sides, self._accepted = sides, tuple(accepted)
-        self._olds = {name: Sighting(conn).marker() for name, conn in sides.olds.items()}
-        self._news = {name: Sighting(conn).marker() for name, conn in sides.news.items()}
+        self._before = {
+            conn: Sighting(conn).marker() for conn in (*sides.olds.values(), *sides.news.values())
+        }
+        self._now: dict[Connection, Sighting] = {}
         self._sent = {name: self._sent_now(name) for name in sides.databases}
 
-    def require_harmless(self, database: str, old: Marker, new: Marker) -> None:
-        """Raise where what has changed since in a database would lose rows, or may do so.
+    def look_again(self, conn: Connection) -> None:
+        """Ask for the marker of a connection's database; its answer is awaited when it counts."""
+        self._now[conn] = Sighting(conn)
 
-        `old` and `new` are the markers behind the fence, with the connections at rest. Raises
-        `Refused` naming tables, `Retry` for what the next attempt looks at anew.
+    def require_harmless(self) -> None:
+        """Raise where what has changed between the two looks would lose rows, or may do so.
+
+        Every connection has been looked at again, and is at rest. Raises `Refused` naming tables,
+        `Retry` for what the next attempt looks at anew.
         """
-        before_old, before_new = self._olds[database], self._news[database]
+        for database in self._sides.databases:
+            self._require_harmless(database)
+
+    def _require_harmless(self, database: str) -> None:
         sides = self._sides
+        before_old, old = self._markers(sides.olds[database])
+        before_new, new = self._markers(sides.news[database])
         if old.publications != before_old.publications:
             raise self._again(f"a publication in {database!r} on {sides.old} was altered")
         if old.subscriptions != before_old.subscriptions:
@@ -104,6 +115,9 @@ class SchemaWatch:
                     f"sequences in {database!r} on {server} were made, dropped or renamed"
                 )
 
+    def _markers(self, conn: Connection) -> tuple[Marker, Marker]:
+        return self._before[conn], self._now[conn].marker()
+
     def _require_all_sent(self, database: str) -> None:
         sides = self._sides
         old, new = sides.olds[database], sides.news[database]
@@ -115,9 +129,7 @@ class SchemaWatch:
             left_behind.inspect(sides, database, way_back=False),
             left_behind.accepted(self._accepted),
         )
-        for finding in found:
-            if finding.level is Level.BLOCK:
-                raise Refused(f"{sides.new}: {finding.line()}")
+        require_unblocked(found, sides.new)
         gone = coverage.existing(old, self._sent[database] - self._sent_now(database))
         if gone:
             raise Refused(
