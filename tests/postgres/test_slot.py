@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,27 +12,17 @@ from psycopg import sql
 
 from bluegreen.polling import poll_until
 from dynamic_providers.replication_slot import ReplicationSlotProvider
-from lab.postgres.server import LabServer
-from tests.fixtures import provider_host as hosts
 from tests.fixtures.databases import Connection, Database, soon
-from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD, MakeServer
+from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.rds import PlacedClusters
-
-PUBLICATION = "bg_green_forward"
+from tests.fixtures.slotted import PUBLICATION, find_slot, published, wish
 
 
 @pytest.fixture(params=OLD_AND_NEW)
 def database(request: pytest.FixtureRequest, make_database: Callable[..., Database]) -> Database:
     """Return a database with one table that is published."""
-    return _published(make_database(request.param))
-
-
-def _published(made: Database) -> Database:
-    with made.connect() as conn:
-        conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-        conn.execute(f"CREATE PUBLICATION {PUBLICATION} FOR TABLE orders")
-    return made
+    return published(make_database(request.param))
 
 
 @pytest.fixture
@@ -46,17 +34,7 @@ def host(provider_host: Host) -> ProviderHost:
 @pytest.fixture
 def props(database: Database, placed: PlacedClusters) -> dict[str, Any]:
     """Return the wish for a slot."""
-    return _wish(database, database.place(placed).to_props())
-
-
-def _wish(database: Database, server: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "server": server,
-        "database": database.name,
-        "name": f"bg_green_forward_{database.name}",
-        "publication": PUBLICATION,
-        "wait_seconds": 10.0,
-    }
+    return wish(database, database.place(placed).to_props())
 
 
 @pytest.fixture
@@ -64,14 +42,6 @@ def conn(database: Database) -> Iterator[Connection]:
     """Return a superuser's connection to the database."""
     with database.connect() as made:
         yield made
-
-
-def _slot(conn: Connection, name: str) -> tuple[Any, ...] | None:
-    return conn.execute(
-        "SELECT plugin, database, temporary, confirmed_flush_lsn::text FROM pg_replication_slots"
-        " WHERE slot_name = %s",
-        (name,),
-    ).fetchone()
 
 
 def _drop(conn: Connection, name: str) -> None:
@@ -85,7 +55,7 @@ def test_create_makes_it(host: ProviderHost, props: dict[str, Any], conn: Connec
     made = host.create(props)
     assert made.id == f"{props['database']}/{props['name']}"
     point = made.outs["consistent_point"]
-    assert _slot(conn, props["name"]) == ("pgoutput", props["database"], False, point)
+    assert find_slot(conn, props["name"]) == ("pgoutput", props["database"], False, point)
     assert made.outs["status"] == made.outs["wal_status"] == "reserved"
     assert made.outs["active"] is False
     assert made.outs["inactive_reason"].startswith("nobody reads it")
@@ -150,7 +120,7 @@ def test_gives_up_naming_who_held_it_up_and_leaves_no_slot(
         pid = writer.info.backend_pid
         with pytest.raises(HostError) as raised:
             host.create(props | {"wait_seconds": 1.0})
-        assert _slot(conn, props["name"]) is None
+        assert find_slot(conn, props["name"]) is None
     assert (
         f"not made within 1 s, since it waits for open writing transactions: pid {pid} of"
         in str(raised.value)
@@ -169,11 +139,11 @@ def _wait_until_logged(log: Path, text: str) -> None:
 
 def test_change_in_place(host: ProviderHost, props: dict[str, Any]) -> None:
     made = host.create(props)
-    wish = props | {"wait_seconds": 20.0}
-    assert host.check(props, wish) == {}
-    change = host.diff(made, wish)
+    longer = props | {"wait_seconds": 20.0}
+    assert host.check(props, longer) == {}
+    change = host.diff(made, longer)
     assert (change.changes, change.replaces) == (True, [])
-    after = host.update(made, wish)
+    after = host.update(made, longer)
     assert after.outs["consistent_point"] == made.outs["consistent_point"]
     assert after.outs["wait_seconds"] == 20
 
@@ -261,180 +231,7 @@ def test_delete_ends_whoever_reads_it(
         )
         host.delete(made)
         reader.pgconn.finish()
-    assert _slot(conn, props["name"]) is None
-
-
-# Trouble ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=OLD_AND_NEW)
-def own(request: pytest.FixtureRequest, make_server: MakeServer) -> Database:
-    """Return a database on a server of the test's own, which may be stopped and killed."""
-    lab: LabServer = make_server(request.param, "own", max_slot_wal_keep_size="1MB")
-    with lab.connect() as conn:
-        conn.execute("CREATE DATABASE app")
-    return _published(Database(lab, "app"))
-
-
-@pytest.fixture
-def own_props(own: Database, placed: PlacedClusters) -> dict[str, Any]:
-    """Return the wish for a slot on it."""
-    return _wish(own, placed.place(own.lab, "orders-1").to_props())
-
-
-@pytest.mark.parametrize("end", [LabServer.stop, LabServer.kill])
-def test_neither_readers_nor_restart_nor_crash_make_it_another_one(
-    host: ProviderHost, own: Database, own_props: dict[str, Any], end: Callable[[LabServer], None]
-) -> None:
-    made = host.create(own_props)
-    for _ in range(2):
-        with own.connect() as conn:
-            conn.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1 FROM orders")
-            conn.execute(
-                "SELECT FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL,"
-                " 'proto_version', '1', 'publication_names', %s)",
-                (own_props["name"], PUBLICATION),
-            )
-        live = host.read(made)
-        assert live is not None
-        assert live.outs["status"] == "reserved"
-    end(own.lab)
-    own.lab.start()
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["status"] == "reserved"
-    assert host.update(live, own_props).outs["stamp"] == made.outs["stamp"] is not None
-
-
-def test_a_lost_slot_means_clone_again(
-    host: ProviderHost, own: Database, own_props: dict[str, Any]
-) -> None:
-    made = host.create(own_props)
-    with own.connect() as conn:
-        for _ in range(3):
-            conn.execute("SELECT pg_switch_wal()")
-            conn.execute("INSERT INTO orders SELECT coalesce(max(id), 0) + 1 FROM orders")
-        conn.execute("CHECKPOINT")
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["status"] == live.outs["wal_status"] == "lost"
-    if own.lab.major >= 17:
-        assert live.outs["inactive_reason"] == "invalidated: wal_removed"
-    assert host.diff(live, own_props).changes
-    with pytest.raises(HostError, match=r"slot .* on orders-1: lost.*clone again"):
-        host.update(live, own_props)
-    with pytest.raises(HostError, match="exists and is lost"):
-        host.create(own_props)
-    host.delete(live)
-
-
-def test_a_position_that_moved_back_in_a_crash_is_fine(
-    host: ProviderHost, own: Database, own_props: dict[str, Any]
-) -> None:
-    made = host.create(own_props)
-    with own.connect() as conn:
-        conn.execute("CHECKPOINT")
-        conn.execute("INSERT INTO orders VALUES (1)")
-        conn.execute(
-            "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())",
-            (own_props["name"],),
-        )
-        advanced = _slot(conn, own_props["name"])
-    own.lab.kill()
-    own.lab.start()
-    with own.connect() as conn:
-        after = _slot(conn, own_props["name"])
-    assert advanced is not None
-    assert after is not None
-    live = host.read(made)
-    assert live is not None
-    assert live.outs["status"] == "reserved"
-    assert not host.diff(live, own_props).changes
-    host.update(live, own_props)
-
-
-def test_a_host_killed_while_it_waits_leaves_no_slot(
-    own: Database, own_props: dict[str, Any], moto_url: str, tmp_path: Path
-) -> None:
-    with own.connect() as writer, own.connect() as conn, ThreadPoolExecutor() as pool:
-        with writer.transaction():
-            writer.execute("INSERT INTO orders VALUES (1)")
-            with hosts.running(moto_url, tmp_path / "stderr") as killed:
-                creating = pool.submit(killed.of(ReplicationSlotProvider()).create, own_props)
-                _wait_for_half_slot(conn, own_props["name"])
-                os.kill(killed.pid, signal.SIGKILL)
-                with pytest.raises(HostError):
-                    creating.result(timeout=30)
-            # The server notices by itself, while the writer is still open.
-            for _ in poll_until(soon(), first=0.05, most=0.2):
-                if _slot(conn, own_props["name"]) is None:
-                    break
-        assert _slot(conn, own_props["name"]) is None
-    with hosts.running(moto_url, tmp_path / "again") as again:
-        assert again.of(ReplicationSlotProvider()).create(own_props).outs["status"] == "reserved"
-
-
-def test_a_server_killed_while_it_waits_leaves_no_slot(
-    host: ProviderHost, own: Database, own_props: dict[str, Any]
-) -> None:
-    with ThreadPoolExecutor() as pool:
-        writer = own.connect()
-        writer.execute("BEGIN")
-        writer.execute("INSERT INTO orders VALUES (1)")
-        creating = pool.submit(host.create, own_props)
-        with own.connect() as conn:
-            _wait_for_half_slot(conn, own_props["name"])
-        own.lab.kill()
-        writer.close()
-        with pytest.raises(HostError) as raised:
-            creating.result(timeout=30)
-        assert "\n" not in str(raised.value)
-    own.lab.start()
-    with own.connect() as conn:
-        assert _slot(conn, own_props["name"]) is None
-    assert host.create(own_props).outs["status"] == "reserved"
-
-
-def _wait_for_half_slot(conn: Connection, name: str) -> None:
-    for _ in poll_until(soon(), first=0.02, most=0.1):
-        found = _slot(conn, name)
-        if found is not None:
-            assert found[3] is None, "it was made at once"
-            return
-    pytest.fail("nobody began to make the slot")
-
-
-@pytest.mark.parametrize(
-    ("parameter", "what"),
-    [("max_replication_slots", "replication slots"), ("max_wal_senders", "WAL senders")],
-)
-def test_no_free_place_is_refused_before_anything_is_made(
-    host: ProviderHost, make_server: MakeServer, placed: PlacedClusters, parameter: str, what: str
-) -> None:
-    lab = make_server(18, "small", **{parameter: "1"})
-    with lab.connect() as conn:
-        conn.execute("CREATE DATABASE app")
-    small = _published(Database(lab, "app"))
-    props = _wish(small, placed.place(lab, "orders-1").to_props())
-    with small.connect() as conn, small.connect(replication="database") as sender:
-        conn.execute("SELECT pg_create_physical_replication_slot('somebody')")
-        if parameter == "max_replication_slots":
-            sender.close()
-        with pytest.raises(HostError) as raised:
-            host.create(props)
-        assert _slot(conn, props["name"]) is None
-    assert f"1 of 1 {what} are in use, 1 more needed; raise {parameter}" in str(raised.value)
-
-
-def test_a_server_without_logical_replication_is_named(
-    host: ProviderHost, make_server: MakeServer, placed: PlacedClusters
-) -> None:
-    lab = make_server(16, "plain", wal_level="replica")
-    with lab.connect() as conn:
-        conn.execute("CREATE DATABASE app")
-    props = _wish(Database(lab, "app"), placed.place(lab, "orders-1").to_props())
-    with pytest.raises(HostError, match=r"set rds\.logical_replication to 1 and reboot"):
-        host.create(props)
+    assert find_slot(conn, props["name"]) is None
 
 
 def test_a_missing_privilege_is_named_with_its_grant(
@@ -451,4 +248,4 @@ def test_a_missing_privilege_is_named_with_its_grant(
         conn.execute(sql.SQL("DROP ROLE {}").format(names[0]))
     assert f'; GRANT rds_replication TO "{role}" (' in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert _slot(conn, props["name"]) is None
+    assert find_slot(conn, props["name"]) is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from psycopg import sql
 
@@ -27,13 +25,6 @@ def _read(host: ProviderHost, made: Made) -> Made:
     return live
 
 
-def _confirmed(this: Subscribed) -> Lsn:
-    ((lsn,),) = this.on_source(
-        "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = %s", this.slot
-    )
-    return Lsn.parse(lsn)
-
-
 def test_create_applies_exactly_from_the_start(host: ProviderHost, subscribed: Subscribed) -> None:
     """Rows between slot and start are the clone's; none of them comes a second time."""
     subscribed.write(5)
@@ -42,19 +33,6 @@ def test_create_applies_exactly_from_the_start(host: ProviderHost, subscribed: S
     made = host.create(subscribed.props)
     assert made.id == f"{subscribed.database}/{subscribed.name}"
     wait_until(lambda: subscribed.ids("target") == [6, 7, 8], "the later rows")
-
-
-def test_create_is_refused_when_the_slot_is_past_the_start(
-    host: ProviderHost, subscribed: Subscribed
-) -> None:
-    """The server would send from where the slot is, and leave out what lies between."""
-    subscribed.write(2)
-    subscribed.on_source(
-        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", subscribed.slot
-    )
-    with pytest.raises(HostError, match=r"past the start .* clone again"):
-        host.create(subscribed.props)
-    assert subscribed.on_target("SELECT FROM pg_subscription") == []
 
 
 def test_refuses_what_differs_naming_the_difference(
@@ -230,7 +208,7 @@ def test_removed_by_hand_after_it_applied_is_refused_with_clone_again(
     made = host.create(subscribed.props)
     subscribed.write(3)
     subscribed.wait_until_equal()
-    wait_until(lambda: _confirmed(subscribed) > Lsn.parse(subscribed.start), "a confirmed position")
+    wait_until(lambda: subscribed.confirmed() > Lsn.parse(subscribed.start), "a confirmed position")
     subscribed.drop_by_hand()
     assert host.read(made) is None
     with pytest.raises(HostError, match="clone again"):
@@ -345,68 +323,3 @@ def test_a_reader_endpoint_is_refused(host: ProviderHost, subscribed: Subscribed
 def test_a_missing_publication_is_refused(host: ProviderHost, subscribed: Subscribed) -> None:
     with pytest.raises(HostError, match="has no publication 'nowhere' in this database"):
         host.create(subscribed.props | {"publication": "nowhere"})
-
-
-def test_a_missing_slot_is_never_passed_over(host: ProviderHost, subscribed: Subscribed) -> None:
-    made = host.create(subscribed.props | {"enabled": False})
-    subscribed.on_source("SELECT pg_drop_replication_slot(%s)", subscribed.slot)
-    live = _read(host, made)
-    assert live.outs["live"]["drift"] == [f"slot {subscribed.slot} is missing"]
-    with pytest.raises(HostError, match=r"missing.*clone again"):
-        host.update(live, subscribed.props)
-
-
-# The slot against the origin, later on -----------------------------------------------------------
-
-
-def _advance(this: Subscribed) -> None:
-    this.on_source("SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", this.slot)
-
-
-def _make_anew(this: Subscribed) -> None:
-    this.on_source("SELECT pg_drop_replication_slot(%s)", this.slot)
-    this.on_source("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", this.slot)
-
-
-@pytest.mark.parametrize("move", [_advance, _make_anew])
-@pytest.mark.parametrize("ran_before", [True, False])
-def test_a_slot_that_was_moved_while_it_was_disabled_is_told(
-    host: ProviderHost, subscribed: Subscribed, move: Callable[[Subscribed], None], ran_before: bool
-) -> None:
-    """What was written meanwhile is missing, without an error: seen, once it is enabled by hand."""
-    made = host.create(subscribed.props | {"enabled": ran_before})
-    if ran_before:
-        subscribed.write()
-        subscribed.wait_until_equal()
-        made = host.update(made, subscribed.props | {"enabled": False})
-    subscribed.write()
-    (*before, lost) = subscribed.ids("source")
-    move(subscribed)
-    said = r"moved, or made anew, by hand.*clone again"
-    with pytest.raises(HostError, match=said) as raised:
-        host.update(made, subscribed.props)
-    assert "\n" not in str(raised.value)
-    with pytest.raises(HostError, match=said):
-        host.create(made.inputs)
-    subscribed.alter("ENABLE")
-    subscribed.write()
-    wait_until(lambda: subscribed.ids("target") == [*before, lost + 1], "all but the lost row")
-
-
-@pytest.mark.parametrize("by_hand", [True, False])
-def test_a_slot_past_the_origin_is_right_when_only_unpublished_wal_lies_between(
-    host: ProviderHost, subscribed: Subscribed, by_hand: bool
-) -> None:
-    made = host.create(subscribed.props)
-    subscribed.write()
-    subscribed.wait_until_equal()
-    ((applied,),) = subscribed.on_target("SELECT remote_lsn FROM pg_replication_origin_status")
-    subscribed.on_source("SELECT pg_logical_emit_message(false, 'other', repeat('x', 100000))")
-    wait_until(lambda: _confirmed(subscribed) > Lsn.parse(applied), "a slot past the origin")
-    if by_hand:
-        subscribed.alter("DISABLE")
-    else:
-        made = host.update(made, subscribed.props | {"enabled": False})
-    subscribed.write()
-    host.update(made, subscribed.props)
-    subscribed.wait_until_equal()
