@@ -18,7 +18,7 @@ from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Level
 from bluegreen.postgres import slots
 from bluegreen.postgres.queries import failure
-from bluegreen.register import switch_in_progress, writer
+from bluegreen.register import closing, switch_in_progress, writer
 from bluegreen.stack_outputs import StackOutputs
 from bluegreen.switch import recovery
 from bluegreen.switch.declared import DeclaredSwitch
@@ -57,6 +57,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
         server = outputs.server
         found = cluster.get(server.region, server.cluster)
         with server.connect("postgres") as conn:
+            closed = closing.is_closed(conn, outputs.databases)
             kept = slots.inspect_all(conn)
         answer = {
             "stack": stack,
@@ -64,7 +65,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
             "state": outputs.state,
             "engine_version": found.engine_version,
             "status": found.status,
-            "writer": not writer.is_closed(server, outputs.databases),
+            "writer": not closed,
             "switch": switch_in_progress.attempt(server),
             "slots": [
                 {

@@ -116,13 +116,11 @@ class DeclaredSwitch(_Declared):
         )
 
     def _records(self) -> Records | None:
-        if self.dns is None:
-            return None
         zone = self.dns
-        return Records(
-            zone.zone_id, zone.ttl, self._leading_to(zone, self.writer),
-            self._leading_to(zone, other(self.writer)),
-        )  # fmt: skip
+        if zone is None:
+            return None
+        here, there = (self._leading_to(zone, one) for one in (self.writer, other(self.writer)))
+        return Records(zone.zone_id, zone.ttl, here, there)
 
     def _leading_to(self, zone: Traffic, side: Side) -> dict[str, str]:
         targets = {zone.writer: self.side(side).host}
