@@ -22,7 +22,7 @@ from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA, Direction
-from bluegreen.postgres import owned, queries, remedies, slots, subscriptions
+from bluegreen.postgres import owned, queries, remedies, slots, subscriptions, wal
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
@@ -212,8 +212,8 @@ def inspect_source(
             )
         positions[have.name] = have.confirmed
     enabled = [one.name for one in subscriptions.inspect_all(conn) if one.enabled]
-    now = Lsn.parse(queries.column(conn, "SELECT pg_catalog.pg_current_wal_insert_lsn()::text")[0])
-    return SourceSide(now, positions, enabled)
+    wal.flush(conn)
+    return SourceSide(wal.position(conn), positions, enabled)
 
 
 def require_no_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:

@@ -45,13 +45,14 @@ CREATE TABLE IF NOT EXISTS bluegreen.heartbeat (
 );
 """
 
-# Positions of the sender's WAL: what it had committed before lies before `lsn`, and this beat lies
-# behind it. So the beat before this one lies between `previous_lsn` and `lsn`.
+# Positions of the sender's WAL, as in `bluegreen.postgres.wal`: the beat before this one was
+# committed synchronously, so it lies before `lsn`, and this beat lies behind. So the beat before
+# this one lies between `previous_lsn` and `lsn`.
 _BEAT = (
     "INSERT INTO bluegreen.heartbeat AS h (id, beat, lsn)"
-    " VALUES (%s, 1, pg_current_wal_insert_lsn())"
+    " VALUES (%s, 1, pg_current_wal_lsn())"
     " ON CONFLICT (id) DO UPDATE SET beat = h.beat + 1, at = clock_timestamp(),"
-    " lsn = pg_current_wal_insert_lsn(), previous_lsn = h.lsn"
+    " lsn = pg_current_wal_lsn(), previous_lsn = h.lsn"
     " RETURNING beat, at::text"
 )
 # Not the number alone: a side that was the writer before may hold a higher one of its own.

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 from psycopg import errors
 
 from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.lsn import Lsn
 from bluegreen.polling import poll_until
-from bluegreen.postgres import capacity, open_transactions, owned, remedies, slots
+from bluegreen.postgres import capacity, open_transactions, owned, remedies, slots, wal
 from bluegreen.postgres.slots import Slot
 
 log = logging.getLogger(__name__)
@@ -25,15 +28,26 @@ log = logging.getLogger(__name__)
 _FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02
+_UNDO_SECONDS = 5.0
 _UNFINISHED_POLL_SECONDS = 0.2
 
-# A crash or failover ends all statistics. Those of the WAL tell that one has happened: their time
-# is another one then.
+# A crash or failover ends all statistics. Those of the background writer show that it has happened:
+# their time is another one then. (Those of the WAL would, too: Aurora raises 0A000 for them.)
 _STAMP = """
-SELECT extract(epoch FROM r.stats_reset)::text, extract(epoch FROM w.stats_reset)::text
-  FROM pg_catalog.pg_stat_replication_slots r, pg_catalog.pg_stat_wal w
+SELECT extract(epoch FROM r.stats_reset)::text, extract(epoch FROM b.stats_reset)::text
+  FROM pg_catalog.pg_stat_replication_slots r, pg_catalog.pg_stat_bgwriter b
  WHERE r.slot_name = %s
 """
+
+
+# A server that is not PostgreSQL's own may lack any of this, or keep it for itself.
+_NO_STAMP = (
+    errors.FeatureNotSupported,
+    errors.InsufficientPrivilege,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.UndefinedTable,
+)
 
 
 def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
@@ -52,7 +66,11 @@ def was_recreated(conn: psycopg.Connection[Any], name: str, known: str | None) -
 
 
 def _stamp(conn: psycopg.Connection[Any], name: str) -> tuple[str | None, str | None]:
-    found = conn.execute(_STAMP, (name,)).fetchone()
+    try:
+        found = conn.execute(_STAMP, (name,)).fetchone()
+    except _NO_STAMP as error:
+        log.debug("slot %s: this server gives it no stamp: %s", name, error.diag.message_primary)
+        return None, None
     return (None, None) if found is None else (found[0], found[1])
 
 
@@ -118,6 +136,7 @@ def _ensure(
             if why is None and not owned.knows_slot(conn, name):
                 why = "somebody else made it: this tool has no note of it in its schema"
             if why is None:
+                _require_same_space(conn, have, where, behind=None)
                 log.info("slot %s on %s: taken over at %s", name, where, have.confirmed)
                 return have
             raise Refused(f"slot {name} on {where}: exists and {why}; drop it by hand if unused")
@@ -127,6 +146,7 @@ def _ensure(
         left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
         try:
             owned.note_slot(conn, name)
+            behind = wal.position(conn)
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:
             who = open_transactions.words(open_transactions.inspect(conn, writing=True))
@@ -150,10 +170,30 @@ def _ensure(
                 "rds.logical_replication to 1 and reboot"
             ) from None
         else:
-            _set_stamp(conn, name)
-            made = require_readable(conn, name, where)
+            with _unmade_by_failure(conn, name, where):
+                _set_stamp(conn, name)
+                made = require_readable(conn, name, where)
+                _require_same_space(conn, made, where, behind=behind)
             log.info("slot %s on %s: made, consistent at %s", name, where, made.confirmed)
             return made
+
+
+@contextmanager
+def _unmade_by_failure(conn: psycopg.Connection[Any], name: str, where: str) -> Iterator[None]:
+    """Drop the slot that was just made when what follows fails: else it keeps WAL for nobody."""
+    try:
+        yield
+    except BaseException:
+        with suppress(psycopg.Error, Retry):  # what has failed is said, whatever this says
+            drop(conn, name, where=where, deadline=time.monotonic() + _UNDO_SECONDS)
+            owned.forget_slot(conn, name)
+        raise
+
+
+def _require_same_space(
+    conn: psycopg.Connection[Any], have: Slot, where: str, *, behind: Lsn | None
+) -> None:
+    wal.require_same_space(f"slot {have.name} on {where}", have.confirmed, behind=behind, conn=conn)
 
 
 def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> None:
@@ -173,8 +213,8 @@ def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> Non
 def _set_stamp(conn: psycopg.Connection[Any], name: str) -> None:
     try:
         conn.execute("SELECT pg_catalog.pg_stat_reset_replication_slot(%s)", (name,))
-    except errors.InsufficientPrivilege:
-        log.debug("slot %s: this role may not set a stamp", name)
+    except _NO_STAMP as error:
+        log.debug("slot %s: it can't be stamped: %s", name, error.diag.message_primary)
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: float) -> None:

@@ -30,10 +30,13 @@ from bluegreen.switch.watchdog import Watchdog
 
 Result = TypeVar("Result")
 
-_APPLIED = "SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text, false)"
+# Positions as in `bluegreen.postgres.wal`. The commit between these two is a synchronous one if the
+# session says so, and has then moved what is written past itself and all that was applied before.
+_BEFORE_COMMIT = "SELECT set_config('bluegreen.written', pg_current_wal_lsn()::text, false)"
 _PROOF = """\
-SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn,
-       pg_current_wal_insert_lsn()::text"""
+SELECT current_setting('synchronous_commit') <> 'off'
+       AND pg_current_wal_lsn() > current_setting('bluegreen.written')::pg_lsn,
+       pg_current_wal_lsn()::text"""
 
 
 # What waits in the servers is written in it.
@@ -195,7 +198,7 @@ class Drain:
         with conn.pipeline():
             conn.execute("BEGIN")
             sequences.write(conn, moved)
-            conn.execute(_APPLIED, prepare=True)
+            conn.execute(_BEFORE_COMMIT, prepare=True)
             conn.execute("SELECT pg_logical_emit_message(true, 'bluegreen', 'mark')", prepare=True)
             conn.execute("COMMIT")
             found = conn.execute(_PROOF, prepare=True)

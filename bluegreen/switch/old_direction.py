@@ -12,7 +12,7 @@ from bluegreen import names
 from bluegreen.errors import Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import Direction
-from bluegreen.postgres import slots, subscriptions
+from bluegreen.postgres import slots, subscriptions, wal
 from bluegreen.register import register
 from bluegreen.switch.side import Connection, Side
 
@@ -69,7 +69,6 @@ SELECT count(*) FROM sent
  WHERE kind IN ('I', 'U', 'D', 'T')
    AND relation IS DISTINCT FROM int4send(to_regclass('bluegreen.heartbeat')::oid::int4)
    AND xid IN (SELECT xid FROM sent WHERE kind = 'C' AND lsn > %s::pg_lsn)"""
-_FLUSH = "SELECT pg_logical_emit_message(true, 'bluegreen', 'flush')"
 
 
 def stop_applying(new: Side, *, deployment: str, direction: Direction, seconds: float) -> None:
@@ -158,5 +157,5 @@ def _applied(conn: Connection, name: str) -> Lsn | None:
     found = subscriptions.inspect(conn, name)
     if found is None or not found.position:
         return None
-    conn.execute(_FLUSH)  # a synchronous commit flushes all before it
+    wal.flush(conn)
     return found.position

@@ -63,7 +63,7 @@ DECLARE
     last bigint;
 BEGIN
     UPDATE bluegreen.register
-        SET state = 'decided', mark = its_mark, barrier = pg_current_wal_insert_lsn()
+        SET state = 'decided', mark = its_mark, barrier = pg_current_wal_lsn()
         WHERE attempt = which AND state = 'preparing';
     IF NOT FOUND THEN
         RETURN false;
