@@ -89,6 +89,7 @@ def measure(this: Run) -> None:
             this.say(f"FAILED with {databases} database(s): {type(error).__name__}: {error}")
             this.batches[f"{databases} database(s)"] = Batch(failed=str(error)[-2000:])
         first = False
+    _by_hand(this)
 
 
 def _sizes(this: Run, lab: SwitchLab, databases: int, *, first: bool) -> None:
@@ -120,14 +121,28 @@ def _sizes(this: Run, lab: SwitchLab, databases: int, *, first: bool) -> None:
                     multihost=True,
                 )
                 this.keep(MULTIHOST, batch)
-                _by_hand(this, lab, records)
 
 
-def _by_hand(this: Run, lab: SwitchLab, records: Path) -> None:
-    hand = ByHand(lab)
-    for name, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
-        this.say(f"{name}: {this.few} each way")
-        this.keep(name, run(lab, records / name[:7], switch, each_way=this.few, say=this.say))
+def _by_hand(this: Run) -> None:
+    """Switch without the engine in a lab of its own: no update is to meet what was made by hand."""
+    try:
+        with (
+            switch_lab(
+                "bench-hand",
+                this.say,
+                databases=this.databases[0],
+                sequences=this.sequences[0],
+            ) as lab,
+            tempfile.TemporaryDirectory(prefix="bluegreen-bench-") as folder,
+        ):
+            hand = ByHand(lab)
+            for name, switch in ((LIBRARY, hand.library), (RUNBOOK, hand.runbook)):
+                this.say(f"{name}: {this.few} each way")
+                records = Path(folder) / name[:7]
+                this.keep(name, run(lab, records, switch, each_way=this.few, say=this.say))
+    except Exception as error:  # noqa: BLE001  # said, and what was measured stays
+        this.say(f"FAILED without the engine: {type(error).__name__}: {error}")
+        this.batches[LIBRARY] = Batch(failed=str(error)[-2000:])
 
 
 def result(this: Run) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def run(
                     shown = ", ".join(f"{phase} {ms:.1f}" for phase, ms in phases.items())
                     say(f"  switch {number + 1} of {2 * each_way}: {shown or 'done'}")
         except Exception as error:  # noqa: BLE001  # the other batches go on
-            batch.failed = f"{type(error).__name__}: {str(error)[-2000:]}"
+            # What the engine says of errors stands before the outputs, which are long.
+            said = str(error).partition("Diagnostics:")[2].partition("Outputs:")[0] or str(error)
+            batch.failed = f"{type(error).__name__}: {said.strip()[-2000:]}"
             say(f"  FAILED: {batch.failed}")
         last = workload.stop()
     batch.errors, batch.committed, batch.rate = last.errors, last.committed, last.rate(first)
