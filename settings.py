@@ -55,6 +55,7 @@ def _table(name: str) -> str:
 
 
 StaleTable = Annotated[str, AfterValidator(_table)]
+Tls = Literal["disable", "require", "verify-ca", "verify-full"]
 ReplicaIdentity = Annotated[str, StringConstraints(pattern=r"^(full|index .+)$")]
 Operation = Literal["insert", "update", "delete", "truncate"]
 
@@ -251,10 +252,16 @@ class Credentials(_Model):
     """Secret of the master user: JSON with `username` and `password`."""
     replication_secret_arn: Arn
     """Secret of the role that subscriptions connect as."""
-    tls: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    tls: Tls = "verify-full"
     """TLS mode of every connection, as libpq's sslmode."""
     ca_file: str | None = None
     """File with the certificates to trust, such as the RDS bundle."""
+    subscription_tls: Tls | None = None
+    """TLS mode of the connections between the clusters; none takes `tls`. `require` is weaker: what
+    is sent is encrypted, and nobody checks who answers."""
+    subscription_ca_file: str | None = None
+    """File with the certificates that a cluster trusts when it subscribes: a path of its own host.
+    None takes what its `ssl_ca_file` names, where Aurora has AWS's."""
     admin_iam_user: str | None = None
     """Connect as this user with an IAM token in place of the admin secret's password."""
 

@@ -9,6 +9,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG
 
 from bluegreen import names
+from bluegreen.postgres.server import Credentials
 from settings import Settings, SettingsError, load
 
 
@@ -34,7 +35,7 @@ class Stack:
     @property
     def credentials(self) -> dict[str, Any]:
         """Return the references to credentials, as the resources' property."""
-        return self.settings.credentials.model_dump()
+        return Credentials(**self.settings.credentials.model_dump()).to_props()
 
     @property
     def databases(self) -> list[str]:

@@ -213,7 +213,7 @@ def _connection_drift(conn: Any, given: Values, wanted: Wanted, known: str | Non
     connection was set with the one that is `known`.
     """
     source = given["publisher"]
-    text = connection.text(source, given["database"], wanted.name)
+    text = connection.text(conn, source, wanted.name)
     agrees = connection.agrees(conn, wanted.name, text)
     if agrees is None:
         now = source.credentials.replication_version(source.region)

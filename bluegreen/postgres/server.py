@@ -108,6 +108,19 @@ class Credentials:
     tls: str = "verify-full"
     ca_file: str | None = None
     admin_iam_user: str | None = None
+    subscription_tls: str | None = None
+    """TLS mode of a server that subscribes; None takes `tls`."""
+    subscription_ca_file: str | None = None
+    """What that server trusts, a path of its own host; None takes its setting `ssl_ca_file`."""
+
+    def to_props(self) -> dict[str, Any]:
+        """Return the `credentials` property of a resource; earlier releases had no later fields."""
+        later = ("subscription_tls", "subscription_ca_file")
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None or name not in later
+        }
 
     def replication_version(self, region: str) -> str | None:
         """Return which version of the replication secret is in force: no secret itself."""
@@ -131,14 +144,41 @@ class Server:
         return cls(cluster.identifier, cluster.region, cluster.endpoint, cluster.port, credentials)
 
     def to_props(self) -> dict[str, Any]:
-        """Return the `server` property of a resource."""
-        return asdict(self)
+        """Return the `server` property of a resource, without what nobody has chosen."""
+        props = asdict(self)
+        props["credentials"] = self.credentials.to_props()
+        return props
 
     def __str__(self) -> str:
         return self.cluster
 
     def conninfo(self, database: str, role: Role, *, application_name: str = "bluegreen") -> str:
         """Return a libpq connection string. It holds the password: never log or store it."""
+        chosen = self.credentials
+        return self._conninfo(
+            database, role, application_name, tls=chosen.tls, ca_file=chosen.ca_file
+        )
+
+    def subscription_conninfo(self, database: str, name: str, *, ca_file: str | None) -> str:
+        """Return what subscription `name` connects by; it holds the password, as `conninfo` does.
+
+        libpq runs on the subscriber's host there, where the files of this machine are not:
+        `ca_file` is what the subscriber trusts itself.
+        """
+        chosen = self.credentials
+        tls = chosen.subscription_tls or chosen.tls
+        trusted = chosen.subscription_ca_file or ca_file
+        return self._conninfo(
+            database,
+            "replication",
+            name,
+            tls=tls,
+            ca_file=trusted if tls.startswith("verify-") else None,
+        )
+
+    def _conninfo(
+        self, database: str, role: Role, application_name: str, *, tls: str, ca_file: str | None
+    ) -> str:
         user, password = self._login(role)
         return conninfo.make_conninfo(
             host=self.host,
@@ -146,8 +186,8 @@ class Server:
             dbname=database,
             user=user,
             password=password,
-            sslmode=self.credentials.tls,
-            sslrootcert=self.credentials.ca_file,
+            sslmode=tls,
+            sslrootcert=ca_file,
             application_name=application_name,
             **TCP,
         )

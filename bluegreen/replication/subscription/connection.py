@@ -7,19 +7,28 @@ needed, run where no log takes it, and never part of an error.
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import Any
 
 import psycopg
 from psycopg import conninfo, errors, sql
 
 from bluegreen.errors import Refused, Retry
-from bluegreen.postgres import remedies, subscriptions
+from bluegreen.postgres import queries, remedies, subscriptions
 from bluegreen.postgres.server import TCP, Server
 
 log = logging.getLogger(__name__)
 
 # Port 1 of the subscriber's own loopback: refused at once.
 _NOWHERE = "host=localhost port=1 dbname=none user=none password=none connect_timeout=1"
+
+_TRIAL = "bluegreen_trial"
+_WRONG_PASSWORD = ("password authentication failed", "authentication failed for user")
+# libpq's and OpenSSL's words: "root certificate file ... does not exist", "certificate verify
+# failed", "server certificate for ... does not match host name", "server does not support SSL".
+_TLS = ("certificate", "SSL")
+
+_TRUSTED = "SELECT pg_catalog.current_setting('ssl_ca_file', true)"
 
 _ADDRESS = ("host", "port", "dbname")
 
@@ -46,9 +55,14 @@ SELECT CASE %(name)s
 """
 
 
-def text(publisher: Server, database: str, name: str) -> str:
-    """Return the connection string of subscription `name`; it holds the password."""
-    return publisher.conninfo(database, "replication", application_name=name)
+def text(subscriber: psycopg.Connection[Any], publisher: Server, name: str) -> str:
+    """Return the connection string of subscription `name`; it holds the password.
+
+    It subscribes to the database of the same name, and trusts the certificates that the
+    subscriber's server trusts itself: Aurora has AWS's own at `ssl_ca_file`.
+    """
+    trusted = queries.value(subscriber, _TRUSTED) or None
+    return publisher.subscription_conninfo(subscriber.info.dbname, name, ca_file=trusted)
 
 
 def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
@@ -94,6 +108,42 @@ def try_login(publisher: Server, database: str) -> None:
     publisher.try_replication(database)
 
 
+def try_from_subscriber(conn: psycopg.Connection[Any], wanted: str, name: str) -> None:
+    """Let the subscriber's server connect as `wanted` says, with a password that is none.
+
+    To be told it is wrong proves the way, the certificates and the publisher's name; so a statement
+    with the real one does not fail, and stand in the server's log, for any of these. What is made
+    for it is rolled back. Raises `Refused` for TLS, `Retry` for a publisher that is out of reach.
+    """
+    none = conninfo.make_conninfo(wanted, password=secrets.token_hex(16))
+    statement = sql.SQL(
+        "CREATE SUBSCRIPTION {name} CONNECTION {text} PUBLICATION {name} WITH (connect = true,"
+        " create_slot = false, slot_name = NONE, copy_data = false, enabled = false)"
+    ).format(name=sql.Identifier(_TRIAL), text=sql.Literal(none))
+    what = f"subscription {name}"
+    try:
+        with remedies.explained(conn, what), conn.transaction(force_rollback=True):
+            conn.execute(statement)
+    except errors.ConnectionException as error:
+        said = _primary(error)
+        if not any(words in said for words in _WRONG_PASSWORD):
+            raise _unconnected(what, said) from None
+
+
+def _unconnected(what: str, said: str) -> Refused | Retry:
+    """Return the error of a server that can't connect to its publisher."""
+    if any(words in said for words in _TLS):
+        return Refused(
+            f"{what}: its server can't connect by TLS: {said}; set"
+            " credentials.subscription_ca_file to the certificates on that server's host, or"
+            " credentials.subscription_tls to require, which does not check who answers"
+        )
+    return Retry(
+        f"{what}: the server can't reach its publisher: {said}; check that the "
+        "clusters' security groups let each other in, and the replication secret"
+    )
+
+
 def set_text(conn: psycopg.Connection[Any], name: str, wanted: str) -> None:
     """Alter the connection; a running worker starts again with it by itself."""
     statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
@@ -115,10 +165,7 @@ def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name:
         with remedies.explained(conn, what):
             conn.execute(statement)
     except errors.ConnectionException as error:
-        raise Retry(
-            f"{what}: the server can't reach its publisher: {_primary(error)}; check that the "
-            "clusters' security groups let each other in, and the replication secret"
-        ) from None
+        raise _unconnected(what, _primary(error)) from None
     except errors.UndefinedTable as error:
         raise Refused(
             f"{what}: {_primary(error)}; create that table on the subscriber first"

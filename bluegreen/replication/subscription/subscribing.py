@@ -65,7 +65,7 @@ def ensure(
     require_writer(publisher, f"{wanted}: {source}")
     _require_published(publisher, source, wanted)
     tables = publications.sent_tables(publisher, wanted.publications)
-    text = connection.text(source, publisher.info.dbname, wanted.name)
+    text = connection.text(subscriber, source, wanted.name)
     have = subscriptions.inspect(subscriber, wanted.name)
     if not alter:
         owned.require_marked(subscriber, _KIND, wanted.name)
@@ -81,6 +81,7 @@ def ensure(
     if have is None:
         require_slot(publisher, source, wanted)
         connection.try_login(source, publisher.info.dbname)
+        connection.try_from_subscriber(subscriber, text, wanted.name)
         _require_worker(subscriber, wanted)
         _create(subscriber, text, wanted)
         have = _get(subscriber, wanted.name)
@@ -294,6 +295,7 @@ def _alter(
     if connection.agrees(conn, wanted.name, text) is not True:
         # The server would take any password, and its worker fail afterwards.
         connection.try_login(source, conn.info.dbname)
+        connection.try_from_subscriber(conn, text, wanted.name)
         connection.set_text(conn, wanted.name, text)
 
 
