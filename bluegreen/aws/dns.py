@@ -73,14 +73,16 @@ def domain(zone_id: str, region: str) -> str:
 
 def find(zone_id: str, name: str, region: str) -> list[Found]:
     """Return what exists under a name, of every type."""
-    wanted = plain(name)
+    record_name = plain(name)
     with asking(f"zone {zone_id}: route53:ListResourceRecordSets"):
         answer = client("route53", region).list_resource_record_sets(
-            HostedZoneId=zone_id, StartRecordName=wanted, MaxItems="100"
+            HostedZoneId=zone_id, StartRecordName=record_name, MaxItems="100"
         )
     # They come in the order of their names, so those of this one are the first.
     return [
-        _found(record) for record in answer["ResourceRecordSets"] if plain(record["Name"]) == wanted
+        _found(record)
+        for record in answer["ResourceRecordSets"]
+        if plain(record["Name"]) == record_name
     ]
 
 

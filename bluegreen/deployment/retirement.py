@@ -33,7 +33,7 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class RetirementFacts:
     """What a server is like, as far as its retirement needs to know."""
 
     cluster: str
@@ -70,13 +70,13 @@ def require_retirable(asked: Retirement) -> None:
     log.info("cluster %s: nothing depends on it, may be destroyed", server.cluster)
 
 
-def inspect(asked: Retirement) -> Environment:
+def inspect(asked: Retirement) -> RetirementFacts:
     """Return what the environment is like now; raises `Retry` when it can't be reached."""
     with asked.server.connect("postgres") as conn:
         closed = closing.is_closed(conn, sorted(asked.databases))
         sending = tuple(one.name for one in slots.logical(conn))
         applying = tuple((one.name, one.database) for one in subscriptions.inspect_all(conn))
-    return Environment(
+    return RetirementFacts(
         cluster=asked.server.cluster,
         closed=closed,
         attempt=switch_in_progress.attempt(asked.server),
@@ -94,7 +94,7 @@ def protected(asked: Retirement) -> str:
     )
 
 
-def problem(asked: Retirement, found: Environment) -> str | None:
+def problem(asked: Retirement, found: RetirementFacts) -> str | None:
     """Return why the environment can't go, None when it can."""
     if found.attempt:
         return (
@@ -116,7 +116,7 @@ def problem(asked: Retirement, found: Environment) -> str | None:
     return None
 
 
-def not_ours(asked: Retirement, found: Environment) -> list[str]:
+def not_ours(asked: Retirement, found: RetirementFacts) -> list[str]:
     """Return the slots and subscriptions that this stack's own deployment didn't make."""
     own_slots = _own_slots(asked.deployment, asked.databases)
     own_subscriptions = _own_subscriptions(asked.deployment)

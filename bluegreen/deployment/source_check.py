@@ -101,7 +101,7 @@ class ReplicationRole:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFacts:
     """What a cluster is like, as far as a clone or replication needs to know."""
 
     cluster: str
@@ -120,7 +120,7 @@ class Source:
     slot_limits: SlotLimits = field(default_factory=SlotLimits)
 
 
-def inspect(source: Server, databases: Collection[str]) -> Source:
+def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
     """Return what `source` is like now; raises `Retry` when it can't be reached."""
     user, _ = secret_login(source.credentials.replication_secret_arn, source.region)
     # Through a database that is asked for it would fail with less to say if that didn't exist.
@@ -139,7 +139,7 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
         origins = tuple(subscriptions.foreign_origins(conn)) if filtered else ()
         existing = sorted(set(databases) & set(row.databases))
         closed = closing.is_closed(conn, existing) if existing else False
-    return Source(
+    return SourceFacts(
         cluster=source.cluster,
         wal_level=row.wal_level,
         capacity=room,
@@ -159,7 +159,7 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
     )
 
 
-def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
+def cloning_problem(found: SourceFacts, databases: Collection[str]) -> str | None:
     """Return why the source can't be cloned, None when it can."""
     missing = sorted(set(databases) - found.databases)
     if missing:
@@ -182,7 +182,9 @@ def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
     return None
 
 
-def replicating_problem(found: Source, databases: Collection[str], deployment: str) -> str | None:
+def replicating_problem(
+    found: SourceFacts, databases: Collection[str], deployment: str
+) -> str | None:
     """Return why the source can't be replicated from for `deployment`, None when it can."""
     if found.wal_level != "logical":
         return (
@@ -224,7 +226,7 @@ def replicating_problem(found: Source, databases: Collection[str], deployment: s
     return f"source {found.cluster}: {missing}" if missing else None
 
 
-def require_clonable(found: Source, databases: Collection[str]) -> None:
+def require_clonable(found: SourceFacts, databases: Collection[str]) -> None:
     """Raise `Refused` unless the source can be cloned; log what the clone will leave behind."""
     reason = cloning_problem(found, databases)
     if reason:
@@ -239,7 +241,7 @@ def require_clonable(found: Source, databases: Collection[str]) -> None:
 
 
 def require_replicable(
-    source: Server, found: Source, databases: Collection[str], deployment: str
+    source: Server, found: SourceFacts, databases: Collection[str], deployment: str
 ) -> None:
     """Raise `Refused` unless the source can be replicated from, by a login of that role."""
     reason = replicating_problem(found, databases, deployment)

@@ -76,9 +76,9 @@ class Connection(psycopg.Connection[Row]):
         began = heard = time.monotonic()
         look_at = began + _FIRST_LOOK_SECONDS
         try:
-            wanted = next(gen)
+            awaited = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield awaited
                 now = time.monotonic()
                 if ready:
                     heard = now
@@ -88,7 +88,7 @@ class Connection(psycopg.Connection[Row]):
                 elif now >= look_at:
                     pause = min(max(_LOOKS_FROM, (now - began) / 4), _LOOKS_UP_TO)
                     look_at = time.monotonic() + pause
-                wanted = gen.send(ready)
+                awaited = gen.send(ready)
         except StopIteration as done:
             result: Result = done.value
             return result

@@ -22,7 +22,7 @@ OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PublishedTable:
     """One published table; `columns` None publishes all, `where` is a boolean SQL expression."""
 
     schema: str
@@ -43,7 +43,7 @@ class Publication:
     name: str
     all_tables: bool
     schemas: frozenset[str] = frozenset()
-    tables: frozenset[Table] = frozenset()
+    tables: frozenset[PublishedTable] = frozenset()
     operations: frozenset[str] = OPERATIONS
     via_root: bool = False
     generated: bool = False
@@ -131,7 +131,7 @@ def inspect(conn: psycopg.Connection[Any], name: str) -> Publication | None:
             return None
         rows = cursor.execute(tables_query, (name,)).fetchall()
     tables = {
-        Table(
+        PublishedTable(
             row["schema"],
             row["name"],
             None if row["columns"] is None else frozenset(row["columns"]),

@@ -139,9 +139,9 @@ def inspect_all(
         reason="s.invalidation_reason" if reason else "NULL::text",
         since="s.inactive_since::text" if since else "NULL::text",
     )
-    wanted = None if names is None else list(names)
+    chosen = None if names is None else list(names)
     with conn.cursor(row_factory=class_row(Slot)) as cursor:
-        return tuple(cursor.execute(query, {"names": wanted}).fetchall())
+        return tuple(cursor.execute(query, {"names": chosen}).fetchall())
 
 
 def logical(conn: psycopg.Connection[Any]) -> tuple[Slot, ...]:

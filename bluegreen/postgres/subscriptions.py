@@ -194,9 +194,9 @@ def inspect_all(
     conn: psycopg.Connection[Any], names: Collection[str] | None = None
 ) -> tuple[Listed, ...]:
     """Return the subscriptions of every database, or those of `names`, by name and database."""
-    wanted = None if names is None else list(names)
+    chosen = None if names is None else list(names)
     with conn.cursor(row_factory=class_row(Listed)) as cursor:
-        return tuple(cursor.execute(_ALL, {"names": wanted}).fetchall())
+        return tuple(cursor.execute(_ALL, {"names": chosen}).fetchall())
 
 
 def tables(conn: psycopg.Connection[Any], name: str) -> tuple[SubscribedTable, ...]:

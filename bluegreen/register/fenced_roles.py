@@ -49,7 +49,7 @@ SELECT 'REPLICATION'
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FenceSpec:
     """What the settings say about roles, and when LOGIN is taken from them."""
 
     roles: tuple[str, ...] | None = None
@@ -69,7 +69,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RoleFacts:
     """What the roles of one environment are like."""
 
     problems: list[str]
@@ -82,53 +82,53 @@ class Seen:
     """What the administrator lacks to see sessions, to end them, and to read a slot."""
 
 
-def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
+def roles_to_fence(conn: Connection, server: Server, spec: FenceSpec) -> list[str]:
     """Return the roles that lose LOGIN where applications must not come any more; never ours."""
-    return list(value(conn, sql.SQL("SELECT {}").format(_choice(conn, server, wish))))
+    return list(value(conn, sql.SQL("SELECT {}").format(_choice(conn, server, spec))))
 
 
-def chosen(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
+def chosen(conn: Connection, server: Server, spec: FenceSpec) -> sql.Composable:
     """Return the roles that lose LOGIN under the fence, as an expression of SQL.
 
     It is evaluated when the fence is put up: a role that was made just before is among them.
     """
-    if wish.fence != "no-login":
+    if spec.fence != "no-login":
         return sql.SQL("'{}'::text[]")
-    return _choice(conn, server, wish)
+    return _choice(conn, server, spec)
 
 
-def _choice(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
+def _choice(conn: Connection, server: Server, spec: FenceSpec) -> sql.Composable:
     ours = own(conn, server)
-    if wish.roles is not None:
-        names = [name for name in wish.roles if name not in wish.spared and name not in ours]
+    if spec.roles is not None:
+        names = [name for name in spec.roles if name not in spec.spared and name not in ours]
         return sql.SQL("{}::text[]").format(sql.Literal(names))
-    kept = [*ours, *wish.spared, *aws_roles.LOGINS]
+    kept = [*ours, *spec.spared, *aws_roles.LOGINS]
     return sql.SQL("ARRAY({})").format(sql.SQL(_BY_DEFAULT).format(kept=sql.Literal(kept)))
 
 
-def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:
+def closable(conn: Connection, server: Server, spec: FenceSpec) -> list[str]:
     """Return which of these LOGIN may be taken from; readiness names the others."""
-    wanted = names(conn, server, wish)
-    barred = column(conn, _UNALTERABLE, wanted)
-    return [name for name in wanted if name not in barred]
+    fenced = roles_to_fence(conn, server, spec)
+    barred = column(conn, _UNALTERABLE, fenced)
+    return [name for name in fenced if name not in barred]
 
 
-def inspect(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
+def inspect(databases: Mapping[str, Connection], server: Server, spec: FenceSpec) -> RoleFacts:
     """Look at one environment; `databases` are connections to those that move."""
     conn = next(iter(databases.values()))
     ours = own(conn, server)
     lacking = column(conn, _LACKING)
-    if not wish.taken:
-        return Seen([], [], [], lacking)
-    fenced = names(conn, server, wish)
-    unknown = column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
+    if not spec.taken:
+        return RoleFacts([], [], [], lacking)
+    fenced = roles_to_fence(conn, server, spec)
+    unknown = column(conn, _UNKNOWN, [*(spec.roles or ()), *spec.spared])
     found = {
         keeper: None
         for one in databases.values()
         for keeper in keepers.find(one, [*fenced, conn.info.user], own=list(ours))
     }
-    return Seen(
-        wish.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
+    return RoleFacts(
+        spec.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
     )
 
 

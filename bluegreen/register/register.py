@@ -36,7 +36,7 @@ _LOCK_DECIDED = """\
 SELECT state IN ('decided', 'done') FROM bluegreen.register WHERE attempt = %s FOR UPDATE"""
 
 
-class State(StrEnum):
+class AttemptState(StrEnum):
     """States of an attempt. Only `preparing` may become `decided` or `aborted`."""
 
     PREPARING = "preparing"
@@ -58,7 +58,7 @@ class Attempt:
     """One switch, as the fenced environment knows it."""
 
     name: str
-    state: State
+    state: AttemptState
     new_writer: str
     overdue: bool
     """Whether the server fuse's deadline is past: whoever began it has no claim any more."""
@@ -111,7 +111,7 @@ def find_live(conn: Connection) -> Attempt | None:
         "SELECT attempt, state, new_writer, clock_timestamp() > deadline FROM bluegreen.register"
         " WHERE state IN ('preparing', 'decided')"
     ).fetchone()
-    return Attempt(row[0], State(row[1]), row[2], row[3]) if row else None
+    return Attempt(row[0], AttemptState(row[1]), row[2], row[3]) if row else None
 
 
 def begin(
@@ -183,10 +183,10 @@ def abort(conn: Connection, attempt: str) -> bool:
     Ends what was born under the fence behind that, in every database that it had closed; `conn`
     is in no transaction.
     """
-    return _open_again(conn, attempt, State.PREPARING)
+    return _open_again(conn, attempt, AttemptState.PREPARING)
 
 
-def _open_again(conn: Connection, attempt: str, state: State) -> bool:
+def _open_again(conn: Connection, attempt: str, state: AttemptState) -> bool:
     return bool(value(conn, "CALL bluegreen.open_again(%s::text, %s::text, NULL)", attempt, state))
 
 
@@ -245,7 +245,7 @@ def go_back(conn: Connection, attempt: str) -> None:
     Only with that proved: it is the one way back from a decision. Does nothing when it has ended,
     and else what `abort` does.
     """
-    _open_again(conn, attempt, State.DECIDED)
+    _open_again(conn, attempt, AttemptState.DECIDED)
 
 
 def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:

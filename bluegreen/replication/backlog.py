@@ -10,7 +10,7 @@ _WINDOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Sample:
     """Two positions at one moment: `seconds` of any one clock, positions in bytes of WAL."""
 
     seconds: float
@@ -50,29 +50,29 @@ class Backlog:
     """The looks of the last seconds."""
 
     def __init__(self) -> None:
-        self._looks: deque[Look] = deque()
+        self._samples: deque[Sample] = deque()
 
-    def note(self, look: Look) -> Pace:
+    def note(self, sample: Sample) -> Pace:
         """Take a look in and return the pace.
 
         Positions that go back, as after a crash or another way of telling them, start it anew.
         """
-        if self._looks and (
-            look.written < self._looks[-1].written or look.applied < self._looks[-1].applied
+        if self._samples and (
+            sample.written < self._samples[-1].written or sample.applied < self._samples[-1].applied
         ):
-            self._looks.clear()
-        self._looks.append(look)
-        while look.seconds - self._looks[0].seconds > _WINDOW_SECONDS:
-            self._looks.popleft()
-        first = self._looks[0]
-        elapsed = look.seconds - first.seconds
-        left = max(0, look.written - look.applied)
+            self._samples.clear()
+        self._samples.append(sample)
+        while sample.seconds - self._samples[0].seconds > _WINDOW_SECONDS:
+            self._samples.popleft()
+        first = self._samples[0]
+        elapsed = sample.seconds - first.seconds
+        left = max(0, sample.written - sample.applied)
         if elapsed <= 0:
             return Pace(left, None, None)
         return Pace(
             left,
-            (look.applied - first.applied) / elapsed,
-            (look.written - first.written) / elapsed,
+            (sample.applied - first.applied) / elapsed,
+            (sample.written - first.written) / elapsed,
         )
 
 

@@ -27,7 +27,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.postgres.slots import Slot, Status
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.replication import coverage, heartbeat
-from bluegreen.replication.backlog import Backlog, Look, Pace
+from bluegreen.replication.backlog import Backlog, Pace, Sample
 from bluegreen.replication.coverage import Coverage
 from bluegreen.replication.heartbeat import Beat
 from bluegreen.replication.subscription import failing_transaction, subscribing
@@ -158,7 +158,7 @@ class _Database:
         self._login_tried = False
         self._sent_at = 0.0
         self._token: Beat | None = None
-        self._sealed = False
+        self._marked = False
         self._last_ms: float | None = None
         self.on_its_way_ms = 0.0
         self._backlog = Backlog()
@@ -192,7 +192,7 @@ class _Database:
             subscribing.require_none_skipped(
                 self._writer, self._standby, self._publisher, found, since=None
             )
-            self._seal(failed=error is not None)
+            self._leave_marker(failed=error is not None)
         if error is not None:
             raise error
         if idle_seconds > _LOGIN_DOUBT_SECONDS and not self._login_tried:
@@ -208,11 +208,11 @@ class _Database:
         self.copying = coverage.names_of(tuple(found.unready))
         return found
 
-    def _seal(self, *, failed: bool) -> None:
+    def _leave_marker(self, *, failed: bool) -> None:
         """Leave what tells a slot that was moved: people may move it where replication stops."""
-        if failed or (self._token is not None and not self._sealed):
-            heartbeat.seal(self._writer)
-            self._sealed = True
+        if failed or (self._token is not None and not self._marked):
+            heartbeat.leave_marker(self._writer)
+            self._marked = True
 
     def _failing(self, found: Subscription | None, *, changed: bool) -> str:
         if found is None or (found.enabled and not changed):
@@ -228,7 +228,7 @@ class _Database:
         if have is None or have.written is None or applied is None:
             self.pace = None
             return
-        look = Look(time.monotonic(), Lsn.parse(have.written), Lsn.parse(applied))
+        look = Sample(time.monotonic(), Lsn.parse(have.written), Lsn.parse(applied))
         self.pace = self._backlog.note(look)
 
     def lag_ms(self) -> float | None:
@@ -245,7 +245,7 @@ class _Database:
             return None if self._last_ms is None else max(self.on_its_way_ms, self._last_ms)
         if now - self._sent_at >= _BEAT_SECONDS:
             self._sent_at = time.monotonic()
-            self._token, self._sealed = heartbeat.beat(self._writer), False
+            self._token, self._marked = heartbeat.beat(self._writer), False
         return self._last_ms
 
 

@@ -26,7 +26,7 @@ from bluegreen.postgres import owned, queries, remedies, slots, subscriptions
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.subscription import subscribing
 
@@ -74,14 +74,14 @@ def ensure(
     slots: Sequence[SourceSlot],
     deadline: float,
     resource_id: str | None = None,
-    wish: Wish | None = None,
+    fence_spec: FenceSpec | None = None,
 ) -> Origin:
     """Return the clone's origin; read, checked, stored and the clone cleaned if it isn't yet.
 
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
-    `resource_id` is AWS's id of the clone that the caller means, if it knows; `wish` says which
-    roles lose LOGIN there.
+    `resource_id` is AWS's id of the clone that the caller means, if it knows; `fence_spec` says
+    which roles lose LOGIN there.
     """
     with clone.connect(TOOL_DATABASE) as conn, remedies.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
@@ -103,7 +103,7 @@ def ensure(
             if skipped is None:
                 # Should the LSN be too high, the next look at it finds these missing. Not where it
                 # is known to be: later ones would hide it.
-                heartbeat.seal(there)
+                heartbeat.leave_marker(there)
             require_no_gap(clone.cluster, found, inspect_source(there, source, slots))
             skipped = skipped or heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is not None:
@@ -115,7 +115,7 @@ def ensure(
             _require_unused(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
-        _close(conn, clone, wish or Wish(), deadline=deadline)
+        _close(conn, clone, fence_spec or FenceSpec(), deadline=deadline)
         _clean(conn, clone, databases, deployment, deadline=deadline)
         done = Origin(itself.resource_id, found, finished=True)
         _store(conn, done)
@@ -203,8 +203,8 @@ def inspect_source(
 ) -> SourceSide:
     """Return the source's side; raises `CloneAgain` when a slot is gone, `Refused` when in use."""
     positions = {}
-    for wanted in made:
-        have = slot.require_readable(conn, wanted.name, str(source))
+    for earlier in made:
+        have = slot.require_readable(conn, earlier.name, str(source))
         if have.active_pid is not None:
             raise Refused(
                 f"slot {have.name} on {source}: already read by pid {have.active_pid} "
@@ -276,13 +276,15 @@ def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
     return records
 
 
-def _close(conn: psycopg.Connection[Any], clone: Server, wish: Wish, *, deadline: float) -> None:
+def _close(
+    conn: psycopg.Connection[Any], clone: Server, fence_spec: FenceSpec, *, deadline: float
+) -> None:
     """Let nobody write there: a client that finds its way to the clone may say READ WRITE.
 
     It has been open since it was made, so whoever came before keeps no session.
     """
-    closed = wish.old_side == "closed"
-    closing.close_all(conn, fenced_roles.closable(conn, clone, wish) if closed else [])
+    closed = fence_spec.old_side == "closed"
+    closing.close_all(conn, fenced_roles.closable(conn, clone, fence_spec) if closed else [])
     if not closing.end_earlier(conn, deadline=deadline):
         raise Retry(f"clone {clone}: sessions from before it was closed do not end")
 

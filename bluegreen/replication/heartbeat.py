@@ -200,7 +200,7 @@ def _in(conn: Connection) -> str:
     return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
 
 
-def seal(conn: Connection) -> None:
+def leave_marker(conn: Connection) -> None:
     """Leave a heartbeat between what has been read and whatever comes later, for `skipped`.
 
     Two are sent: the second one tells where the first one ends. Without the table nothing is done:

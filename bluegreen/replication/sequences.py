@@ -231,9 +231,9 @@ def definitions(conn: Connection) -> dict[str, Definition]:
 
 def require_alike(writer: Connection, standby: Connection) -> None:
     """Raise `Refused` naming sequences that the standby lacks, or has of another definition."""
-    wanted, have = definitions(writer), definitions(standby)
-    missing = sorted(name for name in wanted if name not in have)
-    other = sorted(name for name in wanted if name in have and have[name] != wanted[name])
+    desired, have = definitions(writer), definitions(standby)
+    missing = sorted(name for name in desired if name not in have)
+    other = sorted(name for name in desired if name in have and have[name] != desired[name])
     database = writer.info.dbname
     if missing:
         raise Refused(
@@ -309,12 +309,12 @@ def drift(writer: Connection, standby: Connection, *, tolerance: int) -> list[st
     Off by more than `tolerance` calls in either direction: the writer moves on all the time, and
     the switch brings the rest; one that is ahead would waste values, or was set by hand.
     """
-    wanted, have = definitions(writer), definitions(standby)
-    found = {name for name in wanted if have.get(name) != wanted[name]}
+    desired, have = definitions(writer), definitions(standby)
+    found = {name for name in desired if have.get(name) != desired[name]}
     ours, theirs = Reader(writer).read(), Reader(standby).read()
     for name, value in ours.items():
         if name in theirs and name not in found:
-            step = wanted[name].increment
+            step = desired[name].increment
             # Integers: a 64-bit difference has no exact float.
             if abs(_next(value, step) - _next(theirs[name], step)) > tolerance * abs(step):
                 found.add(name)

@@ -284,4 +284,4 @@ def end_sessions(side: Side, *, until: datetime | None = None) -> None:
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
     """Return the roles that lose LOGIN where applications must not come any more."""
-    return fenced_roles.names(side.tool, side.server, plan.role_wish)
+    return fenced_roles.roles_to_fence(side.tool, side.server, plan.fence_spec)

@@ -14,10 +14,10 @@ from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.plan import SwitchPlan
 
-Side = Literal["source", "target"]
+SideName = Literal["source", "target"]
 SOURCE: Final = "source"
 TARGET: Final = "target"
 
@@ -25,7 +25,7 @@ TARGET: Final = "target"
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: given or ())]
 
 
-def other(side: Side) -> Side:
+def other(side: SideName) -> SideName:
     """Return the other side."""
     return SOURCE if side == TARGET else TARGET
 
@@ -44,9 +44,9 @@ class Fencing(_Declared):
     spare_roles: Names = ()
 
     @property
-    def wish(self) -> Wish:
+    def fence_spec(self) -> FenceSpec:
         """Return what it says about roles."""
-        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+        return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
 
 class How(Fencing):
@@ -77,7 +77,7 @@ class DeclaredSwitch(_Declared):
     source_reader: str
     target_reader: str
     databases: tuple[str, ...]
-    writer: Side
+    writer: SideName
     """Who is to accept writes."""
     rollback: bool = True
     """False: nothing is moved any more."""
@@ -85,7 +85,7 @@ class DeclaredSwitch(_Declared):
     dns: Traffic | None = None
     accept_stale: Names = ()
 
-    def side(self, side: Side) -> Server:
+    def side(self, side: SideName) -> Server:
         """Return the server of a side."""
         return self.source if side == SOURCE else self.target
 
@@ -122,7 +122,7 @@ class DeclaredSwitch(_Declared):
         here, there = (self._leading_to(zone, one) for one in (self.writer, other(self.writer)))
         return Records(zone.zone_id, zone.ttl, here, there)
 
-    def _leading_to(self, zone: Traffic, side: Side) -> dict[str, str]:
+    def _leading_to(self, zone: Traffic, side: SideName) -> dict[str, str]:
         targets = {zone.writer: self.side(side).host}
         if zone.reader:
             targets[zone.reader] = self.source_reader if side == SOURCE else self.target_reader

@@ -123,7 +123,7 @@ class Drain:
         self._mark({})
         return sum(map(len, self._readers.values()))
 
-    def begin(self, watchdog: Watchdog, *, behind: sql.Composed | None = None) -> Pending:
+    def begin(self, watchdog: Watchdog, *, behind: sql.Composed | None = None) -> PendingDrain:
         """Set the barrier and read the sequences on the old side, wait for it on the new.
 
         All of it waits in the servers for `behind`, a statement that is over when the fence is up,
@@ -133,10 +133,10 @@ class Drain:
         number = time.time_ns()
         waits = self._start(lambda name: self._wait(name, number, watchdog))
         reads = self._start(lambda name: self._set_barrier(name, number, behind))
-        return Pending(self._bring_all, waits, reads, watchdog)
+        return PendingDrain(self._bring_all, waits, reads, watchdog)
 
     def run(self, watchdog: Watchdog, timeline: Timeline) -> Drained:
-        """Drain from one end to the other, with the fence up; raises what `Pending` does."""
+        """Drain from one end to the other, with the fence up; raises what `PendingDrain` does."""
         with self.begin(watchdog) as pending:
             pending.wait_until_across()
             timeline.passed(Step.DRAIN)
@@ -227,7 +227,7 @@ class Drain:
         return {name: future.result() for name, future in futures.items()}
 
 
-class Pending:
+class PendingDrain:
     """A drain that is under way; use as a context, which an error leaves at once.
 
     A leg that fails ends the others, and its error is raised in place of what they say by then.

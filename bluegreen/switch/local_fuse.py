@@ -32,7 +32,7 @@ from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import server
 from bluegreen.register import register
-from bluegreen.register.register import State
+from bluegreen.register.register import AttemptState
 from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import end_others
@@ -139,8 +139,8 @@ def main() -> None:
     """Watch the pipe on standard input; act when it closes without a word."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # whoever ends the switch must not end its fuse
-    wish = json.loads(sys.stdin.buffer.readline())
-    plan, attempt = SwitchPlan.from_line(wish["plan"]), wish["attempt"]
+    order = json.loads(sys.stdin.buffer.readline())
+    plan, attempt = SwitchPlan.from_line(order["plan"]), order["attempt"]
     server.remember(json.loads(sys.stdin.buffer.readline()))
     with plan.old.connect(TOOL_DATABASE, application_name="bluegreen local fuse") as conn:
         os.write(sys.stdout.fileno(), _ARMED)
@@ -174,7 +174,7 @@ def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> 
         end_others(conn, attempt, finishers=False)
         return True
     live = register.find_live(conn)
-    if live is None or live.name != attempt or live.state is not State.DECIDED:
+    if live is None or live.name != attempt or live.state is not AttemptState.DECIDED:
         return True
     # Its sessions there may hold the register's row; those on the new side the finisher ends.
     end_others(conn, attempt, finishers=False)

@@ -10,7 +10,7 @@ from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class SwitchPlan:
     """Whether there is to be a way back: then it is looked at before the way there."""
 
     @property
-    def role_wish(self) -> Wish:
+    def fence_spec(self) -> FenceSpec:
         """Return which roles are to lose LOGIN, on the old side or for the switch."""
-        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+        return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
     def reversed(self) -> SwitchPlan:
         """Return the same deployment's switch in the other direction, with that one's records."""

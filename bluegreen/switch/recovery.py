@@ -18,7 +18,7 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
-from bluegreen.register.register import Attempt, Opening, State
+from bluegreen.register.register import Attempt, AttemptState, Opening
 from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection
@@ -44,7 +44,7 @@ class Snapshot:
     old: str
     new: str
     attempt: str | None
-    state: State | None
+    state: AttemptState | None
     """The live attempt's on the fenced server; None without one."""
     overdue: bool
     """Whether its server fuse's deadline is past."""
@@ -80,21 +80,21 @@ def decide(seen: Snapshot) -> Decision:
         return Decision(Verdict.NOTHING, f"no attempt is live on {seen.old}", "nobody waits for it")
     here = f"attempt {seen.attempt} on {seen.old} is {seen.state}"
     match seen.state:
-        case State.PREPARING if seen.overdue:
+        case AttemptState.PREPARING if seen.overdue:
             return Decision(
                 Verdict.ABORT,
                 f"{here}, its deadline is past",
                 "whoever began it has no claim any more, and nothing was opened before a decision",
             )
-        case State.PREPARING:
+        case AttemptState.PREPARING:
             return Decision(
                 Verdict.WAIT,
                 f"{here}, its deadline is not past",
                 "whoever began it may be at work; else its server fuse aborts it by itself",
             )
-        case State.DECIDED:
+        case AttemptState.DECIDED:
             return _decided(seen, here)
-        case State.ABORTED | State.DONE:
+        case AttemptState.ABORTED | AttemptState.DONE:
             return Decision(Verdict.NOTHING, here, "it has ended")
         case _:
             assert_never(seen.state)
@@ -162,7 +162,7 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
         new_exists=True,
         never_opened=vouched,
     )
-    if live is None or live.state is not State.DECIDED:
+    if live is None or live.state is not AttemptState.DECIDED:
         return seen
     try:
         with plan.new.connect(TOOL_DATABASE) as there:
@@ -227,16 +227,16 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
     hold the register is out of reach.
     """
     unreachable: list[Server] = []
-    for wanted in (plan, plan.reversed()):
+    for candidate in (plan, plan.reversed()):
         try:
-            with wanted.old.connect(TOOL_DATABASE) as conn:
+            with candidate.old.connect(TOOL_DATABASE) as conn:
                 live = register.find_live(conn)
-                if live is not None and live.new_writer == wanted.new.cluster:
-                    decision = decide(inspect(wanted, live, vouched=vouched))
-                    return Recovery(wanted, live.name, decision)
+                if live is not None and live.new_writer == candidate.new.cluster:
+                    decision = decide(inspect(candidate, live, vouched=vouched))
+                    return Recovery(candidate, live.name, decision)
         except Retry:
-            if cluster.find(wanted.old.region, wanted.old.cluster) is not None:
-                unreachable.append(wanted.old)
+            if cluster.find(candidate.old.region, candidate.old.cluster) is not None:
+                unreachable.append(candidate.old)
     if unreachable:
         raise Retry(
             f"{', '.join(map(str, unreachable))}: out of reach, and its register may hold an"

@@ -107,7 +107,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         local_fuse.wait_until_armed()
         timeline.passed(Step.ARM)
 
-        roles = fenced_roles.chosen(old.tool, plan.old, plan.role_wish)
+        roles = fenced_roles.chosen(old.tool, plan.old, plan.fence_spec)
         opening.expect(plan, new, attempt)
         with _Undecided(plan, old, attempt) as undecided:
             _register(plan, old, new, attempt)
@@ -236,7 +236,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
     Returns how many sequences were pre-set.
     """
     with _without_long_lock_waits(plan, old, new):
-        leaks.require_none(old, new, plan.role_wish)
+        leaks.require_none(old, new, plan.fence_spec)
         sides = BothSides(
             plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
         )

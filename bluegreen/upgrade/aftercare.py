@@ -73,7 +73,7 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BareTable:
     """A table that has rows and no statistics."""
 
     schema: str
@@ -101,20 +101,20 @@ def update_extensions(conn: psycopg.Connection[Row]) -> list[str]:
     return failed
 
 
-def without_statistics(conn: psycopg.Connection[Row]) -> list[Table]:
+def without_statistics(conn: psycopg.Connection[Row]) -> list[BareTable]:
     """Return the tables that have rows and no statistics, the biggest first."""
-    with conn.cursor(row_factory=class_row(Table)) as cursor:
+    with conn.cursor(row_factory=class_row(BareTable)) as cursor:
         return cursor.execute(_WITHOUT_STATISTICS).fetchall()
 
 
-def analyze(server: Server, database: str, tables: Collection[Table]) -> list[str]:
+def analyze(server: Server, database: str, tables: Collection[BareTable]) -> list[str]:
     """Gather statistics of `tables`; return those that failed, each with the server's reason.
 
     A table that is dropped meanwhile is left out. Functions in its indexes run with the search_path
     that its owner's own sessions have; from 17 on the server gives them an empty one.
     """
 
-    def run(share: list[Table]) -> list[str]:
+    def run(share: list[BareTable]) -> list[str]:
         failed = []
         with server.connect(database) as conn:
             for table in share:

@@ -305,7 +305,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
 ) -> None:
     weak = sql.Identifier("weak")
     with seam.source.connect() as there:
-        heartbeat.seal(there)  # to be compared with the clone's
+        heartbeat.leave_marker(there)  # to be compared with the clone's
     with seam.connect() as conn:
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(weak, sql.Literal(PASSWORD))

@@ -32,13 +32,13 @@ _LOCK_TIMEOUT_MS = 2000
 def in_force(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
     """Return `declared` as the server has it: a key whose table or partition differs says so."""
     found = {}
-    for text, wish in declared.items():
+    for text, desired in declared.items():
         try:
-            resolved = resolve(conn, {text: wish})
+            resolved = resolve(conn, {text: desired})
         except Refused:
             continue  # the table or its index is gone: so is its declaration
-        other = [table for table, wanted in resolved.values() if table.identity != wanted]
-        found[text] = str(other[0].identity) if other else wish
+        other = [table for table, identity in resolved.values() if table.identity != identity]
+        found[text] = str(other[0].identity) if other else desired
     return found
 
 
@@ -58,12 +58,12 @@ def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity
 
 def declare(
     conn: psycopg.Connection[Any],
-    wanted: Mapping[TableName, tuple[TableIdentity, Identity]],
+    desired: Mapping[TableName, tuple[TableIdentity, Identity]],
     *,
     deadline: float,
 ) -> None:
     """Give each table its identity, each in a transaction that also remembers the one before."""
-    for key, (table, identity) in wanted.items():
+    for key, (table, identity) in desired.items():
         if table.identity == identity:
             continue
         _alter(conn, key, identity, before=table.identity, deadline=deadline)

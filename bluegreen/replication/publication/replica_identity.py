@@ -259,11 +259,13 @@ def resolve(
     Raises `Refused` for a table that does not exist, or an index that can't identify rows.
     """
     found: dict[TableName, tuple[TableIdentity, Identity]] = {}
-    for text, wish in declared.items():
+    for text, desired in declared.items():
         schema, name = table_name(text)
-        identity = Identity.parse(wish)
+        identity = Identity.parse(desired)
         if identity.kind not in ("full", "index"):
-            raise Refused(f"replica identity of {text}: got {wish!r}, expected full or index NAME")
+            raise Refused(
+                f"replica identity of {text}: got {desired!r}, expected full or index NAME"
+            )
         with conn.cursor(row_factory=class_row(TableIdentity)) as cursor:
             query = _query("NULL::text[] AS listed, NULL::text[] AS filtered", _NAMED)
             tables = cursor.execute(query, {"schema": schema, "name": name}).fetchall()

@@ -13,11 +13,11 @@ from typing import Any
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres.publications import OPERATIONS, Publication, Table
+from bluegreen.postgres.publications import OPERATIONS, Publication, PublishedTable
 from bluegreen.postgres.table_names import shown
 
 # The heartbeat shows that rows cross, so every publication has it.
-TOOL_TABLES = frozenset({Table(TOOL_SCHEMA, "heartbeat")})
+TOOL_TABLES = frozenset({PublishedTable(TOOL_SCHEMA, "heartbeat")})
 
 _KEYS = {
     "all": {"kind", "operations", "publish_via_partition_root"},
@@ -62,8 +62,8 @@ def from_scope(name: str, scope: Mapping[str, Any]) -> Publication:
     )
 
 
-def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozenset[Table]:
-    found: dict[tuple[str, str], Table] = {}
+def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozenset[PublishedTable]:
+    found: dict[tuple[str, str], PublishedTable] = {}
     for entry in entries or ():
         if not set(entry) <= _TABLE_KEYS or not (entry.get("schema") and entry.get("name")):
             raise Refused(
@@ -71,7 +71,7 @@ def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozens
                 "columns and where"
             )
         columns = entry.get("columns")
-        table = Table(
+        table = PublishedTable(
             entry["schema"],
             entry["name"],
             frozenset(columns) if columns else None,

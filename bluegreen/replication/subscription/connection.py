@@ -51,28 +51,32 @@ def text(publisher: Server, database: str, name: str) -> str:
     return publisher.conninfo(database, "replication", application_name=name)
 
 
-def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
-    """Return whether the subscription's connection says what `wanted` says.
+def agrees(conn: psycopg.Connection[Any], name: str, text: str) -> bool | None:
+    """Return whether the subscription's connection says what `text` says.
 
     None when this role may not read it, as without superuser rights. How soon a dead connection is
     noticed is no difference where nothing is said of it: earlier releases did not.
     """
-    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
-    return None if have is None else {key: want[key] for key in TCP if key in want} | have == want
+    have, desired = _read(conn, name), conninfo.conninfo_to_dict(text)
+    return (
+        None
+        if have is None
+        else {key: desired[key] for key in TCP if key in desired} | have == desired
+    )
 
 
-def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str | None:
+def other_address(conn: psycopg.Connection[Any], name: str, text: str) -> str | None:
     """Return in words how the subscription reads from another place, None if it doesn't.
 
     None as well when this role may not read it.
     """
-    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    have, desired = _read(conn, name), conninfo.conninfo_to_dict(text)
     if have is None:
         return None
     found = [
-        f"{key} {have.get(key)!s}, expected {want.get(key)!s}"
+        f"{key} {have.get(key)!s}, expected {desired.get(key)!s}"
         for key in _ADDRESS
-        if str(have.get(key)) != str(want.get(key))
+        if str(have.get(key)) != str(desired.get(key))
     ]
     return f"connects to {'; '.join(found)}" if found else None
 
@@ -94,10 +98,10 @@ def try_login(publisher: Server, database: str) -> None:
     publisher.try_replication(database)
 
 
-def set_text(conn: psycopg.Connection[Any], name: str, wanted: str) -> None:
+def set_text(conn: psycopg.Connection[Any], name: str, text: str) -> None:
     """Alter the connection; a running worker starts again with it by itself."""
     statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
-    execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(wanted)), name)
+    execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(text)), name)
     log.info("subscription %s: connection set", name)
 
 

@@ -34,7 +34,7 @@ from bluegreen.register import closing
 from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.replication.subscription.tables import refresh
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,12 @@ def ensure(
     subscriber: psycopg.Connection[Any],
     publisher: psycopg.Connection[Any],
     source: Server,
-    wanted: Wanted,
+    desired: SubscriptionSpec,
     *,
     alter: bool,
     deadline: float,
 ) -> Subscription:
-    """Make the subscription in `subscriber`'s database equal to `wanted` and return it.
+    """Make the subscription in `subscriber`'s database equal to `desired` and return it.
 
     `publisher` is a connection to the database of `source` that it subscribes to. What exists and
     differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement and
@@ -60,46 +60,46 @@ def ensure(
     `Retry` for what passes; `deadline` is in seconds of `time.monotonic()`.
     """
     major = versions.major(subscriber)
-    subscription_options.require_features(major, wanted)
-    require_writer(subscriber, f"{wanted}: its own server")
-    require_writer(publisher, f"{wanted}: {source}")
-    _require_published(publisher, source, wanted)
-    tables = publications.sent_tables(publisher, wanted.publications)
-    text = connection.text(source, publisher.info.dbname, wanted.name)
-    have = subscriptions.inspect(subscriber, wanted.name)
+    subscription_options.require_features(major, desired)
+    require_writer(subscriber, f"{desired}: its own server")
+    require_writer(publisher, f"{desired}: {source}")
+    _require_published(publisher, source, desired)
+    tables = publications.sent_tables(publisher, desired.publications)
+    text = connection.text(source, publisher.info.dbname, desired.name)
+    have = subscriptions.inspect(subscriber, desired.name)
     if not alter:
-        owned.require_marked(subscriber, _KIND, wanted.name)
+        owned.require_marked(subscriber, _KIND, desired.name)
     if have is not None and have.slot_name is None:
         # A drop of ours was interrupted after it had let go of the slot.
-        drop(subscriber, wanted.name, deadline=deadline)
+        drop(subscriber, desired.name, deadline=deadline)
         have = None
-    owner = wanted.owner or (have.owner if have else subscriber.info.user)
+    owner = desired.owner or (have.owner if have else subscriber.info.user)
     owner_rights.require_appliable(
-        subscriber, str(wanted), owner, tables, run_as_owner=wanted.run_as_owner
+        subscriber, str(desired), owner, tables, run_as_owner=desired.run_as_owner
     )
     made = have is None
     if have is None:
-        require_slot(publisher, source, wanted)
+        require_slot(publisher, source, desired)
         connection.try_login(source, publisher.info.dbname)
-        _require_worker(subscriber, wanted)
-        _create(subscriber, text, wanted)
-        have = _get(subscriber, wanted.name)
+        _require_worker(subscriber, desired)
+        _create(subscriber, text, desired)
+        have = _get(subscriber, desired.name)
     else:
-        _require_same(subscriber, have, wanted, text, alter=alter)
-        if not owned.is_marked(subscriber, _KIND, wanted.name):
-            with remedies.explained(subscriber, str(wanted)):
-                owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
-        require_none_skipped(publisher, subscriber, source, have, since=wanted.start)
-        if not alter and not have.enabled and have.position == wanted.start:
-            require_slot(publisher, source, wanted)
-    if have.position < wanted.start:
-        have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
-    _alter(subscriber, source, have, wanted, text)
-    if _set_enabled(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
-        _seal(publisher)
-    enabled = _get(subscriber, wanted.name).enabled
-    refresh(subscriber, publisher, source, wanted, enabled=enabled)
-    return _get(subscriber, wanted.name)
+        _require_same(subscriber, have, desired, text, alter=alter)
+        if not owned.is_marked(subscriber, _KIND, desired.name):
+            with remedies.explained(subscriber, str(desired)):
+                owned.mark(subscriber, _KIND, desired.name)  # the state knows it
+        require_none_skipped(publisher, subscriber, source, have, since=desired.start)
+        if not alter and not have.enabled and have.position == desired.start:
+            require_slot(publisher, source, desired)
+    if have.position < desired.start:
+        have = _set_start(subscriber, publisher, source, have, desired, deadline=deadline)
+    _alter(subscriber, source, have, desired, text)
+    if _set_enabled(subscriber, desired, deadline=deadline) or (made and not desired.enabled):
+        _leave_marker(publisher)
+    enabled = _get(subscriber, desired.name).enabled
+    refresh(subscriber, publisher, source, desired, enabled=enabled)
+    return _get(subscriber, desired.name)
 
 
 def _get(conn: psycopg.Connection[Any], name: str) -> Subscription:
@@ -109,38 +109,47 @@ def _get(conn: psycopg.Connection[Any], name: str) -> Subscription:
     return have
 
 
-def _require_published(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
-    missing = publications.missing(publisher, wanted.publications)
+def _require_published(
+    publisher: psycopg.Connection[Any], source: Server, desired: SubscriptionSpec
+) -> None:
+    missing = publications.missing(publisher, desired.publications)
     if missing:
         raise Refused(
-            f"{wanted}: {source} has no publication {', '.join(map(repr, missing))} in this "
+            f"{desired}: {source} has no publication {', '.join(map(repr, missing))} in this "
             "database; create it first"
         )
 
 
-def _require_worker(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
-    lacking = capacity.enabling_problem(capacity.inspect(conn)) if wanted.enabled else None
+def _require_worker(conn: psycopg.Connection[Any], desired: SubscriptionSpec) -> None:
+    lacking = capacity.enabling_problem(capacity.inspect(conn)) if desired.enabled else None
     if lacking is not None:
-        raise Refused(f"{wanted}: {lacking}")
+        raise Refused(f"{desired}: {lacking}")
 
 
 def _require_same(
-    conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted, text: str, *, alter: bool
+    conn: psycopg.Connection[Any],
+    have: Subscription,
+    desired: SubscriptionSpec,
+    text: str,
+    *,
+    alter: bool,
 ) -> None:
     """Raise `Refused`, naming the differences, unless what exists is or may be made the wish."""
-    found = subscription_options.fixed(have, wanted)
+    found = subscription_options.fixed(have, desired)
     if not alter:
-        found += subscription_options.alterable(versions.major(conn), have, wanted)
-        elsewhere = connection.other_address(conn, wanted.name, text)
+        found += subscription_options.alterable(versions.major(conn), have, desired)
+        elsewhere = connection.other_address(conn, desired.name, text)
         found += [elsewhere] if elsewhere else []
     if found:
         raise Refused(
-            f"{wanted}: exists and {'; '.join(found)}; drop it if it is unused, or choose another "
+            f"{desired}: exists and {'; '.join(found)}; drop it if it is unused, or choose another "
             "name"
         )
 
 
-def require_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
+def require_slot(
+    publisher: psycopg.Connection[Any], source: Server, desired: SubscriptionSpec
+) -> None:
     """Raise `CloneAgain` unless the slot still has everything from the start on.
 
     A slot that is past the start is not refused by the server: it sends from where it is, silently
@@ -148,16 +157,16 @@ def require_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wan
     position also moves over what isn't published, and back in a crash. `require_none_skipped` tells
     what can still be told then.
     """
-    have = slot.require_readable(publisher, wanted.slot_name, str(source))
-    if have.active_pid is not None and have.reader != wanted.name:
+    have = slot.require_readable(publisher, desired.slot_name, str(source))
+    if have.active_pid is not None and have.reader != desired.name:
         raise Refused(
             f"slot {have.name} on {source}: read by pid {have.active_pid} ({have.reader!r}); end "
             "that subscription first"
         )
-    if have.confirmed > wanted.start:
+    if have.confirmed > desired.start:
         raise CloneAgain(
             f"slot {have.name} on {source}: confirmed up to {have.confirmed}, past the start "
-            f"{wanted.start}; the rows between would be missing: clone again"
+            f"{desired.start}; the rows between would be missing: clone again"
         )
 
 
@@ -186,39 +195,39 @@ def require_none_skipped(
         )
 
 
-def _seal(publisher: psycopg.Connection[Any]) -> None:
+def _leave_marker(publisher: psycopg.Connection[Any]) -> None:
     """Mark where a subscription stops, so that a slot moved while it does can be told.
 
     Not on a standby: its heartbeats are its writer's.
     """
     if not closing.is_closed(publisher, [publisher.info.dbname]):
-        heartbeat.seal(publisher)
+        heartbeat.leave_marker(publisher)
 
 
-def _create(conn: psycopg.Connection[Any], text: str, wanted: Wanted) -> None:
+def _create(conn: psycopg.Connection[Any], text: str, desired: SubscriptionSpec) -> None:
     options = {
         # connect=true: otherwise it would know no tables and drop their rows silently.
         "connect": "true",
         "create_slot": "false",
-        "slot_name": wanted.slot_name,
+        "slot_name": desired.slot_name,
         "copy_data": "false",
         "enabled": "false",
-        **subscription_options.options(versions.major(conn), wanted),
+        **subscription_options.options(versions.major(conn), desired),
     }
     statement = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({})").format(
-        sql.Identifier(wanted.name),
+        sql.Identifier(desired.name),
         sql.Literal(text),
-        _publications(wanted),
+        _publications(desired),
         _assignments(options),
     )
     # One message, and so one transaction.
-    both = sql.SQL("; ").join([statement, owned.marking(_KIND, wanted.name)])
-    connection.execute_secret(conn, both, wanted.name)
-    log.info("%s: made, disabled", wanted)
+    both = sql.SQL("; ").join([statement, owned.marking(_KIND, desired.name)])
+    connection.execute_secret(conn, both, desired.name)
+    log.info("%s: made, disabled", desired)
 
 
-def _publications(wanted: Wanted) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, wanted.publications))
+def _publications(desired: SubscriptionSpec) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, desired.publications))
 
 
 def _assignments(options: dict[str, str]) -> sql.Composed:
@@ -233,7 +242,7 @@ def _set_start(
     publisher: psycopg.Connection[Any],
     source: Server,
     have: Subscription,
-    wanted: Wanted,
+    desired: SubscriptionSpec,
     *,
     deadline: float,
 ) -> Subscription:
@@ -241,20 +250,20 @@ def _set_start(
     if have.enabled:
         # Enabled without a start, by hand: its worker may be applying this very moment.
         _disable(subscriber, have, deadline=deadline)
-        have = _get(subscriber, wanted.name)
-    if have.position >= wanted.start:
+        have = _get(subscriber, desired.name)
+    if have.position >= desired.start:
         return have
     if have.position != 0:
         raise Refused(
-            f"{wanted}: has applied up to {have.position}, before its start {wanted.start}; it "
+            f"{desired}: has applied up to {have.position}, before its start {desired.start}; it "
             "belongs to another clone or switch: drop it and try again"
         )
-    require_slot(publisher, source, wanted)
+    require_slot(publisher, source, desired)
     try:
-        with remedies.explained(subscriber, str(wanted)):
+        with remedies.explained(subscriber, str(desired)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
-                (have.oid, str(wanted.start)),
+                (have.oid, str(desired.start)),
             )
     except errors.ConfigurationLimitExceeded as error:
         limit = (
@@ -263,48 +272,54 @@ def _set_start(
             else "max_replication_slots"
         )
         raise Refused(
-            f"{wanted}: {error.diag.message_primary}; raise {limit} on the subscriber"
+            f"{desired}: {error.diag.message_primary}; raise {limit} on the subscriber"
         ) from None
-    log.info("%s: starts at %s", wanted, wanted.start)
-    return _get(subscriber, wanted.name)
+    log.info("%s: starts at %s", desired, desired.start)
+    return _get(subscriber, desired.name)
 
 
 def _alter(
-    conn: psycopg.Connection[Any], source: Server, have: Subscription, wanted: Wanted, text: str
+    conn: psycopg.Connection[Any],
+    source: Server,
+    have: Subscription,
+    desired: SubscriptionSpec,
+    text: str,
 ) -> None:
     """Bring owner, options, publications and connection to the wish, each only if it differs."""
-    name = sql.Identifier(wanted.name)
+    name = sql.Identifier(desired.name)
     changes: dict[str, sql.Composed] = {}
-    if wanted.owner is not None and have.owner != wanted.owner:
+    if desired.owner is not None and have.owner != desired.owner:
         owner = sql.SQL("ALTER SUBSCRIPTION {} OWNER TO {}")
-        changes[f"owned by {wanted.owner}"] = owner.format(name, sql.Identifier(wanted.owner))
-    options = subscription_options.altered_options(versions.major(conn), have, wanted)
+        changes[f"owned by {desired.owner}"] = owner.format(name, sql.Identifier(desired.owner))
+    options = subscription_options.altered_options(versions.major(conn), have, desired)
     if options:
         changed = sql.SQL("ALTER SUBSCRIPTION {} SET ({})").format(name, _assignments(options))
         changes[f"{', '.join(options)} set"] = changed
-    if set(have.publications) != set(wanted.publications):
+    if set(have.publications) != set(desired.publications):
         reads = sql.SQL("ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (refresh = false)")
-        changes[f"reads {', '.join(wanted.publications)}"] = reads.format(
-            name, _publications(wanted)
+        changes[f"reads {', '.join(desired.publications)}"] = reads.format(
+            name, _publications(desired)
         )
     for words, statement in changes.items():
-        with remedies.explained(conn, str(wanted)):
+        with remedies.explained(conn, str(desired)):
             conn.execute(statement)
-        log.info("%s: %s", wanted, words)
-    if connection.agrees(conn, wanted.name, text) is not True:
+        log.info("%s: %s", desired, words)
+    if connection.agrees(conn, desired.name, text) is not True:
         # The server would take any password, and its worker fail afterwards.
         connection.try_login(source, conn.info.dbname)
-        connection.set_text(conn, wanted.name, text)
+        connection.set_text(conn, desired.name, text)
 
 
-def _set_enabled(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> bool:
+def _set_enabled(
+    conn: psycopg.Connection[Any], desired: SubscriptionSpec, *, deadline: float
+) -> bool:
     """Enable or disable it; tell whether it was stopped now."""
-    have = _get(conn, wanted.name)
-    if wanted.enabled and not have.enabled:
-        _require_worker(conn, wanted)
-        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(wanted.name)))
-        log.info("%s: enabled", wanted)
-    elif have.enabled and not wanted.enabled:
+    have = _get(conn, desired.name)
+    if desired.enabled and not have.enabled:
+        _require_worker(conn, desired)
+        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(desired.name)))
+        log.info("%s: enabled", desired)
+    elif have.enabled and not desired.enabled:
         _disable(conn, have, deadline=deadline)
         return True
     return False

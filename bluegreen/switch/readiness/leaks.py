@@ -11,7 +11,7 @@ from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
 from bluegreen.register import fence_mode, fenced_roles, register
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.readiness import strangers
 from bluegreen.switch.side import Side
 
@@ -49,28 +49,28 @@ class Leaks:
     """Logins that do not end, which the fence has to wait for."""
     slipped: list[str]
     """What came to the new writer after it had been left, and is nowhere else."""
-    roles: dict[str, fenced_roles.Seen]
+    roles: dict[str, fenced_roles.RoleFacts]
     """By cluster, the old writer's first."""
-    wish: Wish
+    fence_spec: FenceSpec
 
 
 def _not_ours(conn: Connection) -> list[str]:
     return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
 
 
-def require_none(old: Side, new: Side, wish: Wish) -> None:
+def require_none(old: Side, new: Side, fence_spec: FenceSpec) -> None:
     """Raise `Refused` for what could write through the fence: a switch's own last look.
 
     The report may be old by then, and who calls the switch as a library has not read any.
     """
-    found = inspect((old.server, old.databases), (new.server, new.databases), wish)
+    found = inspect((old.server, old.databases), (new.server, new.databases), fence_spec)
     require_unblocked(judge(found), old.server)
 
 
 def inspect(
     old: tuple[Server, Mapping[str, Connection]],
     new: tuple[Server, Mapping[str, Connection]],
-    wish: Wish,
+    fence_spec: FenceSpec,
 ) -> Leaks:
     """Look at both environments: each a server and connections to the databases that move."""
     first, other = next(iter(old[1].values())), next(iter(new[1].values()))
@@ -85,9 +85,10 @@ def inspect(
         logging_in=strangers.logging_in(first),
         slipped=_slipped(new[0]),
         roles={
-            str(server): fenced_roles.inspect(conns, server, wish) for server, conns in (old, new)
+            str(server): fenced_roles.inspect(conns, server, fence_spec)
+            for server, conns in (old, new)
         },
-        wish=wish,
+        fence_spec=fence_spec,
     )
 
 
@@ -101,7 +102,7 @@ def judge(leaks: Leaks) -> list[Finding]:
     """Judge what was seen."""
     old = next(iter(leaks.roles.values()))
     found = [
-        *chosen(leaks.wish),
+        *chosen(leaks.fence_spec),
         expect_none(
             "prepared transactions",
             leaks.prepared,
@@ -172,12 +173,12 @@ def judge(leaks: Leaks) -> list[Finding]:
     return found
 
 
-def chosen(wish: Wish) -> list[Finding]:
+def chosen(fence_spec: FenceSpec) -> list[Finding]:
     """Return what the settings leave open on purpose."""
     found = []
-    if wish.fence == "read-only":
+    if fence_spec.fence == "read-only":
         found.append(Finding(Level.WARN, "switch.fence", "is read-only", fence_mode.WARNING))
-    if wish.old_side == "readable":
+    if fence_spec.old_side == "readable":
         found.append(
             Finding(
                 Level.WARN,

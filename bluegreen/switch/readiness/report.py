@@ -20,7 +20,7 @@ from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.register import closing
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.replication import coverage, database_code, sequences, session_timeouts
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.declared import DeclaredSwitch
@@ -49,7 +49,7 @@ class Question:
     new: Server
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
-    role_wish: Wish = field(default_factory=Wish)
+    fence_spec: FenceSpec = field(default_factory=FenceSpec)
     accept_differences: tuple[str, ...] = ()
     direction: Direction | None = None
     """Of the replication that runs now; None asks the writer which slots it has."""
@@ -66,7 +66,7 @@ class Question:
             new=plan.new,
             databases=plan.databases,
             accept_stale=plan.accept_stale,
-            role_wish=plan.role_wish,
+            fence_spec=plan.fence_spec,
             accept_differences=declared.switch.accept_differences,
             direction=plan.direction,
             rollback=plan.rollback,
@@ -117,7 +117,7 @@ def _running(asked: Question, name: str, old: Connection) -> Direction:
 
 def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
     return leaks.judge(
-        leaks.inspect((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
+        leaks.inspect((sides.old, sides.olds), (sides.new, sides.news), asked.fence_spec)
     )
 
 

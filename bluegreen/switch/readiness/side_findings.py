@@ -21,7 +21,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.table_names import TableName, table_name
-from bluegreen.switch.readiness import comparison, fingerprint, mending
+from bluegreen.switch.readiness import comparison, fingerprint, fixes
 from bluegreen.switch.readiness.comparison import Difference
 from bluegreen.switch.readiness.fingerprint import Fact
 
@@ -260,7 +260,7 @@ def _remedy(one: Difference, sides: tuple[str, str], closed: Collection[str]) ->
             return f"its consumer gets nothing more after the switch: let it read from {standby}"
         case "large objects":
             return "they are not replicated: copy them, or clone again"
-    if text := mending.statement(one):
+    if text := fixes.statement(one):
         return f"on {standby}: {text}"
     return f"make {standby} like {sides[0]}"
 

@@ -129,47 +129,47 @@ def _removal(fact: Fact) -> str:
 
 
 def _change(writer: Fact, standby: Fact) -> str:
-    name, wanted = writer.name, writer.definition
+    name, desired = writer.name, writer.definition
     match writer.kind:
         case "role attributes" | "connection limit":
-            return f"ALTER ROLE {name} {wanted}"
+            return f"ALTER ROLE {name} {desired}"
         case "setting" | "default" | "replica identity":
             return _addition(writer)
         case "membership":
             member, role = _membership(writer)
             drop = f"REVOKE ADMIN OPTION FOR {role} FROM {member}"
-            return drop if not wanted else _addition(writer)
+            return drop if not desired else _addition(writer)
         case "sequence":
-            return f"ALTER SEQUENCE {name} {wanted}"
+            return f"ALTER SEQUENCE {name} {desired}"
         case "owner":
-            return f"ALTER {name} OWNER TO {wanted}"
+            return f"ALTER {name} OWNER TO {desired}"
         case "column" if table := _table(writer):
-            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {wanted}"
+            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {desired}"
         case "identity":
             column = f"{_table(writer)} ALTER COLUMN {_column(writer)}"
-            return f"ALTER TABLE {column} SET GENERATED {wanted}"
+            return f"ALTER TABLE {column} SET GENERATED {desired}"
         case "enum":
             return _values(writer, standby)
         case "privilege":
-            have, want = _privileges(standby.definition), _privileges(wanted)
-            if want ^ have != _FROM_17:
-                want, have = want - _FROM_17, have - _FROM_17
-            if not have - want:
-                return _grants(writer, ", ".join(sorted(want - have)))
-            if not want - have:
-                granted = ", ".join(sorted(have - want))
+            have, desired = _privileges(standby.definition), _privileges(desired)
+            if desired ^ have != _FROM_17:
+                desired, have = desired - _FROM_17, have - _FROM_17
+            if not have - desired:
+                return _grants(writer, ", ".join(sorted(desired - have)))
+            if not desired - have:
+                granted = ", ".join(sorted(have - desired))
                 return _privilege_statement("REVOKE", granted, writer, "FROM")
     return ""
 
 
 def _values(writer: Fact, standby: Fact) -> str:
     """Return ALTER TYPE for the first label that the standby does not have."""
-    wanted, have = json.loads(writer.definition), json.loads(standby.definition)
-    for place, label in enumerate(wanted):
+    desired, have = json.loads(writer.definition), json.loads(standby.definition)
+    for place, label in enumerate(desired):
         if label not in have:
             text = f"ALTER TYPE {writer.name} ADD VALUE {_quoted(label)}"
-            if place + 1 < len(wanted) and wanted[place + 1] in have:
-                return f"{text} BEFORE {_quoted(wanted[place + 1])}"
+            if place + 1 < len(desired) and desired[place + 1] in have:
+                return f"{text} BEFORE {_quoted(desired[place + 1])}"
             return text
     return ""
 
