@@ -16,6 +16,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.time_limits import FINISH_SECONDS, FUSE_SECONDS
 
 SideName = Literal["source", "target"]
 SOURCE: Final = "source"
@@ -54,8 +55,8 @@ class How(Fencing):
 
     lag_seconds: float
     drain_seconds: float
-    fuse_seconds: float = 10.0
-    finish_seconds: float = 30.0
+    fuse_seconds: float = FUSE_SECONDS
+    finish_seconds: float = FINISH_SECONDS
     accept_differences: Names = ()
 
 

@@ -11,6 +11,12 @@ from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 from bluegreen.register.fenced_roles import FenceSpec
+from bluegreen.switch.time_limits import (
+    DRAIN_SECONDS,
+    FINISH_SECONDS,
+    FUSE_SECONDS,
+    LAG_SECONDS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +30,13 @@ class SwitchPlan:
     databases: tuple[str, ...]
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
-    lag_seconds: float = 10.0
+    lag_seconds: float = LAG_SECONDS
     """How long the heartbeat may take that crosses before the fence."""
-    drain_seconds: float = 5.0
+    drain_seconds: float = DRAIN_SECONDS
     """How long writers may be kept waiting before the switch is aborted."""
-    fuse_seconds: float = 10.0
+    fuse_seconds: float = FUSE_SECONDS
     """When the server takes the fence off by itself; later than the drain's deadline."""
-    finish_seconds: float = 30.0
+    finish_seconds: float = FINISH_SECONDS
     """How long whoever carries out a decision insists on the drain, and on the old direction's end.
 
     Nobody can go back then, so it is tried again and again.
