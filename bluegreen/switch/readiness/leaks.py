@@ -100,9 +100,19 @@ def _slipped(server: Server) -> list[str]:
 
 def judge(leaks: Leaks) -> list[Finding]:
     """Judge what was seen."""
-    old = next(iter(leaks.roles.values()))
-    found = [
+    return [
         *chosen(leaks.fence_spec),
+        *_passing(leaks),
+        *_sessions(leaks),
+        *_slipped_writes(leaks),
+        *_settings(next(iter(leaks.roles.values()))),
+        *(one for cluster, roles in leaks.roles.items() for one in _administrator(cluster, roles)),
+    ]
+
+
+def _passing(leaks: Leaks) -> list[Finding]:
+    """Judge what writes whether there is a fence or not, and whose databases take none."""
+    return [
         expect_none(
             "prepared transactions",
             leaks.prepared,
@@ -119,6 +129,12 @@ def judge(leaks: Leaks) -> list[Finding]:
             "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
             " ... OWNER TO admin",
         ),
+    ]
+
+
+def _sessions(leaks: Leaks) -> list[Finding]:
+    """Judge the sessions that the fence can't end."""
+    return [
         expect_none(
             "sessions of superusers",
             leaks.superusers,
@@ -137,40 +153,54 @@ def judge(leaks: Leaks) -> list[Finding]:
             " their clients",
             Level.WARN,
         ),
+    ]
+
+
+def _slipped_writes(leaks: Leaks) -> list[Finding]:
+    """Judge what an earlier switch has left on the side that it left."""
+    return [
         expect_none(
             f"after it had been left, writes on {list(leaks.roles)[1]}",
             leaks.slipped,
             "they are nowhere else: bring them over, then set register.slipped to 0 in its database"
             " bluegreen",
-        ),
+        )
+    ]
+
+
+def _settings(roles: fenced_roles.RoleFacts) -> list[Finding]:
+    """Judge which roles the settings fence on the old writer."""
+    return [
         expect_none(
             "switch.roles and switch.spare_roles",
-            old.problems,
+            roles.problems,
             "leave it out, or fix its name",
         ),
         expect_none(
             "roles that keep LOGIN and may write",
-            old.keepers,
+            roles.keepers,
             "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
             " switch.spare_roles, name them in switch.roles, or REVOKE (from PUBLIC too)",
         ),
     ]
-    for cluster, roles in leaks.roles.items():
-        found += [
-            expect_none(
-                f"roles that the administrator can't alter on {cluster}",
-                roles.unalterable,
-                "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
-                " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
-            ),
-            expect_none(
-                f"what the administrator lacks on {cluster}",
-                roles.lacking,
-                "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
-                " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
-            ),
-        ]
-    return found
+
+
+def _administrator(cluster: str, roles: fenced_roles.RoleFacts) -> list[Finding]:
+    """Judge what the administrator may do on one side."""
+    return [
+        expect_none(
+            f"roles that the administrator can't alter on {cluster}",
+            roles.unalterable,
+            "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
+            " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
+        ),
+        expect_none(
+            f"what the administrator lacks on {cluster}",
+            roles.lacking,
+            "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
+            " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
+        ),
+    ]
 
 
 def chosen(fence_spec: FenceSpec) -> list[Finding]:
