@@ -1,7 +1,7 @@
-"""Deployments: whether the live world allows a transition, and the tool's database on the source.
+"""Deployments: whether the servers allow a transition, and the tool's database on the source.
 
-Which transitions there are is decided before, over wishes alone (`transition`). Here
-everything is looked at before anything is made, so a refusal has touched nothing.
+Which transitions exist is decided earlier, from the desired states alone (`transition`). Here
+everything is inspected before anything is made, so a refusal has touched nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
 
-_LOCK_SECONDS = 60.0  # for locks that looking at tables and publications takes
+_LOCK_SECONDS = 60.0  # for the locks that reading tables and publications takes
 
 _RECOVER = "run pulumi up with the flags as they were, or bluegreen recover"
 
@@ -49,7 +49,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
-    """One stack's wishes, and how to reach the servers they are about."""
+    """What one stack is to be, and how to reach its servers."""
 
     spec: StackSpec
     credentials: Credentials
@@ -57,13 +57,13 @@ class DeploymentSpec:
     source: Server | None
     """None in a plain stack, and where the source's stack no longer has outputs."""
     publishes: Mapping[str, Published] = field(default_factory=dict)
-    """By database; looked at before the first `up` makes anything."""
+    """By database; inspected before the first `up` makes anything."""
     engine_version: str | None = None
     """The version that the clone is brought to."""
 
 
 def prepare(desired: DeploymentSpec) -> StackState:
-    """Check the world for a stack's first `up`, make the register where one is needed."""
+    """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
     state = desired.spec.state
     if state is StackState.PLAIN:
         return state
@@ -87,7 +87,7 @@ def prepare(desired: DeploymentSpec) -> StackState:
 
 
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` for what the clone's major upgrade would stumble over."""
+    """Raise `Refused` for what would make the clone's major upgrade fail."""
     if desired.engine_version is None:
         return
     to = EngineVersion.parse(desired.engine_version).major
@@ -100,7 +100,7 @@ def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
 def _require_publishable(source: Server, desired: DeploymentSpec) -> None:
     """Raise `Refused` where publishing would break production's own writes.
 
-    The publications would refuse the same, but by then other resources have been made.
+    The publications refuse the same things, but only after other resources have been made.
     """
     deadline = time.monotonic() + _LOCK_SECONDS
     for database, published in sorted(desired.publishes.items()):
@@ -112,9 +112,9 @@ def _require_publishable(source: Server, desired: DeploymentSpec) -> None:
 
 
 def change(had: StackState, desired: DeploymentSpec) -> StackState:
-    """Check the world for the way from `had` to the desired state, and go its first step.
+    """Verify that the servers allow this transition, and create the register if it is missing.
 
-    The way is one of `transition.ALLOWED`. A final or plain stack never needs the source.
+    The transition is one of `transition.ALLOWED`. A final or plain stack never needs the source.
     """
     state = desired.spec.state
     match had, state:
@@ -126,7 +126,7 @@ def change(had: StackState, desired: DeploymentSpec) -> StackState:
             _require_way_forth(desired)
         case StackState.SWITCHED, StackState.FINAL:
             _require_target_is_writer(desired)
-        case _:  # stays what it is, or is finished by `forget`
+        case _:  # nothing changes, or `forget` finishes it
             pass
     return state
 
@@ -147,7 +147,7 @@ def forget(had: DeploymentSpec) -> None:
 
 
 def remove(had: DeploymentSpec) -> None:
-    """Leave the source as it was: drop the register there, unless the source is gone in AWS.
+    """Leave the source as it was: drop its register, unless the source is gone in AWS.
 
     Raises `Retry` when the source exists and can't be reached.
     """
@@ -160,9 +160,9 @@ def remove(had: DeploymentSpec) -> None:
 
 
 def is_registered(had: DeploymentSpec) -> bool:
-    """Return whether the register that a running deployment needs is there.
+    """Return whether the register that a running deployment needs exists.
 
-    True where none is needed, or where the source is gone in AWS: nothing can be made there.
+    True also where none is needed, or where the source is gone in AWS: nothing can be made there.
     """
     if had.spec.state not in (StackState.FORWARD, StackState.SWITCHED) or had.source is None:
         return True
@@ -189,8 +189,8 @@ def _require_way_forth(desired: DeploymentSpec) -> None:
 def _require_way_back(desired: DeploymentSpec) -> None:
     """Raise unless the reverse direction runs, or the source still is the writer.
 
-    The latter is what an aborted cutover leaves: taking the flag back then needs nothing at all,
-    not even the target.
+    An aborted cutover leaves the latter. Taking the flag back then needs nothing at all, not even
+    the target.
     """
     source = _living_source(desired)
     _require_no_switch(source)

@@ -1,7 +1,7 @@
-"""The states of a stack and the ways between them; decided over wishes alone, without I/O.
+"""The states of a stack and the transitions between them, decided without I/O.
 
-A wish is what the configuration says. Whether the servers are fit for the way is another question
-(`preconditions`); a wish refused here is refused at preview, before anything is touched.
+The desired state is what the configuration says. Whether the servers allow a transition is another
+question (`preconditions`); what is refused here is refused at preview, before anything is touched.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StackState(StrEnum):
     """A writable clone without replication, for tests that write."""
 
 
-# What the key's state may become; None is a stack that has nothing yet.
+# What each state may become; None is a stack that has nothing yet.
 ALLOWED: Mapping[StackState | None, frozenset[StackState]] = MappingProxyType(
     {
         None: frozenset({StackState.PLAIN, StackState.FORWARD, StackState.REHEARSAL}),
@@ -42,13 +42,13 @@ ALLOWED: Mapping[StackState | None, frozenset[StackState]] = MappingProxyType(
     }
 )
 
-# States in which the replication's slots fix the set of databases: one that joins later has none,
-# and the rows written since the clone would be missing without any error.
+# States in which the slots fix the set of databases: one that joins later has no slot, and the
+# rows written to it since the clone would be missing without any error.
 _FIXED_DATABASES = frozenset({StackState.FORWARD, StackState.SWITCHED})
 
 
 class Refusal(NamedTuple):
-    """Why a wish can't be granted, and the setting that says it."""
+    """Why a transition is refused, and the setting that asks for it."""
 
     setting: str
     reason: str
@@ -79,7 +79,7 @@ class StackSpec:
 
     @property
     def state(self) -> StackState:
-        """The state that these wishes describe; meaningful only if nothing `contradicts`."""
+        """The state that this describes; meaningful only if nothing `contradicts`."""
         if not self.source:
             return StackState.PLAIN
         if self.rehearsal:
@@ -92,16 +92,16 @@ class StackSpec:
 def refusals(had: StackSpec | None, desired: StackSpec) -> list[Refusal]:
     """Return why `desired` can't follow `had`; nothing when it can.
 
-    `had` are the wishes of the last update that succeeded, None for a stack without one.
+    `had` is the spec of the last update that succeeded, None for a stack without one.
     """
-    # One reason at a time, the way first: from `final`, "before the cutover" would mislead.
+    # One reason only, the transition's first: from `final`, "before the cutover" would mislead.
     found = _moves(had, desired) if had is not None else _first(desired)
     found = found or _contradicts(desired)
     return [found] if found else []
 
 
 def _contradicts(desired: StackSpec) -> Refusal | None:
-    """Return what is wrong with `desired` whatever came before."""
+    """Return what is wrong with `desired`, whatever came before."""
     if not desired.databases:
         return Refusal("databases", "no database named; list those that the environment serves")
     if TOOL_DATABASE in desired.databases:
@@ -159,7 +159,7 @@ def _moves(had: StackSpec, desired: StackSpec) -> Refusal | None:
 
 
 def _identity(had: StackSpec, desired: StackSpec) -> Refusal | None:
-    # Another identifier or Region is another cluster: the one that is there would be destroyed.
+    # Another identifier or Region is another cluster: the existing one would be destroyed.
     if had.cluster != desired.cluster:
         return Refusal(
             "cluster_identifier",

@@ -20,7 +20,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the looks of the last seconds say; rates are None before there are two."""
+    """What the samples of the last seconds show; rates are None before there are two."""
 
     bytes_left: int
     applied_per_second: float | None
@@ -28,7 +28,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return when it will be done at this pace; None if never, or not known yet."""
+        """Return how long it takes at this pace; None if for ever, or not known yet."""
         if self.bytes_left <= 0:
             return 0.0
         if self.applied_per_second is None or self.written_per_second is None:
@@ -47,15 +47,15 @@ class Pace:
 
 
 class Backlog:
-    """The looks of the last seconds."""
+    """The samples of the last seconds."""
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque()
 
     def note(self, sample: Sample) -> Pace:
-        """Take a look in and return the pace.
+        """Add a sample and return the pace.
 
-        Positions that go back, as after a crash or another way of telling them, start it anew.
+        Positions that go back, as after a crash or when they are measured otherwise, restart it.
         """
         if self._samples and (
             sample.written < self._samples[-1].written or sample.applied < self._samples[-1].applied

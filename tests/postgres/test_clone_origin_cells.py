@@ -106,7 +106,7 @@ def _another_id(props: dict[str, Any]) -> None:
         (_other_clone_group, "clone orders-2: shares no volume with orders-1"),
         (_older, "clone orders-2: is older than orders-1, so it is no clone of it"),
         (_itself, "clone orders-2: is the source itself"),
-        (_another_id, "expected cluster-ANOTHER; it was made anew meanwhile"),
+        (_another_id, "expected cluster-ANOTHER; it was recreated meanwhile"),
     ],
 )
 def test_refuses_what_differs_and_names_the_difference(

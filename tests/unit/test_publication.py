@@ -77,7 +77,7 @@ def test_what_only_a_drop_could_change_is_refused(
     [
         ({}, "scope.kind: got None, expected all, schemas or tables"),
         ({"kind": "some"}, "scope.kind: got 'some', expected"),
-        ({"kind": "all", "tables": []}, "scope.tables: goes not with kind all; known: kind, oper"),
+        ({"kind": "all", "tables": []}, "not allowed with kind all; allowed: kind, oper"),
         ({"kind": "tables"}, "scope.tables: is empty"),
         ({"kind": "schemas", "schemas": []}, "scope.schemas: is empty"),
         ({"kind": "tables", "tables": [{"name": "t"}]}, "expected schema and name"),

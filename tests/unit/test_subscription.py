@@ -120,7 +120,7 @@ def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None
         ),
         (
             replace(LIVE, skipped="0/2"),
-            ["leaves out the transaction that finishes at 0/2: its rows lack"],
+            ["skips the transaction that finishes at 0/2: its rows are missing"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Publications: the statements and the words that lead from one to another; `publishing` acts."""
+"""Publications: what turns one into another, as statements and in words; `publishing` acts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_NAMED = 5
 
 
 def statements(have: Publication | None, desired: Publication) -> list[sql.Composed]:
-    """Return what turns `have` into `desired`: nothing when they agree.
+    """Return the statements that turn `have` into `desired`: none when they agree.
 
     Raises `Refused` where `unchangeable` has a reason.
     """
@@ -37,8 +37,9 @@ def statements(have: Publication | None, desired: Publication) -> list[sql.Compo
 def unchangeable(have: Publication, desired: Publication) -> str | None:
     """Return why `have` can't become `desired` in place, None when it can.
 
-    Between all tables and a choice only a drop leads. A partition root in place of its partitions
-    could be altered, but until the subscription is refreshed its rows are skipped without an error.
+    Only a drop leads from all tables to a choice, or back. Sending a partition root in place of its
+    partitions could be altered, but its rows are skipped without an error until the subscription is
+    refreshed.
     """
     if have.all_tables != desired.all_tables:
         what = "can't change between all tables and a choice of them"
@@ -72,7 +73,7 @@ def listed(table: PublishedTable) -> sql.Composed:
         names = sql.SQL(", ").join(map(sql.Identifier, sorted(table.columns)))
         text += sql.SQL(" ({})").format(names)
     if table.where is not None:
-        # An expression of the administrator's own; `_execute` lets it be one statement only.
+        # The administrator's own expression; `_execute` accepts one statement only.
         text += sql.SQL(" WHERE ({})").format(sql.SQL(table.where))
     return text
 
@@ -97,7 +98,7 @@ def described(have: Publication) -> list[str]:
 
 
 def difference(have: Publication, desired: Publication) -> str:
-    """Return in words what `have` and `desired` do not share."""
+    """Return in words where `have` and `desired` differ."""
     has, expected = set(described(have)), set(described(desired))
     return f"has {_some(has - expected)}, expected {_some(expected - has)}"
 

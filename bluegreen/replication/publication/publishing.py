@@ -1,8 +1,8 @@
 """Publishing: publications made, altered and dropped on a server.
 
-A publication is altered in place or not at all: drop it and make it anew under a slot that still
-has to decode, and 16 fails for ever while 18 skips the rows between without an error (measured on
-16.14 and 18.4).
+A publication is altered in place or not at all. If it were dropped and recreated while a slot still
+has to decode, 16 would fail for ever and 18 would skip the rows between without an error (measured
+on 16.14 and 18.4).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def ensure(
     """Make the server's publication equal to `desired`, in place; return it as the server has it.
 
     `identities` declares tables' replica identities, `{"schema.table": "full" | "index NAME"}`;
-    without `alter` one that exists is taken over only when it is equal. `deadline` is in seconds of
-    `time.monotonic()`. Raises `Refused` before anything changes where writes would break or another
-    one has the name, `CloneAgain` when it is gone under a slot, `Retry` when locks are held.
+    without `alter` an existing one is taken over only when it is equal. `deadline` is in seconds of
+    `time.monotonic()`. Raises `Refused`, with nothing changed, where writes would break or another
+    one has the name, `CloneAgain` when it is gone while a slot reads it, `Retry` for held locks.
     """
     with remedies.explained(conn, f"publication {desired.name!r}"):
         _require_features(conn, desired)
@@ -71,7 +71,9 @@ def ensure(
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
         if have is not None and not owned.is_marked(conn, _KIND, desired.name):
-            owned.mark(conn, _KIND, desired.name)  # of a version before marks: the state knows it
+            owned.mark(
+                conn, _KIND, desired.name
+            )  # made by a version before marks: the state knows it
         if have != planned:
             count = _patiently(conn, desired.name, deadline, lambda: _apply(conn, desired))
             log.info("publication %s: %d statement(s) committed", desired.name, count)
@@ -116,10 +118,10 @@ def require_publishable(
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
-    """Drop the publication with heartbeat and declared identities; none there is fine.
+    """Drop the publication with heartbeat and declared identities; a missing one is fine.
 
-    Raises `Refused` while a slot reads it, and where somebody else made it, or what depends on the
-    heartbeats.
+    Raises `Refused` while a slot reads it, and where somebody else made it, or something that
+    depends on the heartbeats.
     """
     owned.require_marked(conn, _KIND, name)
     if reading := readers(conn, name):
@@ -137,7 +139,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
 
 
 def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
-    """Raise what is in the way of dropping everything, before anything is dropped."""
+    """Raise what prevents dropping everything, before anything is dropped."""
     with conn.transaction(force_rollback=True):
         _limit_lock_wait(conn)
         conn.execute(statement)
@@ -148,7 +150,7 @@ def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> No
 def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
     """Return the slots of this database that read publication `name`, or will.
 
-    One that nobody reads now is known by its name only.
+    A slot that nobody reads now is recognised by its name only.
     """
     quoted = sql.Identifier(name).as_string()
     commands: dict[int | None, str] = dict(conn.execute(_COMMANDS).fetchall())
@@ -178,8 +180,8 @@ def _rehearse(
 ) -> tuple[Publication, Publication | None, dict[TableName, str]]:
     """Return what the server would make of `desired`, what it has, and which writes would break.
 
-    Done for real in a transaction that is rolled back: only the server knows which tables a scope
-    means, partitions and inheritance included, and how it spells a filter. Nobody else sees it.
+    This happens in a transaction that is rolled back, so nobody else sees it: only the server knows
+    which tables a scope means, partitions and inheritance included, and how it spells a filter.
     """
     with conn.transaction(force_rollback=True):
         _limit_lock_wait(conn)
@@ -246,7 +248,7 @@ def _limit_lock_wait(conn: psycopg.Connection[Any]) -> None:
 def _patiently(
     conn: psycopg.Connection[Any], name: str, deadline: float, act: Callable[[], T]
 ) -> T:
-    """Return `act()`, tried again while somebody else's lock is in the way."""
+    """Return `act()`, repeated while somebody else's lock is in the way."""
     while True:
         try:
             return act()

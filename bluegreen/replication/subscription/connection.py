@@ -1,7 +1,7 @@
-"""A subscription's connection to its publisher: its text, what it says now, and keeping it secret.
+"""A subscription's connection to its publisher: its text, its live value, and keeping it secret.
 
-The text holds the replication role's password, in clear in the catalog too. It is built when it is
-needed, run where no log takes it, and never part of an error.
+The text holds the replication role's password, which the catalog stores in clear. It is built when
+it is needed, executed where no log records it, and never part of an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOWHERE = "host=localhost port=1 dbname=none user=none password=none connect_ti
 
 _ADDRESS = ("host", "port", "dbname")
 
-# What could write a statement down; names of modules that aren't loaded are settable too.
+# Settings that could log a statement; those of modules that aren't loaded can be set too.
 _SILENCED = (
     ("log_statement", "none"),
     ("log_min_error_statement", "panic"),
@@ -33,7 +33,7 @@ _SILENCED = (
     ("pgaudit.log", "none"),
     ("pg_stat_statements.track_utility", "off"),
 )
-# Whether a setting, left as it is, would write a statement that makes a subscription.
+# Whether a setting, left as it is, would log a statement that makes a subscription.
 _WRITES = """
 SELECT CASE %(name)s
        WHEN 'log_statement' THEN value IN ('ddl', 'mod', 'all')
@@ -54,8 +54,8 @@ def text(publisher: Server, database: str, name: str) -> str:
 def agrees(conn: psycopg.Connection[Any], name: str, text: str) -> bool | None:
     """Return whether the subscription's connection says what `text` says.
 
-    None when this role may not read it, as without superuser rights. How soon a dead connection is
-    noticed is no difference where nothing is said of it: earlier releases did not.
+    None when this role may not read it, as without superuser rights. A connection that does not set
+    TCP's timeouts doesn't differ by that: earlier releases set none.
     """
     have, desired = _read(conn, name), conninfo.conninfo_to_dict(text)
     return (
@@ -66,7 +66,7 @@ def agrees(conn: psycopg.Connection[Any], name: str, text: str) -> bool | None:
 
 
 def other_address(conn: psycopg.Connection[Any], name: str, text: str) -> str | None:
-    """Return in words how the subscription reads from another place, None if it doesn't.
+    """Return in words how the subscription's address differs, None if it doesn't.
 
     None as well when this role may not read it.
     """
@@ -92,14 +92,14 @@ def _read(conn: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
 def try_login(publisher: Server, database: str) -> None:
     """Open and close a replication connection, as the subscription's worker will.
 
-    A worker's own failure shows in its server's log alone. Raises `Refused` or `Retry` with the
-    publisher's words: a wrong password, no right to replicate, no free sender.
+    A worker's own failure shows in its server's log only. Raises `Refused` or `Retry` with the
+    publisher's message: a wrong password, no right to replicate, no free sender.
     """
     publisher.try_replication(database)
 
 
 def set_text(conn: psycopg.Connection[Any], name: str, text: str) -> None:
-    """Alter the connection; a running worker starts again with it by itself."""
+    """Alter the connection; a running worker restarts with it by itself."""
     statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
     execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(text)), name)
     log.info("subscription %s: connection set", name)
@@ -112,7 +112,7 @@ def lead_nowhere(conn: psycopg.Connection[Any], name: str) -> None:
 
 
 def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name: str) -> None:
-    """Run a statement that holds the password; neither log nor error of ours shows its text."""
+    """Run a statement that holds the password; no log or error of ours shows its text."""
     _keep_out_of_server_log(conn)
     what = f"subscription {name}"
     try:
@@ -142,7 +142,8 @@ def _primary(error: psycopg.Error) -> str:
 def _keep_out_of_server_log(conn: psycopg.Connection[Any]) -> None:
     """Stop this session's statements from being logged, where the role may do so.
 
-    Where it may not, and the server would log them, that is said: the log then has the password.
+    Where it may not, and the server would log them, a warning says so: the log then holds the
+    password.
     """
     loud = []
     for parameter, value in _SILENCED:

@@ -1,12 +1,12 @@
-"""What a subscription shall be like, and which options that means on each PostgreSQL major.
+"""The desired subscription, and which options that means on each PostgreSQL major.
 
-Values to values only. Not settable, with the reason: `two_phase` stays off (a prepared transaction
-would hold its locks on the standby too, and COMMIT PREPARED passes a fence); `failover` stays off
-(Aurora's storage keeps slots over a failover, and it must agree with the slot's own);
-`password_required` stays on (only superusers may switch it off); `synchronous_commit` stays off (a
-synchronous apply waits for the storage at every commit: 171 to 380 a second measured; the switch
-makes durable what was applied before it opens); `connect`, `create_slot`, `copy_data` are what the
-seam needs.
+This module only turns values into values. Not settable, with the reason: `two_phase` stays off (a
+prepared transaction would hold its locks on the standby too, and COMMIT PREPARED passes a fence);
+`failover` stays off (Aurora's storage keeps slots over a failover, and it must agree with the
+slot's own); `password_required` stays on (only superusers may switch it off); `synchronous_commit`
+stays off (a synchronous apply waits for the storage at every commit: 171 to 380 a second measured;
+the switch makes durable what was applied before it opens); `connect`, `create_slot`, `copy_data`
+are what the seam needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Origin = Literal["none", "any"]
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSpec:
-    """A subscription as it shall be; its connection announces itself by the same name.
+    """A desired subscription; its connection has the same name as its application name.
 
     None means the best that the subscriber's major has.
     """
@@ -38,12 +38,12 @@ class SubscriptionSpec:
     binary: bool = False
     origin: Origin | None = None
     disable_on_error: bool = False
-    """To it a publisher that restarts is an error too (seen on 18.4): nothing goes on by itself."""
+    """A publisher's restart is an error too (seen on 18.4): then nothing resumes by itself."""
     run_as_owner: bool = False
     owner: str | None = None
-    """The role whose rights the apply needs; None is whoever makes it."""
+    """The role whose rights the apply uses; None is the role that makes the subscription."""
     copy_new_tables: bool = True
-    """Whether tables that are published later are copied, or start empty-handed."""
+    """Whether tables that are published later are copied, or start without their rows."""
 
     def __str__(self) -> str:
         return f"subscription {self.name}"
@@ -65,7 +65,7 @@ def require_features(major: int, desired: SubscriptionSpec) -> None:
 def streaming_problem(desired: Streaming | None, major: int, found: str) -> str | None:
     """Return why a subscriber of `major` can't take the setting, None when it can.
 
-    `found` is what to say of it: which server runs which version.
+    `found` words which server runs which version.
     """
     least = versions.LEAST_MAJOR[Feature.STREAMING_PARALLEL]
     if desired != "parallel" or major >= least:
@@ -106,7 +106,7 @@ def live_options(have: Subscription) -> dict[str, str]:
 
 
 def altered_options(major: int, have: Subscription, desired: SubscriptionSpec) -> dict[str, str]:
-    """Return what `ALTER SUBSCRIPTION ... SET` has to say; empty when nothing differs."""
+    """Return the options for `ALTER SUBSCRIPTION ... SET`; empty when nothing differs."""
     live = live_options(have)
     return {k: v for k, v in options(major, desired).items() if live[k] != v}
 

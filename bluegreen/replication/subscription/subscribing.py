@@ -1,8 +1,8 @@
 """Subscriptions: what the standby applies from the writer, from exactly the position it is given.
 
-One is made disabled on a slot that exists, its origin is set, then it is enabled; each step looks
-first, so that an interrupted run goes on where it stopped. Slots are never made, dropped or even
-asked for here: dropping a subscription works with the publisher gone.
+A subscription is made disabled on an existing slot, its origin is set, then it is enabled. Each
+step checks first, so that an interrupted run continues where it stopped. Slots are never made or
+dropped here: dropping a subscription works with the publisher gone.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def ensure(
 ) -> Subscription:
     """Make the subscription in `subscriber`'s database equal to `desired` and return it.
 
-    `publisher` is a connection to the database of `source` that it subscribes to. What exists and
-    differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement and
-    password always follow: an interrupted run of ours leaves it disabled. Raises `CloneAgain` when
-    what lies after the start can't be sent any more, `Refused` when the wish can't be granted,
-    `Retry` for what passes; `deadline` is in seconds of `time.monotonic()`.
+    `publisher` is a connection to the database of `source` that it subscribes to. An existing one
+    that differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement
+    and password are always set: an interrupted run of ours leaves it disabled. Raises `CloneAgain`
+    when rows after the start can't be sent any more, `Refused` when the server can't have it so,
+    `Retry` for what is temporary; `deadline` is in seconds of `time.monotonic()`.
     """
     major = versions.major(subscriber)
     subscription_options.require_features(major, desired)
@@ -70,7 +70,7 @@ def ensure(
     if not alter:
         owned.require_marked(subscriber, _KIND, desired.name)
     if have is not None and have.slot_name is None:
-        # A drop of ours was interrupted after it had let go of the slot.
+        # A drop of ours was interrupted after it had released the slot.
         drop(subscriber, desired.name, deadline=deadline)
         have = None
     owner = desired.owner or (have.owner if have else subscriber.info.user)
@@ -134,7 +134,7 @@ def _require_same(
     *,
     alter: bool,
 ) -> None:
-    """Raise `Refused`, naming the differences, unless what exists is or may be made the wish."""
+    """Raise `Refused`, naming the differences, unless what exists is or may be made as desired."""
     found = subscription_options.fixed(have, desired)
     if not alter:
         found += subscription_options.alterable(versions.major(conn), have, desired)
@@ -152,10 +152,10 @@ def require_slot(
 ) -> None:
     """Raise `CloneAgain` unless the slot still has everything from the start on.
 
-    A slot that is past the start is not refused by the server: it sends from where it is, silently
-    (measured on 16.14 and 18.4). Later on slot and origin can't be compared so: the confirmed
-    position also moves over what isn't published, and back in a crash. `require_none_skipped` tells
-    what can still be told then.
+    The server does not refuse a slot that is past the start: it silently sends from where the slot
+    is (measured on 16.14 and 18.4). Later slot and origin can't be compared like this: the
+    confirmed position also moves over what isn't published, and back in a crash. Then
+    `require_none_skipped` finds what can still be found.
     """
     have = slot.require_readable(publisher, desired.slot_name, str(source))
     if have.active_pid is not None and have.reader != desired.name:
@@ -178,9 +178,9 @@ def require_none_skipped(
     *,
     since: Lsn | None,
 ) -> None:
-    """Raise `CloneAgain` when its slot can't be read, or was moved over what it had not applied.
+    """Raise `CloneAgain` when its slot can't be read, or was moved past what it had not applied.
 
-    A slot that is past the origin may be right: it moves over what isn't published. But when it is
+    A slot that is past the origin may be fine: it moves over what isn't published. But when it is
     past a heartbeat that has not arrived, it was advanced or recreated by hand (or the origin was),
     and the rows around that heartbeat are missing. `since` is where the subscription starts.
     """
@@ -190,13 +190,13 @@ def require_none_skipped(
     why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
         raise CloneAgain(
-            f"slot {name} on {source}: {why}; slot or subscription was moved, or made anew, by "
-            "hand, and rows are missing: clone again"
+            f"slot {name} on {source}: {why}; slot or subscription was moved, or recreated, "
+            "by hand, and rows are missing: clone again"
         )
 
 
 def _leave_marker(publisher: psycopg.Connection[Any]) -> None:
-    """Mark where a subscription stops, so that a slot moved while it does can be told.
+    """Mark where a subscription stops, so that moving its slot meanwhile is noticed.
 
     Not on a standby: its heartbeats are its writer's.
     """
@@ -206,7 +206,7 @@ def _leave_marker(publisher: psycopg.Connection[Any]) -> None:
 
 def _create(conn: psycopg.Connection[Any], text: str, desired: SubscriptionSpec) -> None:
     options = {
-        # connect=true: otherwise it would know no tables and drop their rows silently.
+        # With connect=false it would know no tables and drop their rows silently.
         "connect": "true",
         "create_slot": "false",
         "slot_name": desired.slot_name,
@@ -248,7 +248,7 @@ def _set_start(
 ) -> Subscription:
     """Set where a subscription that has applied nothing yet starts."""
     if have.enabled:
-        # Enabled without a start, by hand: its worker may be applying this very moment.
+        # Somebody enabled it without a start: its worker may be applying at this moment.
         _disable(subscriber, have, deadline=deadline)
         have = _get(subscriber, desired.name)
     if have.position >= desired.start:
@@ -285,7 +285,7 @@ def _alter(
     desired: SubscriptionSpec,
     text: str,
 ) -> None:
-    """Bring owner, options, publications and connection to the wish, each only if it differs."""
+    """Alter owner, options, publications and connection, each only where it differs."""
     name = sql.Identifier(desired.name)
     changes: dict[str, sql.Composed] = {}
     if desired.owner is not None and have.owner != desired.owner:
@@ -305,7 +305,7 @@ def _alter(
             conn.execute(statement)
         log.info("%s: %s", desired, words)
     if connection.agrees(conn, desired.name, text) is not True:
-        # The server would take any password, and its worker fail afterwards.
+        # The server would accept any password, and the worker would fail later.
         connection.try_login(source, conn.info.dbname)
         connection.set_text(conn, desired.name, text)
 
@@ -313,7 +313,7 @@ def _alter(
 def _set_enabled(
     conn: psycopg.Connection[Any], desired: SubscriptionSpec, *, deadline: float
 ) -> bool:
-    """Enable or disable it; tell whether it was stopped now."""
+    """Enable or disable it; return whether it was stopped now."""
     have = _get(conn, desired.name)
     if desired.enabled and not have.enabled:
         _require_worker(conn, desired)
@@ -328,7 +328,7 @@ def _set_enabled(
 def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: float) -> None:
     """Disable it and wait until none of its workers runs.
 
-    They are ended: of itself a worker takes about a second to notice (measured).
+    The workers are ended: by itself a worker takes about a second to notice (measured).
     """
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(have.name)))
     for _ in poll_until(deadline, first=0.01, most=0.2):
@@ -351,7 +351,7 @@ def drop_own(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> li
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:
-    """Drop the subscription without a word to its publisher; none there is fine.
+    """Drop the subscription without contacting its publisher; a missing one is fine.
 
     Returns the names of slots that first copies of its tables may have left on the publisher:
     hand them to `drop_copy_slots`.
@@ -363,7 +363,8 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
     _disable(conn, have, deadline=deadline)
     copy_slots = subscriptions.copy_slots(conn, have.oid)
     if copy_slots:
-        # While a first copy is unfinished the drop would call the publisher to clean up there.
+        # While a first copy is unfinished the drop would connect to the publisher to clean up
+        # there.
         connection.lead_nowhere(conn, name)
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
     conn.execute(sql.SQL("DROP SUBSCRIPTION IF EXISTS {}").format(identifier))
@@ -374,7 +375,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
 
 
 def drop_copy_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
-    """Drop on the publisher what `drop` named; those that are not there are fine."""
+    """Drop on the publisher the slots that `drop` named; missing ones are fine."""
     for name in names:
         have = slots.inspect(publisher, name)
         if have is not None and have.active_pid is None:

@@ -18,7 +18,7 @@ from bluegreen.replication.subscription.options import SubscriptionSpec
 
 log = logging.getLogger(__name__)
 
-# A parent without ONLY has its children's rows; a partitioned table with ONLY has none.
+# Without ONLY a parent shows its children's rows; with ONLY a partitioned table shows none.
 _PARTITIONED = """
 SELECT c.relkind = 'p' FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -38,11 +38,11 @@ def refresh(
     *,
     enabled: bool,
 ) -> None:
-    """Take in tables that were published since, and let go of those that no longer are.
+    """Add tables that were published since, and remove those that no longer are.
 
-    New ones must exist here, and be empty and readable whole if they are to be copied: else
-    `Refused` before anything is changed. A disabled subscription can't be refreshed; what is new
-    waits until it is `enabled`.
+    New ones must exist here, and be empty and fully readable if they are to be copied; otherwise
+    this raises `Refused` before anything is changed. A disabled subscription can't be refreshed;
+    new tables wait until it is `enabled`.
     """
     found = coverage.inspect(publisher, subscriber, desired.publications, desired.name)
     if not found.outdated:
@@ -66,10 +66,10 @@ def refresh(
             sql.SQL("true") if desired.copy_new_tables else sql.SQL("false"),
         )
     )
-    _tell(desired, found)
+    _report(desired, found)
 
 
-def _tell(desired: SubscriptionSpec, found: Coverage) -> None:
+def _report(desired: SubscriptionSpec, found: Coverage) -> None:
     if found.unsubscribed:
         how = "copied" if desired.copy_new_tables else "not copied"
         log.info("%s: %s taken in, %s", desired, ", ".join(names_of(found.unsubscribed)), how)
