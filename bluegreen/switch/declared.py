@@ -1,7 +1,7 @@
-"""The switch that a deployment declares: its two sides, who is to be the writer, and how it moves.
+"""The switch that a deployment declares: its two sides, the desired writer, and how it is moved.
 
-A stack exports it, so the command line and the resource ask and do the same. It holds references to
-credentials, never the credentials.
+A stack exports it, so the command line and the resource work with the same values. It holds
+references to credentials, never the credentials.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SideName = Literal["source", "target"]
 SOURCE: Final = "source"
 TARGET: Final = "target"
 
-# A setting that nobody has set may be stored as null.
+# A setting that was never set may be stored as null.
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: given or ())]
 
 
@@ -32,12 +32,12 @@ def other(side: SideName) -> SideName:
 
 
 class _Declared(BaseModel):
-    # What a later or an earlier version declares besides is its own business.
+    # What a later or an earlier version declares besides is ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Fencing(_Declared):
-    """How a fence is put up, and which roles lose LOGIN by that: of the settings `switch`."""
+    """How a fence is put up, and which roles lose LOGIN: part of the settings `switch`."""
 
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
@@ -46,12 +46,12 @@ class Fencing(_Declared):
 
     @property
     def fence_spec(self) -> FenceSpec:
-        """Return what it says about roles."""
+        """Return the same as a value of the register."""
         return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
 
 class How(Fencing):
-    """How the writer is moved: the settings `switch`, with the lag that is allowed before."""
+    """How the writer is moved: the settings `switch`, and the lag that is allowed before."""
 
     lag_seconds: float
     drain_seconds: float
@@ -79,9 +79,9 @@ class DeclaredSwitch(_Declared):
     target_reader: str
     databases: tuple[str, ...]
     writer: SideName
-    """Who is to accept writes."""
+    """The side that is to accept writes."""
     rollback: bool = True
-    """False: nothing is moved any more."""
+    """If false, nothing is moved any more."""
     switch: How
     dns: Traffic | None = None
     accept_stale: Names = ()
@@ -95,7 +95,7 @@ class DeclaredSwitch(_Declared):
         return self.model_copy(update={"writer": other(self.writer)})
 
     def plan(self) -> SwitchPlan:
-        """Return the switch that brings the writer to where it is declared to be."""
+        """Return the switch that moves the writer to where it is declared to be."""
         new, old = self.writer, other(self.writer)
         return SwitchPlan(
             deployment=self.deployment,

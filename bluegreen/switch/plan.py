@@ -31,15 +31,15 @@ class SwitchPlan:
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
     lag_seconds: float = LAG_SECONDS
-    """How long the heartbeat may take that crosses before the fence."""
+    """How long the heartbeat before the fence may take to cross."""
     drain_seconds: float = DRAIN_SECONDS
     """How long writers may be kept waiting before the switch is aborted."""
     fuse_seconds: float = FUSE_SECONDS
     """When the server takes the fence off by itself; later than the drain's deadline."""
     finish_seconds: float = FINISH_SECONDS
-    """How long whoever carries out a decision insists on the drain, and on the old direction's end.
+    """How long a decision's execution waits for the drain, and for the end of the old direction.
 
-    Nobody can go back then, so it is tried again and again.
+    There is no way back by then, so it is tried again and again.
     """
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
@@ -47,15 +47,15 @@ class SwitchPlan:
     accept_stale: tuple[str, ...] = ()
     """Tables that may be left behind, being replicated in part or not at all."""
     rollback: bool = True
-    """Whether there is to be a way back: then it is looked at before the way there."""
+    """Whether a way back is kept: then it is checked before the switch."""
 
     @property
     def fence_spec(self) -> FenceSpec:
-        """Return which roles are to lose LOGIN, on the old side or for the switch."""
+        """Return which roles lose LOGIN, on the old side or during the switch."""
         return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
     def reversed(self) -> SwitchPlan:
-        """Return the same deployment's switch in the other direction, with that one's records."""
+        """Return the same deployment's switch in the other direction, with its records."""
         reverse = self.direction is Direction.REVERSE
         return replace(
             self,

@@ -1,6 +1,6 @@
-"""What becomes of a switch that nobody is carrying on: look, decide, say it in three lines, act.
+"""How an interrupted switch is resolved: inspect, decide, report in three lines, act.
 
-`pulumi up` does the same when it meets an attempt that somebody left behind.
+`pulumi up` does the same when it finds an attempt that was left behind.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that the decision rests on, read before it."""
+    """Everything that the decision depends on, read before it."""
 
     old: str
     new: str
     attempt: str | None
     state: AttemptState | None
-    """The live attempt's on the fenced server; None without one."""
+    """The state of the live attempt on the fenced server; None without one."""
     overdue: bool
     """Whether its server fuse's deadline is past."""
     opening: Opening | None
-    """The attempt's on the other server; None when it is not known there, or out of reach."""
+    """Its state on the other server; None when it is unknown there, or the server out of reach."""
     new_reachable: bool
     new_exists: bool
-    """What AWS says of the other cluster."""
+    """Whether the other cluster exists, by AWS's word."""
     never_opened: bool
-    """An operator vouches that the other server never opened, and never will."""
+    """Whether an operator vouches that the other server never opened, and never will."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict, with what was found and why, each a line."""
+    """The verdict, with what was found and why, one line each."""
 
     verdict: Verdict
     found: str
@@ -150,7 +150,7 @@ def _decided(seen: Snapshot, here: str) -> Decision:
 
 
 def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapshot:
-    """Read the snapshot; `live` is the attempt in the register of the plan's old writer."""
+    """Read the facts; `live` is the attempt in the register of the plan's old writer."""
     seen = Snapshot(
         old=plan.old.cluster,
         new=plan.new.cluster,
@@ -174,10 +174,10 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
 
 
 def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Report) -> bool:
-    """Decide about an attempt that an update meets; return whether it is to be carried out.
+    """Resolve an attempt that an update finds; return whether it is to be carried out.
 
-    False: it was aborted, or we went back, and the old writer is open. Raises `Refused` while its
-    maker may be at work, `StayFenced` when an operator has to say more.
+    False if it was aborted or reverted, and the old writer is open. Raises `Refused` while its
+    owner may still be running, `StayFenced` if an operator must decide.
     """
     decision = decide(inspect(plan, live, vouched=False))
     if decision.verdict is Verdict.WAIT:
@@ -200,7 +200,7 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
     match verdict:
         case Verdict.ABORT:
             if not register.abort(conn, attempt):
-                raise Retry(f"{plan.old}: attempt {attempt} has just moved on; look again")
+                raise Retry(f"{plan.old}: attempt {attempt} changed meanwhile; try again")
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
         case Verdict.FINISH:
@@ -213,7 +213,7 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `recover` found out, and what it needs to act."""
+    """What `recover` has found, and what it needs to act."""
 
     plan: SwitchPlan
     attempt: str | None
@@ -221,7 +221,7 @@ class Recovery:
 
 
 def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
-    """Look on both sides for a live attempt, and decide about it; nothing is touched.
+    """Search both sides for a live attempt, and decide about it; nothing is touched.
 
     `plan` is the deployment's switch in either direction. Raises `Retry` when the side that may
     hold the register is out of reach.
@@ -246,7 +246,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
 
 
 def _at_rest(plan: SwitchPlan) -> Decision:
-    """Say who is the writer when no attempt is live; a cluster that is gone is no writer."""
+    """Report who is the writer when no attempt is live; a cluster that is gone is none."""
     writers = []
     for server in (plan.old, plan.new):
         if cluster.find(server.region, server.cluster) is None:
@@ -263,7 +263,7 @@ def _at_rest(plan: SwitchPlan) -> Decision:
 
 
 def apply(recovery: Recovery) -> None:
-    """Act on what `find` has found; raises `Retry` when it has moved on since."""
+    """Act on what `find` has found; raises `Retry` when that has changed since."""
     if recovery.attempt is None:
         return
     try:
@@ -279,7 +279,7 @@ def apply(recovery: Recovery) -> None:
 
 
 def _give_up_opening(recovery: Recovery) -> None:
-    """Let nobody open the other server for this attempt, where it can be reached after all."""
+    """Forbid opening the other server for this attempt, if it can be reached after all."""
     assert recovery.attempt is not None
     try:
         with recovery.plan.new.connect(TOOL_DATABASE) as there:

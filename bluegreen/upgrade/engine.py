@@ -25,13 +25,13 @@ from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require
 
 log = logging.getLogger(__name__)
 
-# From the answer to ModifyDBCluster to the status `upgrading` AWS takes up to some minutes.
+# AWS may take some minutes from its answer to ModifyDBCluster to the status `upgrading`.
 _GIVEN_UP_AFTER_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What a cluster shall run; the groups are of the wanted version's family."""
+    """What a cluster is to run; the groups are of the desired version's family."""
 
     server: Server
     databases: tuple[str, ...]
@@ -41,11 +41,11 @@ class Upgrade:
 
 
 def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: float) -> str:
-    """Bring the cluster to the wanted version and groups; return the version it runs.
+    """Bring the cluster to the desired version and groups; return the version it runs.
 
-    `deadline` is in seconds of `time.monotonic()`. Safe to repeat after an interruption at any
-    point: an upgrade that still runs is waited for, what is done isn't done again. Raises
-    `Refused` when the upgrade can't be or AWS gave it up, `Retry` when the deadline passes.
+    `deadline` is in seconds of `time.monotonic()`. It is safe to repeat after an interruption
+    at any point: a running upgrade is waited for, and nothing is done twice. Raises `Refused` when
+    the upgrade isn't possible or AWS gave it up, `Retry` when the deadline passes.
     """
     server = desired.server
     found = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
@@ -65,8 +65,8 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
         )
     _ensure_groups(desired, found, deadline)
     _wait_until_serving(desired, deadline)
-    # A closed environment is a clone that nobody uses yet: what an interrupted run left is done
-    # there. One that serves is left as it is, unless this very run upgraded it.
+    # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
+    # run. One that serves is left as it is, unless this very run upgraded it.
     if todo is UpgradeStep.MAJOR or is_closed(server, desired.databases):
         aftercare.finish(server, desired.databases)
     return found.engine_version
@@ -127,10 +127,10 @@ def _modify(server: Server, arguments: Mapping[str, Any]) -> None:
 
 
 def _wait_until_reached(desired: Upgrade, before: Cluster, deadline: float) -> Cluster:
-    """Return the cluster once it runs the wanted version.
+    """Return the cluster once it runs the desired version.
 
-    AWS that gives an upgrade up returns to `available` with the old version and nothing pending;
-    before it begins the cluster looks the same, hence the long look.
+    When AWS gives an upgrade up, the cluster is `available` with the old version and nothing
+    pending. Before the upgrade begins it looks the same, hence the long wait.
     """
     server = desired.server
     quiet_since: float | None = None
@@ -162,9 +162,9 @@ def _wait_until_reached(desired: Upgrade, before: Cluster, deadline: float) -> C
 
 
 def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
-    """Give cluster and instances the wanted groups where they have others.
+    """Give cluster and instances the desired groups where they have others.
 
-    Their static parameters wait for a reboot then, which is another resource's decision.
+    Static parameters then wait for a reboot, which another resource decides.
     """
     server, rds = desired.server, client("rds", found.region)
     group = desired.cluster_parameter_group
@@ -196,7 +196,7 @@ def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
 
 
 def _wait_until_serving(desired: Upgrade, deadline: float) -> None:
-    """Return once the server answers with at least the wanted major version."""
+    """Return once the server answers with at least the desired major version."""
     server = desired.server
     problem = ""
     for _ in poll_until(deadline):

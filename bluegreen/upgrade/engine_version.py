@@ -25,7 +25,7 @@ class EngineVersion:
     def parse(cls, text: str) -> EngineVersion:
         """Return the version that AWS writes as `text`; raises `Refused` for anything else.
 
-        A major version alone is not one: which minor AWS takes for it changes with time.
+        A major version alone won't do: which minor AWS takes for it changes with time.
         """
         match = _TEXT.fullmatch(text)
         if match is None:
@@ -49,8 +49,8 @@ def step(
 ) -> UpgradeStep:
     """Return what leads from `have` to `desired`; raises `Refused` for a way back.
 
-    `asked_before` is what the last update that succeeded asked for. A newer minor than one that
-    was asked for before and still is has come by AWS's maintenance, and stays.
+    `asked_before` is what the last update that succeeded asked for. When that is unchanged, a
+    newer minor has come by AWS's maintenance, and stays.
     """
     if have < desired:
         return UpgradeStep.MINOR if have.major == desired.major else UpgradeStep.MAJOR

@@ -1,4 +1,4 @@
-"""Static parameters: which of them aren't in force yet, and a reboot that brings them there."""
+"""Static parameters: which ones aren't in force yet, and the reboot that applies them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PendingParameter:
 
     name: str
     found: str | None
-    """None when the server doesn't know it."""
+    """None when the server doesn't know the parameter."""
     desired: str
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ _LOGICAL_REPLICATION = "rds.logical_replication"
 
 
 def in_force(server: Server, desired: Mapping[str, str]) -> dict[str, Setting]:
-    """Return those of the wanted parameters that the server knows, as they are in force now."""
+    """Return those of the desired parameters that the server knows, as they are in force now."""
     names = sorted({_server_name(name) for name in desired})
     with (
         server.connect("postgres") as conn,
@@ -75,9 +75,9 @@ def in_force(server: Server, desired: Mapping[str, str]) -> dict[str, Setting]:
 def pending(desired: Mapping[str, str], found: Mapping[str, Setting]) -> list[PendingParameter]:
     """Return the parameters that aren't in force, by name.
 
-    A value that is a formula, such as `GREATEST({DBInstanceVCPU*2},8)`, only AWS can work out, and
-    a parameter of the service's own that has no name in the server only AWS knows: both are left
-    to the parameter group's status.
+    Only AWS can work out a formula such as `GREATEST({DBInstanceVCPU*2},8)`, and only AWS knows a
+    parameter of the service that has no name in the server: both are left to the parameter group's
+    status.
     """
     return [
         PendingParameter(name, found[name].value if name in found else None, value)
@@ -87,7 +87,7 @@ def pending(desired: Mapping[str, str], found: Mapping[str, Setting]) -> list[Pe
 
 
 def effective(desired: Mapping[str, str], found: Mapping[str, Setting]) -> dict[str, str]:
-    """Return the value in force of each wanted parameter that the server knows."""
+    """Return the value in force of each desired parameter that the server knows."""
     return {name: found[name].value for name in sorted(desired) if name in found}
 
 
@@ -131,7 +131,7 @@ def ensure(
         case AllowReboot.NOW if waiting:
             _require_in_group(described, waiting)
             found = _reboot(server, described, desired, deadline)
-        case _:  # nothing that was asked for waits: others' parameters are no reason for an outage
+        case _:  # no desired parameter waits, and others are no reason for an outage
             log.info("%s; what is required is in force", what)
     return effective(desired, found)
 
@@ -145,7 +145,7 @@ def _reboot(
         raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
     _reboot_instance(server, writer.identifier)
     found = _wait_until_in_force(server, desired, deadline)
-    # Rebooting the writer restarts the readers too in many versions, so look again first.
+    # In many versions the writer's reboot restarts the readers too, so check again first.
     after = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
     for member in after.members:
         if not member.is_writer and _waits(member.parameter_group_status):
@@ -162,7 +162,7 @@ def _reboot_instance(server: Server, instance: str) -> None:
 def _wait_until_in_force(
     server: Server, desired: Mapping[str, str], deadline: float
 ) -> dict[str, Setting]:
-    """Return what is in force once nothing waits; out of reach is what a reboot looks like."""
+    """Return what is in force once nothing waits; a server that reboots is out of reach."""
     problem = ""
     for _ in poll_until(deadline):
         try:
@@ -178,7 +178,7 @@ def _wait_until_in_force(
 
 
 def _require_in_group(described: Cluster, waiting: list[PendingParameter]) -> None:
-    """Raise `Refused` unless the group holds the wanted values: else a reboot is for nothing."""
+    """Raise `Refused` unless the group holds the desired values: a reboot would be in vain."""
     names = {item.name for item in waiting}
     held: dict[str, str | None] = {}
     what = f"parameter group {described.parameter_group}"
@@ -218,7 +218,7 @@ def _agrees(name: str, desired: str, found: Setting | None) -> bool:
     if name == _LOGICAL_REPLICATION:
         return (found.value == "logical") == (desired.lower() in _ON)
     if name.endswith("_libraries"):
-        # The service adds libraries of its own to shared_preload_libraries.
+        # The service adds its own libraries to shared_preload_libraries.
         return _list(desired) <= _list(found.value)
     return _equal(desired, found.value, found.kind)
 

@@ -1,4 +1,4 @@
-"""The statement that gives the standby what the writer has, where one statement does."""
+"""The statement that makes the standby like the writer, where a single one does."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from psycopg import sql
 from bluegreen.switch.readiness.comparison import Difference
 from bluegreen.switch.readiness.fingerprint import Fact
 
-# What no single statement makes: an index that failed, a trigger that is not as it was made.
+# No single statement makes these: an index that failed, a trigger that was altered afterwards.
 _BEYOND = (" INVALID", "(DISABLED)", "(ENABLE REPLICA)", "(ENABLE ALWAYS)")
 
-# Older majors hold it in ALL without naming it.
+# Older majors include it in ALL without naming it.
 _FROM_17 = {"MAINTAIN"}
 
 
 def statement(found: Difference) -> str:
-    """Return SQL for the standby, without a semicolon; empty where it takes more than that."""
+    """Return SQL for the standby, without a semicolon; empty where one statement isn't enough."""
     writer, standby = found.writer, found.standby
     if writer is None:
         assert standby is not None
@@ -217,7 +217,7 @@ def _setting(fact: Fact) -> tuple[str, str]:
 
 
 def _value(option: str, text: str) -> str:
-    # A list is stored as it is written, quoted one by one.
+    # A list is stored as it was written, its items quoted one by one.
     lists = {"search_path", "temp_tablespaces", "session_preload_libraries"}
     return (text or "''") if option in lists else _quoted(text)
 

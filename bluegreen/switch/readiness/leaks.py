@@ -16,7 +16,7 @@ from bluegreen.switch.readiness import strangers
 from bluegreen.switch.side import Side
 
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
-# AWS's own may have one, and are nobody's to fence; a role without LOGIN has no use for it.
+# AWS's own may have one, but nobody may fence those; a role without LOGIN can't use it.
 _OWN_READ_ONLY = """\
 SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
@@ -35,20 +35,20 @@ SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What the fence can't hold, or the administrator can't put up."""
+    """What passes the fence, or prevents the administrator from putting it up."""
 
     prepared: list[str]
     own_read_only: list[str]
     not_ours: list[str]
     """Databases whose owner's privileges the administrator lacks, on either side."""
     superusers: list[str]
-    """Sessions that only a superuser may end, when the administrator is none."""
+    """Sessions that only a superuser may end, if the administrator is none."""
     of_our_roles: list[str]
-    """Sessions of others as the administrator, or as the role that replicates."""
+    """Other clients' sessions as the administrator, or as the role that replicates."""
     logging_in: list[str]
     """Logins that do not end, which the fence has to wait for."""
     slipped: list[str]
-    """What came to the new writer after it had been left, and is nowhere else."""
+    """Writes that came to the new writer after it had been left, and are nowhere else."""
     roles: dict[str, fenced_roles.RoleFacts]
     """By cluster, the old writer's first."""
     fence_spec: FenceSpec
@@ -59,9 +59,9 @@ def _not_ours(conn: Connection) -> list[str]:
 
 
 def require_none(old: Side, new: Side, fence_spec: FenceSpec) -> None:
-    """Raise `Refused` for what could write through the fence: a switch's own last look.
+    """Raise `Refused` for what could write through the fence: a switch's own last check.
 
-    The report may be old by then, and who calls the switch as a library has not read any.
+    The report may be old by then, and a program that calls the library may not have read one.
     """
     found = inspect((old.server, old.databases), (new.server, new.databases), fence_spec)
     require_unblocked(judge(found), old.server)
@@ -72,7 +72,7 @@ def inspect(
     new: tuple[Server, Mapping[str, Connection]],
     fence_spec: FenceSpec,
 ) -> Leaks:
-    """Look at both environments: each a server and connections to the databases that move."""
+    """Inspect both environments: each a server and connections to the databases that move."""
     first, other = next(iter(old[1].values())), next(iter(new[1].values()))
     return Leaks(
         prepared=column(first, _PREPARED),
@@ -99,7 +99,7 @@ def _slipped(server: Server) -> list[str]:
 
 
 def judge(leaks: Leaks) -> list[Finding]:
-    """Judge what was seen."""
+    """Judge what was found."""
     return [
         *chosen(leaks.fence_spec),
         *_passing(leaks),
@@ -111,7 +111,7 @@ def judge(leaks: Leaks) -> list[Finding]:
 
 
 def _passing(leaks: Leaks) -> list[Finding]:
-    """Judge what writes whether there is a fence or not, and whose databases take none."""
+    """Judge what a fence doesn't stop, and databases that it can't be put on."""
     return [
         expect_none(
             "prepared transactions",
@@ -157,7 +157,7 @@ def _sessions(leaks: Leaks) -> list[Finding]:
 
 
 def _slipped_writes(leaks: Leaks) -> list[Finding]:
-    """Judge what an earlier switch has left on the side that it left."""
+    """Judge late writes that an earlier switch left on the old side."""
     return [
         expect_none(
             f"after it had been left, writes on {list(leaks.roles)[1]}",
@@ -204,7 +204,7 @@ def _administrator(cluster: str, roles: fenced_roles.RoleFacts) -> list[Finding]
 
 
 def chosen(fence_spec: FenceSpec) -> list[Finding]:
-    """Return what the settings leave open on purpose."""
+    """Return what the settings permit on purpose."""
     found = []
     if fence_spec.fence == "read-only":
         found.append(Finding(Level.WARN, "switch.fence", "is read-only", fence_mode.WARNING))
