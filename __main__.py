@@ -19,25 +19,25 @@ stack = read_stack()  # settings and names; a wrong setting ends here, in one li
 source = find_source(stack)  # the environment to be replaced; None in a plain stack
 
 # First of all: may this stack go from what it was to what it is to be?
-allowed = allow_transition(stack, source)
+deployment = allow_transition(stack, source)
 
 # The source's publications and slots come before the clone, so that no row is missed in between.
-seam = Seam(stack, source, after=[allowed])
+seam = Seam(stack, source, after=[deployment])
 
 # The cluster with its writer: new, or a clone of the source.
-groups = ParameterGroups(stack, source, after=[allowed])
-primary = Primary(stack, groups, source, after=[allowed, groups, seam])
+groups = ParameterGroups(stack, source, after=[deployment])
+primary = Primary(stack, groups, source, after=[deployment, groups, seam])
 
 # The clone is upgraded, follows the writer, and can become it.
 replication = Replication(stack, source, seam, primary, groups)
 
 # Readers and other Regions follow once the clone has caught up; then the names that clients use.
-world = GlobalDatabase(stack, primary, after=[primary, replication])
+global_database = GlobalDatabase(stack, primary, after=[primary, replication])
 traffic = Traffic(stack, primary, source, after=[primary, replication])
 
 # Deleted first, so that it can refuse while anything still needs this environment.
 guard_retirement(
-    stack, primary, after=[allowed, seam, groups, primary, replication, world, traffic]
+    stack, primary, after=[deployment, seam, groups, primary, replication, global_database, traffic]
 )
 
-export(stack, primary, replication, world, allowed)
+export(stack, primary, replication, global_database, deployment)

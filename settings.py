@@ -19,6 +19,14 @@ from pydantic import (
 from pydantic import model_validator as check
 from pydantic_core import ErrorDetails
 
+from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
+from bluegreen.switch.time_limits import (
+    DRAIN_SECONDS,
+    FINISH_SECONDS,
+    FUSE_SECONDS,
+    LAG_SECONDS,
+)
+
 NAMESPACE = "bluegreen"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
@@ -196,7 +204,7 @@ class Replication(_Model):
     streaming: Literal["off", "on", "parallel"] | None = None
     """How large transactions are sent while they run; not set: the best that the standby's version
     has. `parallel` needs 16 on both sides, since after a switch they change places."""
-    lag_seconds: Positive = 10.0
+    lag_seconds: Positive = LAG_SECONDS
     """The lag at which the standby counts as current."""
     stable_seconds: float = Field(default=2.0, ge=0)
     """How long it has to stay so."""
@@ -212,20 +220,20 @@ class Replication(_Model):
 class Switch(_Model):
     """How the writer is moved."""
 
-    fence: Literal["read-only", "no-login"] = "no-login"
+    fence: FenceMode = DEFAULT_FENCE
     """What the old writer's fence is: `no-login` takes LOGIN from the application roles for the
     switch, `read-only` makes new transactions read-only and leaves LOGIN. Under `read-only` a
     client whose driver says BEGIN READ WRITE goes on writing: 268 of 46,748 acknowledged
     transactions were on the old side only, and the switch came to no decision for 8 s."""
-    old_side: Literal["closed", "readable"] = "closed"
+    old_side: OldSide = DEFAULT_OLD_SIDE
     """What the side is that is not the writer, the fresh clone too: `closed` takes LOGIN from the
     application roles, and `readable` leaves it to them; what then says BEGIN READ WRITE there is
     written there only. Roles that only read may keep it by `spare_roles`."""
-    drain_seconds: Positive = 5.0
+    drain_seconds: Positive = DRAIN_SECONDS
     """How long writers may be kept waiting before the switch is aborted."""
-    fuse_seconds: Positive = 10.0
+    fuse_seconds: Positive = FUSE_SECONDS
     """When the fenced server opens again by itself, whatever became of the switch's machine."""
-    finish_seconds: Positive = 30.0
+    finish_seconds: Positive = FINISH_SECONDS
     """How long each part of a decided switch is insisted on before you are asked to try again."""
     roles: list[str] | None = None
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""

@@ -1,9 +1,9 @@
 """Blue/green deployments of Aurora PostgreSQL: every SQL statement and every AWS call lives here.
 
-Knows nothing of Pulumi: functions take connections and frozen dataclasses, and return the same.
+It knows nothing of Pulumi: functions take connections and frozen dataclasses, and return the same.
 
-The names below are for programs of others; what stands in the modules only may change at any time.
-`switch_writer` moves the writer, `check_readiness` tells whether it could be moved, and
+The names below are for other programs; everything else in the modules may change at any time.
+`switch_writer` moves the writer, `check_readiness` reports whether it could be moved, and
 `find_recovery` and `apply_recovery` resolve a switch that was interrupted. `StackOutputs` has the
 `DeclaredSwitch` of a stack, which makes the `SwitchPlan` and the `Question` that they take.
 """
@@ -62,7 +62,7 @@ __all__ = [
     "switch_writer",
 ]
 
-# Where each name stands. It is fetched when it is first used: boto3, psycopg and pydantic take more
+# Where each name is defined. It is imported at its first use: boto3, psycopg and pydantic take more
 # than a second, and every dynamic provider imports this package.
 _HOMES = {
     "BlueGreenError": "bluegreen.errors:BlueGreenError",
@@ -90,11 +90,11 @@ _HOMES = {
     "switch_writer": "bluegreen.switch.switchover:switch",
 }
 
-# A type checker that saw it would take every name for a public one.
+# A type checker that saw this function would accept every name as a public one.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Return a public name, fetched when it is first used."""
+        """Return a public name, imported at its first use."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, _, attribute = _HOMES[name].partition(":")

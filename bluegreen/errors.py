@@ -6,15 +6,15 @@ class BlueGreenError(Exception):
 
 
 class Refused(BlueGreenError):
-    """A wish that can't be granted; nothing was touched."""
+    """What is asked for can't be done; nothing was touched."""
 
 
 class Retry(BlueGreenError):
-    """Something passing stood in the way, a lock or an unreachable server; try again."""
+    """Something temporary was in the way, a lock or an unreachable server; try again."""
 
 
 class Unreachable(Retry):
-    """A server that does not answer now; whether it is gone, only AWS can say."""
+    """A server does not answer now; only AWS can say whether it is gone."""
 
 
 class CloneAgain(BlueGreenError):
@@ -22,4 +22,4 @@ class CloneAgain(BlueGreenError):
 
 
 class StayFenced(BlueGreenError):
-    """Nobody may write until a human or `bluegreen recover` has resolved what this names."""
+    """Nobody may write until an operator or `bluegreen recover` has resolved what this names."""

@@ -19,7 +19,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's answer; `remedy` says what to do where it is not `ok`."""
+    """One check's answer; `remedy` says what to do where the level is not `ok`."""
 
     level: Level
     subject: str
@@ -39,7 +39,7 @@ def require_unblocked(findings: Iterable[Finding], where: object) -> None:
 
 
 def expect_none(subject: str, items: list[str], remedy: str, level: Level = Level.BLOCK) -> Finding:
-    """Return that there are none of these, as there must be; `level` when there are."""
+    """Return OK if `items` is empty, else a finding of `level` that names the first five."""
     if not items:
         return Finding(Level.OK, subject, "none")
     shown = ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -12,8 +12,8 @@ _TEXT = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 class Lsn(int):
     """A byte position in the WAL; compares as a number, prints as PostgreSQL writes it.
 
-    Text never compares right (`'0/9' > '0/10'`), and as a number it outgrows the 53 bits that
-    survive Pulumi's protocol: so it is an `Lsn` in the library and a string in every property.
+    Text compares wrongly (`'0/9' > '0/10'`), and a number outgrows the 53 bits that survive
+    Pulumi's protocol. So it is an `Lsn` in the library and a string in every property.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Names of what a deployment makes inside PostgreSQL; all within the server's 63 bytes."""
+"""Names of what a deployment makes inside PostgreSQL, each at most the server's 63 bytes long."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from enum import StrEnum
 
 TOOL_DATABASE = "bluegreen"
-"""The tool's own database on every environment: holds the register, is never published."""
+"""The tool's own database on every environment; it holds the register and is never published."""
 
 TOOL_SCHEMA = "bluegreen"
-"""The tool's schema in every published database: holds the heartbeat."""
+"""The tool's schema in every published database; it holds the heartbeat."""
 
 MAX_BYTES = 63  # NAMEDATALEN - 1; the server would cut longer names without an error
 
@@ -23,7 +23,7 @@ class Direction(StrEnum):
 
 
 def _slug(text: str, room: int) -> str:
-    """Return `text` in slot characters, [a-z0-9_]; a hash keeps what that changes unique."""
+    """Return `text` in slot characters, [a-z0-9_]; a hash keeps a changed name unique."""
     plain = re.sub(r"[^a-z0-9_]", "_", text.lower())
     if plain == text and len(plain) <= room:
         return plain

@@ -1,7 +1,7 @@
-"""Waiting for a condition: look, pause, look again, until a deadline.
+"""Waiting for a condition: check, pause, check again, until a deadline.
 
-By hand, since libraries for retries call a function until it stops raising: here a look is a step
-of a loop that keeps what it has seen, and the last one comes at the deadline.
+Written by hand, since retry libraries call a function until it stops raising. Here a check is a
+step of a loop that keeps what it has seen, and the last one comes at the deadline.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 
 def poll_until(deadline: float, *, first: float = 0.2, most: float = 5.0) -> Iterator[None]:
-    """Yield once for every look that is due, the first at once and a last one at `deadline`.
+    """Yield once for every check that is due, the first at once and a last one at `deadline`.
 
     `deadline` is in seconds of `time.monotonic()`; `first` and `most` are pauses in seconds. They
-    grow, so that what is quick is seen quickly and what takes an hour isn't asked every second.
+    grow, so that a quick change is seen quickly and an hour's wait doesn't ask every second.
     """
     pause = first
     while True:

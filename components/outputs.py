@@ -16,7 +16,7 @@ def export(
     stack: Stack,
     primary: Primary,
     replication: Replication,
-    world: GlobalDatabase,
+    global_database: GlobalDatabase,
     deployment: Deployment,
 ) -> None:
     """Export the stack's outputs; nothing else is used across stacks."""
@@ -32,8 +32,10 @@ def export(
         "port": cluster.port,
         "engine_version": upgraded,
         "databases": stack.databases,
-        "global_cluster_identifier": world.global_cluster.id if world.global_cluster else "",
-        "secondaries": [secondary.arn for secondary in world.secondaries],
+        "global_cluster_identifier": global_database.global_cluster.id
+        if global_database.global_cluster
+        else "",
+        "secondaries": [secondary.arn for secondary in global_database.secondaries],
         "credentials": stack.credentials,
         "records": {"writer": dns.writer, "reader": dns.reader or ""} if dns else {},
         "state": deployment.state,

@@ -54,8 +54,8 @@ class CloneOriginProvider(Provider):
     inputs = CloneOriginInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        wanted = news.get("clone_id")
-        if wanted and not contains_unknowns(wanted) and wanted != olds.get("resource_id"):
+        fenced = news.get("clone_id")
+        if fenced and not contains_unknowns(fenced) and fenced != olds.get("resource_id"):
             # Another cluster under the same name and address: its copy ends elsewhere.
             return DiffResult(changes=True, replaces=["clone_id"], delete_before_replace=True)
         return explicit_diff(olds, news, updates=keys(self.inputs, UPDATES))
@@ -70,7 +70,7 @@ class CloneOriginProvider(Provider):
             slots=given["slots"],
             deadline=time.monotonic() + _CLEAN_SECONDS,
             resource_id=given["clone_id"],
-            wish=(given["roles"] or Fencing()).wish,
+            fence_spec=(given["roles"] or Fencing()).fence_spec,
         )
         outputs = {"lsn": str(origin.lsn), "resource_id": origin.resource_id}
         return CreateResult(origin.resource_id, {**inputs_only(props), **outputs})

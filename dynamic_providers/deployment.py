@@ -21,12 +21,11 @@ from pulumi.dynamic import (
 from pydantic import BaseModel
 
 from bluegreen.deployment import preconditions as deployment
-from bluegreen.deployment.preconditions import Deployment as Wanted
-from bluegreen.deployment.preconditions import Published
-from bluegreen.deployment.transition import State, refusals
+from bluegreen.deployment.preconditions import DeploymentSpec, Published
+from bluegreen.deployment.transition import StackState, refusals
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication.publication.scope import from_scope
-from dynamic_providers.deployment_wishes import wishes
+from dynamic_providers.deployment_spec import stack_spec
 from dynamic_providers.inputs import UPDATES, Default, Value, keys, properties
 from dynamic_providers.provider import Props, Provider, inputs_only
 
@@ -85,45 +84,45 @@ class DeploymentProvider(Provider):
         malformed = super().check(olds, news).failures
         if malformed:
             return CheckResult(news, malformed)
-        had = wishes(olds) if olds.get("stack") else None
-        found = refusals(had, wishes(news, had))
+        had = stack_spec(olds) if olds.get("stack") else None
+        found = refusals(had, stack_spec(news, had))
         return CheckResult(news, [CheckFailure(one.setting, one.reason) for one in found])
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the wishes; a deployment without its register has a difference too."""
         found = super().diff(_id, olds, news)
-        if olds.get("state") != str(wishes(news).state):
+        if olds.get("state") != str(stack_spec(news).state):
             found.changes = True
         return found
 
     def create(self, props: Props) -> CreateResult:
         """Look whether the stack can begin; make the register on the source."""
-        state = deployment.prepare(self._wanted(props))
+        state = deployment.prepare(self._desired(props))
         return CreateResult(str(props["stack"]), {**inputs_only(props), "state": str(state)})
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Look whether the stack can go this way now; finishing drops the registers."""
-        had, want = self._wanted(olds), self._wanted(news)
-        state = deployment.change(had.wishes.state, want)
-        if had.wishes.state is State.FINAL and state is State.PLAIN:
+        had, desired = self._desired(olds), self._desired(news)
+        state = deployment.change(had.spec.state, desired)
+        if had.spec.state is StackState.FINAL and state is StackState.PLAIN:
             deployment.forget(had)
         return UpdateResult({**inputs_only(news), "state": str(state)})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the state, `unregistered` where the register on the source is missing."""
         inputs = {key: props[key] for key in keys(self.inputs, UPDATES) if key in props}
-        had = self._wanted(props)
-        state = str(had.wishes.state) if deployment.is_registered(had) else _UNREGISTERED
+        had = self._desired(props)
+        state = str(had.spec.state) if deployment.is_registered(had) else _UNREGISTERED
         return ReadResult(id_, {**inputs, "state": state}, inputs)
 
     def delete(self, _id: str, props: Props) -> None:
         """Drop the register on the source where one was made and its cluster still exists."""
-        deployment.remove(self._wanted(props))
+        deployment.remove(self._desired(props))
 
-    def _wanted(self, props: Props) -> Wanted:
+    def _desired(self, props: Props) -> DeploymentSpec:
         given = self.values(props)
-        return Wanted(
-            wishes=wishes(props),
+        return DeploymentSpec(
+            spec=stack_spec(props),
             credentials=given["credentials"],
             source=given["source"],
             publishes={

@@ -44,10 +44,10 @@ class EngineUpgradeProvider(Provider):
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the wishes, and the live version with the desired one."""
         found = super().diff(_id, olds, news)
-        wanted, actual = news.get("engine_version"), olds.get("engine_version_actual")
-        if not contains_unknowns(wanted) and wanted and actual:
+        desired, actual = news.get("engine_version"), olds.get("engine_version_actual")
+        if not contains_unknowns(desired) and desired and actual:
             # A newer minor came by AWS's maintenance: nothing that an update could fix.
-            behind = EngineVersion.parse(actual) < EngineVersion.parse(wanted)
+            behind = EngineVersion.parse(actual) < EngineVersion.parse(desired)
             found.changes = bool(found.changes or behind)
         return found
 
@@ -77,7 +77,7 @@ class EngineUpgradeProvider(Provider):
 
 
 def _ensured(given: Values, *, asked_before: str | None) -> str:
-    wanted = engine.Upgrade(
+    desired = engine.Upgrade(
         server=given["server"],
         databases=given["databases"],
         version=given["engine_version"],
@@ -85,7 +85,7 @@ def _ensured(given: Values, *, asked_before: str | None) -> str:
         instance_parameter_group=given["instance_parameter_group"],
     )
     return engine.ensure(
-        wanted,
+        desired,
         asked_before=EngineVersion.parse(asked_before) if asked_before else None,
         deadline=time.monotonic() + given["timeout_seconds"],
     )

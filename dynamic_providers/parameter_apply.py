@@ -65,14 +65,14 @@ class ParameterApplyProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the values in force; gone when AWS says that the cluster is."""
         given = self.values(props)
-        server, wanted = given["server"], given["parameters"]
+        server, desired = given["server"], given["parameters"]
         if cluster.find(server.region, server.cluster) is None:
             return ReadResult(None, {})
-        found = parameter_apply.in_force(server, wanted)
+        found = parameter_apply.in_force(server, desired)
         inputs = self.inputs_in(props)
         live = {
-            "effective": parameter_apply.effective(wanted, found),
-            "waiting": [item.name for item in parameter_apply.pending(wanted, found)],
+            "effective": parameter_apply.effective(desired, found),
+            "waiting": [item.name for item in parameter_apply.pending(desired, found)],
         }
         return ReadResult(id_, {**inputs, **live}, inputs)
 
@@ -82,16 +82,16 @@ class ParameterApplyProvider(Provider):
 
 def _ensured(given: Values) -> Props:
     """Return the outputs."""
-    server, wanted = given["server"], given["parameters"]
+    server, desired = given["server"], given["parameters"]
     effective = parameter_apply.ensure(
         server,
-        wanted,
+        desired,
         allow=given["allow_reboot"],
         deadline=time.monotonic() + given["timeout_seconds"],
     )
     waiting = [
         item.name
-        for item in parameter_apply.pending(wanted, parameter_apply.in_force(server, wanted))
+        for item in parameter_apply.pending(desired, parameter_apply.in_force(server, desired))
     ]
     return {"effective": effective, "waiting": waiting}
 

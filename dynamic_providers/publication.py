@@ -75,11 +75,11 @@ class PublicationProvider(Provider):
 
     def _ensured(self, props: Props, *, alter: bool) -> Props:
         given = self.values(props)
-        want = publication_scope.from_scope(given["name"], given["scope"])
+        desired = publication_scope.from_scope(given["name"], given["scope"])
         with given["server"].connect(given["database"]) as conn:
             have = publishing.ensure(
                 conn,
-                want,
+                desired,
                 given["replica_identity"],
                 alter=alter,
                 deadline=time.monotonic() + _LOCK_SECONDS,
@@ -119,8 +119,8 @@ class PublicationProvider(Provider):
 
 def _require_possible(name: str, old: Props | None, new: Props) -> None:
     """Raise `Refused` for a scope of another shape, or one that only a drop could bring about."""
-    want = publication_scope.from_scope(name, new)
-    why = definition.unchangeable(_kind_of(name, old), want) if old else None
+    desired = publication_scope.from_scope(name, new)
+    why = definition.unchangeable(_kind_of(name, old), desired) if old else None
     if why is not None:
         raise Refused(why)
 

@@ -76,7 +76,7 @@ class ReplicationSlotProvider(Provider):
             have = slot.require_readable(conn, given["name"], str(server))
             if slot.was_recreated(conn, given["name"], olds.get("stamp")):
                 raise CloneAgain(
-                    f"slot {given['name']} on {server}: dropped and made anew by somebody else; "
+                    f"slot {given['name']} on {server}: dropped and recreated by somebody else; "
                     "what was written in between is missing without an error: clone again"
                 )
         consistent = olds.get("consistent_point") or str(have.confirmed)
@@ -120,7 +120,7 @@ def _drop(conn: Connection, given: Values, stamp: str | None, deadline: float) -
     readable = slots.status(slots.inspect(conn, name)).readable
     if readable and slot.was_recreated(conn, name, stamp):
         raise Refused(
-            f"slot {name} on {server}: dropped and made anew by somebody else; drop it by "
+            f"slot {name} on {server}: dropped and recreated by somebody else; drop it by "
             "hand if it is unused, then try again"
         )
     slot.drop(conn, name, where=str(server), deadline=deadline)

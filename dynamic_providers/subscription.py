@@ -30,7 +30,7 @@ from bluegreen.replication.subscription import (
     options,
     subscribing,
 )
-from bluegreen.replication.subscription.options import Origin, Wanted
+from bluegreen.replication.subscription.options import Origin, SubscriptionSpec
 from dynamic_providers import subscription_props
 from dynamic_providers.inputs import FIXED, UPDATES, Default, Value, properties
 from dynamic_providers.live_tables import covered
@@ -124,7 +124,7 @@ class SubscriptionProvider(Provider):
     def _ensured(self, props: Props, *, alter: bool) -> Props:
         given = self.values(props)
         server, source, database = given["server"], given["publisher"], given["database"]
-        wanted = subscription_props.wanted(given)
+        desired = subscription_props.desired(given)
         # Before its use: if it is rotated meanwhile, the next look shows it.
         secret = source.credentials.replication_version(source.region)
         with (
@@ -134,7 +134,7 @@ class SubscriptionProvider(Provider):
             session_timeouts.require_none(
                 server,
                 database,
-                wanted.owner or subscriber.info.user,
+                desired.owner or subscriber.info.user,
                 "admin",
                 versions.major(subscriber),
             )
@@ -142,7 +142,7 @@ class SubscriptionProvider(Provider):
                 subscriber,
                 publisher,
                 source,
-                wanted,
+                desired,
                 alter=alter,
                 deadline=time.monotonic() + _SECONDS,
             )
@@ -154,22 +154,22 @@ class SubscriptionProvider(Provider):
         conn = presence.connect_unless_gone(given["server"], given["database"])
         if conn is None:
             return ReadResult(None, {})
-        wanted = subscription_props.wanted(given)
+        desired = subscription_props.desired(given)
         secret = subscription_props.secret_version(props)
         with conn:
-            have = subscriptions.inspect(conn, wanted.name)
+            have = subscriptions.inspect(conn, desired.name)
             if have is None:
                 return ReadResult(None, {})
             major = versions.major(conn)
-            drift = options.fixed(have, wanted)
-            drift += options.alterable(major, have, wanted)
+            drift = options.fixed(have, desired)
+            drift += options.alterable(major, have, desired)
             trouble = subscriptions.problems(have)
             try:
-                drift += _connection_drift(conn, given, wanted, secret)
-                drift += _publisher_drift(conn, given, wanted, have, trouble)
+                drift += _connection_drift(conn, given, desired, secret)
+                drift += _publisher_drift(conn, given, desired, have, trouble)
             except (Retry, Refused) as error:
-                log.warning("%s: not compared with its publisher: %s", wanted, error)
-        live = inputs_only(props) | subscription_props.live_inputs(props, wanted, have, major)
+                log.warning("%s: not compared with its publisher: %s", desired, error)
+        live = inputs_only(props) | subscription_props.live_inputs(props, desired, have, major)
         live["live"] = subscription_props.live(have, secret, drift, trouble)
         return ReadResult(id_, live, self.inputs_in(live))
 
@@ -206,41 +206,43 @@ def tables_moved(given: Values) -> bool:
     return found is not None and bool(found.unsubscribed or found.withdrawn)
 
 
-def _connection_drift(conn: Any, given: Values, wanted: Wanted, known: str | None) -> list[str]:
+def _connection_drift(
+    conn: Any, given: Values, desired: SubscriptionSpec, known: str | None
+) -> list[str]:
     """Return whether the connection is another than it shall be, in words without a secret.
 
     Where this role may not read it, as on Aurora, the secret's version tells of a rotation: the
     connection was set with the one that is `known`.
     """
     source = given["publisher"]
-    text = connection.text(conn, source, wanted.name)
-    agrees = connection.agrees(conn, wanted.name, text)
+    text = connection.text(conn, source, desired.name)
+    agrees = connection.agrees(conn, desired.name, text)
     if agrees is None:
         now = source.credentials.replication_version(source.region)
         return ["the replication secret was rotated"] if known not in (None, now) else []
     if agrees:
         return []
-    elsewhere = connection.other_address(conn, wanted.name, text)
+    elsewhere = connection.other_address(conn, desired.name, text)
     return [elsewhere or "its connection's login differs from the replication secret"]
 
 
 def _publisher_drift(
-    subscriber: Any, given: Values, wanted: Wanted, have: Found, trouble: list[str]
+    subscriber: Any, given: Values, desired: SubscriptionSpec, have: Found, trouble: list[str]
 ) -> list[str]:
     """Return what the publisher has and the subscription lacks; adds to `trouble` what fails."""
     with given["publisher"].connect(given["database"]) as publisher:
-        tables = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
-        status = slots.status(slots.inspect(publisher, wanted.slot_name))
+        tables = coverage.inspect(publisher, subscriber, desired.publications, desired.name)
+        status = slots.status(slots.inspect(publisher, desired.slot_name))
         if have.worker_pid is None and have.apply_errors:
             failing = failing_transaction.find(
-                publisher, wanted.slot_name, have.publications, have.position
+                publisher, desired.slot_name, have.publications, have.position
             )
             trouble += [f"next is {failing}"] if failing else []
     new = coverage.names_of([*tables.unsubscribed, *tables.missing])
     found = [f"not subscribed: {one}" for one in new]
     found += [f"no longer published: {one}" for one in coverage.names_of(tables.withdrawn)]
     if not status.readable:
-        found.append(f"slot {wanted.slot_name} is {status}")
+        found.append(f"slot {desired.slot_name} is {status}")
     return found
 
 

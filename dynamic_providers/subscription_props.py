@@ -8,7 +8,7 @@ from pulumi import contains_unknowns
 
 from bluegreen.postgres.subscriptions import Subscription as Found
 from bluegreen.replication.subscription import options
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 from dynamic_providers.provider import Props
 from dynamic_providers.values import Values
 
@@ -22,9 +22,9 @@ def clusters(props: Props) -> Props:
     }
 
 
-def wanted(given: Values) -> Wanted:
+def desired(given: Values) -> SubscriptionSpec:
     """Return what the subscription is to be."""
-    return Wanted(
+    return SubscriptionSpec(
         name=given["name"],
         publications=given["publication"],
         slot_name=given["slot_name"],
@@ -40,13 +40,13 @@ def wanted(given: Values) -> Wanted:
     )
 
 
-def live_inputs(props: Props, want: Wanted, have: Found, major: int) -> Props:
+def live_inputs(props: Props, desired: SubscriptionSpec, have: Found, major: int) -> Props:
     """Return the inputs as the server has them; what was left to the server stays so if it is."""
     found: Props = {
         "publication": (
             have.publications[0]
             if isinstance(props["publication"], str) and len(have.publications) == 1
-            else _in_order_of(want.publications, have.publications)
+            else _in_order_of(desired.publications, have.publications)
         ),
         "slot_name": have.slot_name or "",
         "enabled": have.enabled,
@@ -57,18 +57,18 @@ def live_inputs(props: Props, want: Wanted, have: Found, major: int) -> Props:
         "disable_on_error": have.disable_on_error,
         "owner": have.owner,
     }
-    best = options.options(major, want)
+    best = options.options(major, desired)
     actual = options.live_options(have)
     for key in ("streaming", "origin"):
-        if getattr(want, key) is None and actual[key] == best.get(key, actual[key]):
+        if getattr(desired, key) is None and actual[key] == best.get(key, actual[key]):
             found[key] = None
-    if want.owner is None:
+    if desired.owner is None:
         found["owner"] = None
     return found
 
 
-def _in_order_of(wish: Sequence[str], found: Sequence[str]) -> list[str]:
-    return list(wish) if set(wish) == set(found) else sorted(found)
+def _in_order_of(desired: Sequence[str], found: Sequence[str]) -> list[str]:
+    return list(desired) if set(desired) == set(found) else sorted(found)
 
 
 def live(have: Found, secret: str | None, drift: list[str], trouble: list[str]) -> Props:

@@ -14,7 +14,7 @@ from pulumi.dynamic import CreateResult, ReadResult, Resource, UpdateResult
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import closing, register
 from bluegreen.switch.completion import Switched
-from bluegreen.switch.declared import SOURCE, TARGET, DeclaredSwitch, How, Side, Traffic, other
+from bluegreen.switch.declared import SOURCE, TARGET, DeclaredSwitch, How, SideName, Traffic, other
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.timeline import render
 from dynamic_providers.inputs import REPLACES, UPDATES, Value, properties
@@ -40,7 +40,7 @@ class SwitchoverInputs(TypedDict):
     """Reader endpoint of the target, for the reader's record."""
     databases: Annotated[NamesInput, UPDATES]
     """The databases that switch together: one fence, one decision."""
-    writer: Annotated[pulumi.Input[str], Value(Side), UPDATES]
+    writer: Annotated[pulumi.Input[str], Value(SideName), UPDATES]
     """`source` or `target`: which of them is to accept writes. To change it is the switch."""
     rollback: Annotated[pulumi.Input[bool], UPDATES]
     """False gives the way back up: from then on nothing is moved any more."""
@@ -61,27 +61,27 @@ class SwitchoverProvider(Provider):
 
     def create(self, props: Props) -> CreateResult:
         """Register the deployment: the source is the writer, the clone's LSN the first mark."""
-        given, wanted = self.values(props), inputs_only(props)
+        given, inputs = self.values(props), inputs_only(props)
         register.ensure_database(given[SOURCE])
         register.ensure_database(given[TARGET])
         if given["writer"] == SOURCE:
             mark = str(given["start_lsn"])
             outs = {"mark": mark, "attempt": "", "phases": {}, "switched_at": ""}
         else:
-            outs = _outputs(_switch(wanted))
-        return CreateResult(f"{given['deployment']}/writer", wanted | outs)
+            outs = _outputs(_switch(inputs))
+        return CreateResult(f"{given['deployment']}/writer", inputs | outs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Switch when the writer is to be the other one; else only remember the settings."""
-        given, wanted = self.values(news), inputs_only(news)
+        given, inputs = self.values(news), inputs_only(news)
         kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
         # In the final state the source may be gone, and nothing is to be moved any more.
         still = not given["rollback"] or (
             olds.get("writer") == given["writer"] and _settled(given, given["writer"])
         )
         if still:
-            return UpdateResult(wanted | kept | _opening(given, given["writer"]))
-        return UpdateResult(wanted | _outputs(_switch(wanted)))
+            return UpdateResult(inputs | kept | _opening(given, given["writer"]))
+        return UpdateResult(inputs | _outputs(_switch(inputs)))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return who accepts writes now, and since when: what a lost checkpoint has not told."""
@@ -97,12 +97,12 @@ class SwitchoverProvider(Provider):
         """Leave the writer as it is: what was closed stays closed, what is open stays open."""
 
 
-def _is_writer(given: Values, side: Side) -> bool:
+def _is_writer(given: Values, side: SideName) -> bool:
     with given[side].connect(TOOL_DATABASE) as conn:
         return not closing.is_closed(conn, given["databases"])
 
 
-def _opening(given: Values, writer: Side) -> Props:
+def _opening(given: Values, writer: SideName) -> Props:
     """Return mark and attempt of the writer's opening, as its own register has them.
 
     Both the clone's LSN and the mark of a way back are positions of the source's WAL, so one that
@@ -115,7 +115,7 @@ def _opening(given: Values, writer: Side) -> Props:
     return {} if found is None else {"mark": str(found[1]), "attempt": found[0]}
 
 
-def _settled(given: Values, writer: Side) -> bool:
+def _settled(given: Values, writer: SideName) -> bool:
     """Return whether the desired writer is open and no attempt is under way."""
     with given[other(writer)].connect(TOOL_DATABASE) as conn:
         if register.find_live(conn) is not None:

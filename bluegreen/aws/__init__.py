@@ -1,1 +1,1 @@
-"""AWS: its clients, what its errors mean, clusters and DNS records as it has them."""
+"""AWS: clients, the meaning of its errors, and its clusters and DNS records."""

@@ -1,4 +1,4 @@
-"""Clients of the AWS APIs, by the standard rules of the AWS SDK: environment, profile, role."""
+"""Clients of the AWS APIs, found by the AWS SDK's standard rules: environment, profile, role."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ONCE = Config(retries={"mode": "standard", "max_attempts": 1}, connect_timeout=
 def client(service: str, region: str, *, once: bool = False) -> Any:
     """Return the client of `service` in `region`; clients are thread-safe, so they are shared.
 
-    One that sends `once` leaves it to the caller whether to send again.
+    With `once` the client never retries: the caller decides whether to send again.
     """
     config = _ONCE if once else _CONFIG
     return boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]

@@ -1,6 +1,6 @@
-"""Clusters as AWS describes them: look one up, wait until it is available.
+"""Clusters as AWS describes them: find one, wait until it is available.
 
-A cluster counts as gone only when AWS says so; whatever else goes wrong is an error.
+A cluster counts as gone only when AWS says so; anything else that goes wrong is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Report = Callable[[str], None]
 
 AVAILABLE = "available"
 
-# No waiting turns these into `available`: somebody has to act.
+# Waiting never turns these into `available`: an operator has to act.
 _HOPELESS = frozenset(
     {
         "cloning-failed",
@@ -54,7 +54,7 @@ class Member:
     identifier: str
     is_writer: bool
     parameter_group_status: str
-    """`in-sync`, `applying`, or `pending-reboot`: about the *cluster* parameter group."""
+    """State of the *cluster* parameter group: `in-sync`, `applying`, or `pending-reboot`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Cluster:
     identifier: str
     arn: str
     resource_id: str
-    """Of this very cluster: one that is recreated under the same name has another."""
+    """Identifies this very cluster: one that is recreated under the same name has another."""
     region: str
     status: str
     engine: str
@@ -84,7 +84,7 @@ class Cluster:
 
     @property
     def writer(self) -> Member | None:
-        """The instance that accepts writes; none before one is made, or amid a failover."""
+        """The instance that accepts writes; None before it is made, or during a failover."""
         return next((member for member in self.members if member.is_writer), None)
 
     @property
@@ -153,9 +153,9 @@ def wait_until(
 ) -> Cluster:
     """Return the cluster as soon as it and its writer are available and `done` holds.
 
-    `done` sees every look, whatever the status, and may raise to end the wait. `deadline` is in
-    seconds of `time.monotonic()`. Raises `Refused` when AWS reports a state that no waiting fixes,
-    `Retry` when the deadline passes first.
+    `done` gets every description, whatever the status, and may raise to end the wait. `deadline`
+    is in seconds of `time.monotonic()`. Raises `Refused` when AWS reports a state that waiting
+    won't fix, `Retry` when the deadline passes first.
     """
     seen = ""
     reported_at = started = time.monotonic()
@@ -163,7 +163,7 @@ def wait_until(
         try:
             found = get(region, identifier)
             status = _status(found)
-        except Retry as error:  # a wait of an hour outlives a moment without AWS
+        except Retry as error:  # an hour's wait must survive a moment without AWS
             log.debug("%s", error)
             continue
         if done(found) and status == AVAILABLE:
@@ -193,7 +193,7 @@ def wait_until_available(
 
 
 def _status(found: Cluster) -> str:
-    """Return the cluster's status, or its writer's when only that isn't available."""
+    """Return the cluster's status, or the writer's when only the writer isn't available."""
     if found.status != AVAILABLE or found.writer is None:
         return found.status
     writer = get_instance(found.region, found.writer.identifier)
@@ -212,7 +212,7 @@ def _cluster(answer: dict[str, Any], region: str) -> Cluster:
         region=region,
         status=answer["Status"],
         engine=answer["Engine"],
-        # A cluster that is being made has none yet.
+        # A cluster that is still being made has none.
         endpoint=answer.get("Endpoint") or "",
         reader_endpoint=answer.get("ReaderEndpoint") or "",
         port=int(answer.get("Port") or 5432),

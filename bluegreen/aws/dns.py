@@ -1,4 +1,4 @@
-"""Records in Route 53: look at them, know what may not be moved, move writer and reader at once."""
+"""Records in Route 53: read them, decide what may not be moved, move writer and reader at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 class Records:
     """The CNAMEs of a deployment: `targets` maps each name to the endpoint it is to lead to.
 
-    `others` are the other side's: where the names lead before, and in the other direction.
+    `others` are the other side's: where the names lead before the move, and after a move back.
     """
 
     zone_id: str
@@ -43,11 +43,11 @@ class Found:
     values: tuple[str, ...]
     ttl: int | None
     routing: str
-    """What makes it more than a simple record: `alias`, or its routing's identifier; or empty."""
+    """`alias` or the identifier of its routing policy; empty for a simple record."""
 
     @property
     def leads_to(self) -> str | None:
-        """Where a simple CNAME leads; None for whatever else it is."""
+        """Where a simple CNAME leads; None for any other record."""
         if self.kind != "CNAME" or self.routing or len(self.values) != 1:
             return None
         return plain(self.values[0])
@@ -60,7 +60,7 @@ class Found:
 
 
 def plain(name: str) -> str:
-    """Return a domain name in the one spelling in which two of them can be compared."""
+    """Return a domain name in the spelling in which two names can be compared."""
     return name.rstrip(".").lower()
 
 
@@ -73,14 +73,16 @@ def domain(zone_id: str, region: str) -> str:
 
 def find(zone_id: str, name: str, region: str) -> list[Found]:
     """Return what exists under a name, of every type."""
-    wanted = plain(name)
+    record_name = plain(name)
     with asking(f"zone {zone_id}: route53:ListResourceRecordSets"):
         answer = client("route53", region).list_resource_record_sets(
-            HostedZoneId=zone_id, StartRecordName=wanted, MaxItems="100"
+            HostedZoneId=zone_id, StartRecordName=record_name, MaxItems="100"
         )
-    # They come in the order of their names, so those of this one are the first.
+    # The answer is in the order of names, so this name's records come first.
     return [
-        _found(record) for record in answer["ResourceRecordSets"] if plain(record["Name"]) == wanted
+        _found(record)
+        for record in answer["ResourceRecordSets"]
+        if plain(record["Name"]) == record_name
     ]
 
 
@@ -99,9 +101,9 @@ def _found(record: Mapping[str, Any]) -> Found:
 def require_movable(records: Records, region: str) -> None:
     """Raise unless the names can be moved, as far as that can be known before the outage.
 
-    Raises `Refused` for what no repetition fixes: no such zone, a name outside of it, a record that
-    is no simple CNAME or leads to neither side, a role that may not change it. It also makes the
-    client and its connection, which take a second the first time.
+    Raises `Refused` for what a retry won't fix: no such zone, a name outside of it, a record that
+    is no simple CNAME or leads to neither side, a role that may not change it. This also opens the
+    client's connection, which takes a second the first time.
     """
     zone = domain(records.zone_id, region)
     with contextlib.suppress(ClientError, BotoCoreError):  # the connection that `move` will use
@@ -138,8 +140,8 @@ def unmovable(found: Found, sides: set[str]) -> str | None:
 def _require_permission(records: Records, region: str, probes: list[dict[str, Any]]) -> None:
     """Raise `Refused` when the names may not be changed.
 
-    Route 53 has no dry run. It authorizes a batch before it validates it, and refuses one that has
-    a record twice; were it taken all the same, every record would have the value that it has.
+    Route 53 has no dry run. It authorizes a batch before it validates it, and refuses one that
+    holds a record twice. If it took this one after all, no record's value would change.
     """
     try:
         client("route53", region).change_resource_record_sets(
@@ -154,10 +156,10 @@ def _require_permission(records: Records, region: str, probes: list[dict[str, An
 
 
 def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda: None) -> None:
-    """Send the change in one batch, and again while Route 53 can't take it for the moment.
+    """Send the change in one batch; send it again while Route 53 can't take it for the moment.
 
-    `allowed` is asked right before each sending, and raises when the names must stay. Raises
-    `Retry` after a minute, and at once for what no repetition fixes. The new writer is open by
+    `allowed` is called right before each attempt, and raises when the names must stay. Raises
+    `Retry` after a minute, and at once for what a retry won't fix. The new writer is open by
     then, so there is nothing to go back to.
     """
     changes = [_upsert(name, to, records.ttl) for name, to in sorted(records.targets.items())]
@@ -174,7 +176,7 @@ def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda:
             pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
             if not isinstance(meant, Retry) or time.monotonic() + pause > deadline:
                 raise _unmoved(records, meant) from None
-            time.sleep(pause)  # back off: throttling is what is most likely
+            time.sleep(pause)  # back off: throttling is the likeliest cause
 
 
 def _unmoved(records: Records, meant: BlueGreenError) -> Retry:

@@ -1,4 +1,4 @@
-"""What an error of an AWS call means for the caller: refused, or worth another try."""
+"""What an AWS error means for the caller: refused, or worth another try."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from bluegreen.errors import BlueGreenError, Refused, Retry
 
-# Passing: too many calls, or something is being changed at this moment.
+# Temporary: too many calls, or the object is being changed at this moment.
 _PASSING = frozenset(
     {
         "InternalFailure",
@@ -47,7 +47,7 @@ def explained(error: ClientError | BotoCoreError, asking: str) -> BlueGreenError
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Turn what boto3 raises inside the block into an error of this library."""
+    """Turn an error that boto3 raises inside the block into one of this library."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -1,1 +1,1 @@
-"""What a stack may become: transitions, a fit source, retirement, where names lead."""
+"""What a stack may become: transitions, a suitable source, retirement, where names lead."""

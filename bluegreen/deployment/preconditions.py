@@ -1,7 +1,7 @@
-"""Deployments: whether the live world allows a transition, and the tool's database on the source.
+"""Deployments: whether the servers allow a transition, and the tool's database on the source.
 
-Which transitions there are is decided before, over wishes alone (`transition`). Here
-everything is looked at before anything is made, so a refusal has touched nothing.
+Which transitions exist is decided earlier, from the desired states alone (`transition`). Here
+everything is inspected before anything is made, so a refusal has touched nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from bluegreen.aws import cluster
 from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
-from bluegreen.deployment.transition import State, Wishes
+from bluegreen.deployment.transition import StackSpec, StackState
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import Direction, deployment_name
 from bluegreen.postgres import versions
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
 
-_LOCK_SECONDS = 60.0  # for locks that looking at tables and publications takes
+_LOCK_SECONDS = 60.0  # for the locks that reading tables and publications takes
 
 _RECOVER = "run pulumi up with the flags as they were, or bluegreen recover"
 
@@ -48,62 +48,62 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """One stack's wishes, and how to reach the servers they are about."""
+class DeploymentSpec:
+    """What one stack is to be, and how to reach its servers."""
 
-    wishes: Wishes
+    spec: StackSpec
     credentials: Credentials
     """Of the target."""
     source: Server | None
     """None in a plain stack, and where the source's stack no longer has outputs."""
     publishes: Mapping[str, Published] = field(default_factory=dict)
-    """By database; looked at before the first `up` makes anything."""
+    """By database; inspected before the first `up` makes anything."""
     engine_version: str | None = None
     """The version that the clone is brought to."""
 
 
-def prepare(want: Deployment) -> State:
-    """Check the world for a stack's first `up`, make the register where one is needed."""
-    state = want.wishes.state
-    if state is State.PLAIN:
+def prepare(desired: DeploymentSpec) -> StackState:
+    """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
+    state = desired.spec.state
+    if state is StackState.PLAIN:
         return state
-    taken = cluster.find(want.wishes.region, want.wishes.cluster)
+    taken = cluster.find(desired.spec.region, desired.spec.cluster)
     if taken is not None:
         raise Refused(
-            f"cluster {want.wishes.cluster}: already exists in {want.wishes.region} "
+            f"cluster {desired.spec.cluster}: already exists in {desired.spec.region} "
             f"({taken.status}); name another, or delete it if an earlier attempt left it"
         )
-    source = _living_source(want)
-    found = source_check.inspect(source, want.wishes.databases)
-    source_check.require_clonable(found, want.wishes.databases)
-    _require_upgradable(source, want)
-    if state is State.REHEARSAL:  # nothing replicates, so the source is left as it is
+    source = _living_source(desired)
+    found = source_check.inspect(source, desired.spec.databases)
+    source_check.require_clonable(found, desired.spec.databases)
+    _require_upgradable(source, desired)
+    if state is StackState.REHEARSAL:  # nothing replicates, so the source is left as it is
         return state
-    name = deployment_name(want.wishes.stack)
-    source_check.require_replicable(source, found, want.wishes.databases, name)
-    _require_publishable(source, want)
+    name = deployment_name(desired.spec.name)
+    source_check.require_replicable(source, found, desired.spec.databases, name)
+    _require_publishable(source, desired)
     register.ensure_database(source)
     return state
 
 
-def _require_upgradable(source: Server, want: Deployment) -> None:
-    """Raise `Refused` for what the clone's major upgrade would stumble over."""
-    if want.engine_version is None:
+def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
+    """Raise `Refused` for what would make the clone's major upgrade fail."""
+    if desired.engine_version is None:
         return
-    to = EngineVersion.parse(want.engine_version).major
+    to = EngineVersion.parse(desired.engine_version).major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
     if to > have:
-        obstacles.require_clone_upgradable(source, want.wishes.databases, to_major=to)
+        obstacles.require_clone_upgradable(source, desired.spec.databases, to_major=to)
 
 
-def _require_publishable(source: Server, want: Deployment) -> None:
+def _require_publishable(source: Server, desired: DeploymentSpec) -> None:
     """Raise `Refused` where publishing would break production's own writes.
 
-    The publications would refuse the same, but by then other resources have been made.
+    The publications refuse the same things, but only after other resources have been made.
     """
     deadline = time.monotonic() + _LOCK_SECONDS
-    for database, published in sorted(want.publishes.items()):
+    for database, published in sorted(desired.publishes.items()):
         with source.connect(database) as conn:
             database_code.require_replicable(conn, published.publication, source.cluster)
             publishing.require_publishable(
@@ -111,34 +111,34 @@ def _require_publishable(source: Server, want: Deployment) -> None:
             )
 
 
-def change(had: State, want: Deployment) -> State:
-    """Check the world for the way from `had` to the desired state, and go its first step.
+def change(had: StackState, desired: DeploymentSpec) -> StackState:
+    """Verify that the servers allow this transition, and create the register if it is missing.
 
-    The way is one of `transition.ALLOWED`. A final or plain stack never needs the source.
+    The transition is one of `transition.ALLOWED`. A final or plain stack never needs the source.
     """
-    state = want.wishes.state
+    state = desired.spec.state
     match had, state:
-        case (State.FORWARD, State.FORWARD) | (State.SWITCHED, State.SWITCHED):
-            register.ensure_database(_living_source(want))
-        case State.SWITCHED, State.FORWARD:
-            _require_way_back(want)
-        case State.FORWARD, State.SWITCHED:
-            _require_way_forth(want)
-        case State.SWITCHED, State.FINAL:
-            _require_target_is_writer(want)
-        case _:  # stays what it is, or is finished by `forget`
+        case (StackState.FORWARD, StackState.FORWARD) | (StackState.SWITCHED, StackState.SWITCHED):
+            register.ensure_database(_living_source(desired))
+        case StackState.SWITCHED, StackState.FORWARD:
+            _require_way_back(desired)
+        case StackState.FORWARD, StackState.SWITCHED:
+            _require_way_forth(desired)
+        case StackState.SWITCHED, StackState.FINAL:
+            _require_target_is_writer(desired)
+        case _:  # nothing changes, or `forget` finishes it
             pass
     return state
 
 
-def forget(had: Deployment) -> None:
+def forget(had: DeploymentSpec) -> None:
     """Drop the registers of a finished deployment, each where its server still exists."""
     target = _target(had)
     if target is not None:
         _require_no_switch(target)
     source = _source_if_it_lives(had)
     if source is None:
-        log.info("source of %s: gone or not available, nothing to drop there", had.wishes.stack)
+        log.info("source of %s: gone or not available, nothing to drop there", had.spec.name)
     else:
         _require_no_switch(source)
         register.drop_database(source)
@@ -146,12 +146,12 @@ def forget(had: Deployment) -> None:
         register.drop_database(target)
 
 
-def remove(had: Deployment) -> None:
-    """Leave the source as it was: drop the register there, unless the source is gone in AWS.
+def remove(had: DeploymentSpec) -> None:
+    """Leave the source as it was: drop its register, unless the source is gone in AWS.
 
     Raises `Retry` when the source exists and can't be reached.
     """
-    if had.wishes.state in (State.PLAIN, State.REHEARSAL) or had.source is None:
+    if had.spec.state in (StackState.PLAIN, StackState.REHEARSAL) or had.source is None:
         return
     if cluster.find(had.source.region, had.source.cluster) is None:
         return
@@ -159,25 +159,25 @@ def remove(had: Deployment) -> None:
     register.drop_database(had.source)
 
 
-def is_registered(had: Deployment) -> bool:
-    """Return whether the register that a running deployment needs is there.
+def is_registered(had: DeploymentSpec) -> bool:
+    """Return whether the register that a running deployment needs exists.
 
-    True where none is needed, or where the source is gone in AWS: nothing can be made there.
+    True also where none is needed, or where the source is gone in AWS: nothing can be made there.
     """
-    if had.wishes.state not in (State.FORWARD, State.SWITCHED) or had.source is None:
+    if had.spec.state not in (StackState.FORWARD, StackState.SWITCHED) or had.source is None:
         return True
     if cluster.find(had.source.region, had.source.cluster) is None:
         return True
     return has_register(had.source)
 
 
-def _require_way_forth(want: Deployment) -> None:
+def _require_way_forth(desired: DeploymentSpec) -> None:
     """Raise unless the source is the writer and the forward direction runs, or all is done."""
-    source, target = _living_source(want), _living_target(want)
+    source, target = _living_source(desired), _living_target(desired)
     _require_no_switch(source)
-    match _writer(want, source, target):
+    match _writer(desired, source, target):
         case Writer.SOURCE:
-            _require_healthy(want, source, target, Direction.FORWARD)
+            _require_healthy(desired, source, target, Direction.FORWARD)
         case Writer.TARGET:
             log.info("cluster %s: already is the writer", target.cluster)
         case Writer.NEITHER:
@@ -186,53 +186,53 @@ def _require_way_forth(want: Deployment) -> None:
             raise _both_write(source, target)
 
 
-def _require_way_back(want: Deployment) -> None:
+def _require_way_back(desired: DeploymentSpec) -> None:
     """Raise unless the reverse direction runs, or the source still is the writer.
 
-    The latter is what an aborted cutover leaves: taking the flag back then needs nothing at all,
-    not even the target.
+    An aborted cutover leaves the latter. Taking the flag back then needs nothing at all, not even
+    the target.
     """
-    source = _living_source(want)
+    source = _living_source(desired)
     _require_no_switch(source)
-    databases = want.wishes.databases
+    databases = desired.spec.databases
     if not is_closed(source, databases):
-        target_or_none = _target(want)
-        if target_or_none is not None and not _closed_or_out_of_reach(target_or_none, want):
+        target_or_none = _target(desired)
+        if target_or_none is not None and not _closed_or_out_of_reach(target_or_none, desired):
             raise _both_write(source, target_or_none)
         log.info("cluster %s: still is the writer, nothing to go back from", source.cluster)
         return
-    target = _living_target(want)
+    target = _living_target(desired)
     _require_no_switch(target)
     if is_closed(target, databases):
         raise _nobody_writes(source, target)
-    _require_healthy(want, target, source, Direction.REVERSE)
+    _require_healthy(desired, target, source, Direction.REVERSE)
 
 
-def _require_target_is_writer(want: Deployment) -> None:
+def _require_target_is_writer(desired: DeploymentSpec) -> None:
     """Raise unless the target accepts writes, and the source, where it lives, doesn't."""
-    target = _living_target(want)
+    target = _living_target(desired)
     _require_no_switch(target)
-    if is_closed(target, want.wishes.databases):
+    if is_closed(target, desired.spec.databases):
         raise Refused(
             f"rollback: false while {target.cluster} isn't the writer; set rollback to true and "
             "cut over first"
         )
-    source = _source_if_it_lives(want)
+    source = _source_if_it_lives(desired)
     if source is None:
         return
     _require_no_switch(source)
-    if not is_closed(source, want.wishes.databases):
+    if not is_closed(source, desired.spec.databases):
         raise _both_write(source, target)
 
 
 def _require_healthy(
-    want: Deployment, publisher: Server, subscriber: Server, direction: Direction
+    desired: DeploymentSpec, publisher: Server, subscriber: Server, direction: Direction
 ) -> None:
     require_healthy(
         publisher,
         subscriber,
-        databases=want.wishes.databases,
-        deployment=deployment_name(want.wishes.stack),
+        databases=desired.spec.databases,
+        deployment=deployment_name(desired.spec.name),
         direction=direction,
         deadline=time.monotonic() + _HEALTHY_WITHIN_SECONDS,
     )
@@ -244,8 +244,8 @@ def _require_no_switch(server: Server) -> None:
         raise Refused(f"cluster {server.cluster}: a switch is in progress ({found}); {_RECOVER}")
 
 
-def _writer(want: Deployment, source: Server, target: Server) -> Writer:
-    databases = want.wishes.databases
+def _writer(desired: DeploymentSpec, source: Server, target: Server) -> Writer:
+    databases = desired.spec.databases
     return writer(
         source_closed=is_closed(source, databases), target_closed=is_closed(target, databases)
     )
@@ -265,45 +265,46 @@ def _both_write(source: Server, target: Server) -> Refused:
     )
 
 
-def _closed_or_out_of_reach(server: Server, want: Deployment) -> bool:
+def _closed_or_out_of_reach(server: Server, desired: DeploymentSpec) -> bool:
     try:
-        return is_closed(server, want.wishes.databases)
+        return is_closed(server, desired.spec.databases)
     except Retry as error:
         log.info("%s", error)
         return True
 
 
-def _living_source(want: Deployment) -> Server:
+def _living_source(desired: DeploymentSpec) -> Server:
     """Return the source; raises `Refused` unless it is known and available in AWS."""
-    if want.source is None:
+    if desired.source is None:
         raise Refused(
-            f"source {want.wishes.source!r}: its stack has no outputs; "
-            f"run pulumi up -s {want.wishes.source} first"
+            f"source {desired.spec.source!r}: its stack has no outputs; "
+            f"run pulumi up -s {desired.spec.source} first"
         )
     _require_available(
-        cluster.get(want.source.region, want.source.cluster), f"source {want.source.cluster}"
+        cluster.get(desired.source.region, desired.source.cluster),
+        f"source {desired.source.cluster}",
     )
-    return want.source
+    return desired.source
 
 
-def _source_if_it_lives(want: Deployment) -> Server | None:
+def _source_if_it_lives(desired: DeploymentSpec) -> Server | None:
     """Return the source, None where it is unknown, gone, or not available (stopped, deleting)."""
-    if want.source is None:
+    if desired.source is None:
         return None
-    found = cluster.find(want.source.region, want.source.cluster)
-    return want.source if found is not None and found.status == AVAILABLE else None
+    found = cluster.find(desired.source.region, desired.source.cluster)
+    return desired.source if found is not None and found.status == AVAILABLE else None
 
 
-def _target(want: Deployment) -> Server | None:
+def _target(desired: DeploymentSpec) -> Server | None:
     """Return the target, None when AWS has no such cluster."""
-    found = cluster.find(want.wishes.region, want.wishes.cluster)
-    return Server.of(found, want.credentials) if found is not None else None
+    found = cluster.find(desired.spec.region, desired.spec.cluster)
+    return Server.of(found, desired.credentials) if found is not None else None
 
 
-def _living_target(want: Deployment) -> Server:
-    found = cluster.get(want.wishes.region, want.wishes.cluster)
+def _living_target(desired: DeploymentSpec) -> Server:
+    found = cluster.get(desired.spec.region, desired.spec.cluster)
     _require_available(found, f"target {found.identifier}")
-    return Server.of(found, want.credentials)
+    return Server.of(found, desired.credentials)
 
 
 def _require_available(found: Cluster, what: str) -> None:

@@ -1,4 +1,4 @@
-"""May an environment be destroyed? Looked at when its stack is, before anything else goes."""
+"""May an environment be destroyed? Checked before anything else of its stack is destroyed."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ class Retirement:
     databases: tuple[str, ...]
     stack: str
     deployment: str | None
-    """The deployment that this stack owns: what it made replicates with its permission."""
+    """The deployment that this stack owns; its own replication is no obstacle."""
     deletion_protection: bool
     retire: bool
-    """Whether an update said, before this, that the writer may go."""
+    """Whether an earlier update allowed the writer to be destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """What a server is like, as far as its retirement needs to know."""
+class RetirementFacts:
+    """What the retirement of a server depends on."""
 
     cluster: str
     closed: bool
     attempt: str | None
     """A switch in progress, in words."""
     slots: tuple[str, ...]
-    """Logical ones: somebody reads from it."""
+    """Logical slots: others read from it."""
     subscriptions: tuple[tuple[str, str], ...]
-    """Name and database: it reads from somebody."""
+    """Name and database: it reads from others."""
 
 
 def require_retirable(asked: Retirement) -> None:
-    """Raise `Refused` unless nothing and nobody needs the environment any more.
+    """Raise `Refused` while anything still needs the environment.
 
     A cluster that AWS no longer knows needs no protection. Raises `Retry` when it exists and can't
-    be reached: what can't be looked at can't be let go.
+    be reached: what can't be inspected must not be destroyed.
     """
     server = asked.server
     found = cluster.find(server.region, server.cluster)
@@ -70,13 +70,13 @@ def require_retirable(asked: Retirement) -> None:
     log.info("cluster %s: nothing depends on it, may be destroyed", server.cluster)
 
 
-def inspect(asked: Retirement) -> Environment:
+def inspect(asked: Retirement) -> RetirementFacts:
     """Return what the environment is like now; raises `Retry` when it can't be reached."""
     with asked.server.connect("postgres") as conn:
         closed = closing.is_closed(conn, sorted(asked.databases))
         sending = tuple(one.name for one in slots.logical(conn))
         applying = tuple((one.name, one.database) for one in subscriptions.inspect_all(conn))
-    return Environment(
+    return RetirementFacts(
         cluster=asked.server.cluster,
         closed=closed,
         attempt=switch_in_progress.attempt(asked.server),
@@ -86,7 +86,7 @@ def inspect(asked: Retirement) -> Environment:
 
 
 def protected(asked: Retirement) -> str:
-    """Return why a protected environment stays, with the two commands that lift the protection."""
+    """Return why a protected environment stays, and the two commands that lift the protection."""
     return (
         f"cluster {asked.server.cluster}: deletion_protection is true; to destroy it run: "
         "pulumi config set --path bluegreen:environment.deletion_protection false "
@@ -94,7 +94,7 @@ def protected(asked: Retirement) -> str:
     )
 
 
-def problem(asked: Retirement, found: Environment) -> str | None:
+def problem(asked: Retirement, found: RetirementFacts) -> str | None:
     """Return why the environment can't go, None when it can."""
     if found.attempt:
         return (
@@ -116,7 +116,7 @@ def problem(asked: Retirement, found: Environment) -> str | None:
     return None
 
 
-def not_ours(asked: Retirement, found: Environment) -> list[str]:
+def not_ours(asked: Retirement, found: RetirementFacts) -> list[str]:
     """Return the slots and subscriptions that this stack's own deployment didn't make."""
     own_slots = _own_slots(asked.deployment, asked.databases)
     own_subscriptions = _own_subscriptions(asked.deployment)

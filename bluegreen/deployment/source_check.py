@@ -1,4 +1,4 @@
-"""Is a cluster fit to be cloned, and to be replicated from? One look, one decision."""
+"""Can a cluster be cloned, and replicated from? It is inspected once, then decided."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bluegreen.replication import session_timeouts
 
 log = logging.getLogger(__name__)
 
-# Databases of the service and of the tool; nobody's data is in them.
+# Databases of the service and of the tool; they hold no user's data.
 _NOT_THE_USERS = frozenset({TOOL_DATABASE, "postgres", "rdsadmin"})
 
 _SERVER = """
@@ -32,12 +32,12 @@ SELECT pg_catalog.current_setting('wal_level') AS wal_level,
               ORDER BY 1) AS databases
 """
 
-# The forward slot rests while the clone is made and upgraded, with all that is written meanwhile:
-# about an hour, for some clusters several.
+# Nobody reads the forward slot while the clone is made and upgraded, and it keeps all WAL that is
+# written meanwhile: about an hour, for some clusters several.
 _LEAST_KEPT_MB = 1024
 _LEAST_IDLE_SECONDS = 24 * 3600
 
-# rds_replication is Aurora's: nobody there may grant the attribute REPLICATION.
+# rds_replication is Aurora's role, since nobody there may grant the attribute REPLICATION.
 _ROLE = """
 SELECT rolcanlogin AS can_login,
        rolreplication OR rolsuper OR EXISTS (
@@ -73,7 +73,7 @@ class ReplicationRole:
     rds_role_exists: bool
 
     def problem(self) -> str | None:
-        """Return what it lacks and the statements that fix it; None when it lacks nothing."""
+        """Return what the role lacks and the statements that fix it; None when it lacks nothing."""
         name = sql.Identifier(self.name).as_string()
         statements = []
         if not self.exists:
@@ -101,29 +101,29 @@ class ReplicationRole:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What a cluster is like, as far as a clone or replication needs to know."""
+class SourceFacts:
+    """What cloning or replicating from a cluster depends on."""
 
     cluster: str
     wal_level: str
     capacity: Capacity
     databases: frozenset[str]
-    """Connectable, valid, and no templates."""
+    """Those that allow connections, are valid, and are no templates."""
     subscriptions: tuple[str, ...]
     """`name in database`, whoever made them."""
     slots: frozenset[str]
     """Logical ones."""
     origins: tuple[str, ...]
-    """Replication origins of no subscription, where rows written under one are not sent on."""
+    """Replication origins without a subscription, where rows written under one are not sent on."""
     closed: bool
     role: ReplicationRole
     slot_limits: SlotLimits = field(default_factory=SlotLimits)
 
 
-def inspect(source: Server, databases: Collection[str]) -> Source:
+def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
     """Return what `source` is like now; raises `Retry` when it can't be reached."""
     user, _ = secret_login(source.credentials.replication_secret_arn, source.region)
-    # Through a database that is asked for it would fail with less to say if that didn't exist.
+    # A connection to a desired database would fail with a poorer message if that didn't exist.
     with source.connect("postgres") as conn:
         with conn.cursor(row_factory=class_row(_ServerRow)) as cursor:
             row = cursor.execute(_SERVER, ()).fetchone()
@@ -135,11 +135,13 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
         limits = slot_limits.inspect(conn)
         sending = frozenset(one.name for one in slots.logical(conn))
         applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
-        filtered = versions.supports(conn, Feature.ORIGIN_NONE)  # and by a target that is no older
+        filtered = versions.supports(
+            conn, Feature.ORIGIN_NONE
+        )  # and the target is no older than that
         origins = tuple(subscriptions.foreign_origins(conn)) if filtered else ()
         existing = sorted(set(databases) & set(row.databases))
         closed = closing.is_closed(conn, existing) if existing else False
-    return Source(
+    return SourceFacts(
         cluster=source.cluster,
         wal_level=row.wal_level,
         capacity=room,
@@ -159,7 +161,7 @@ def inspect(source: Server, databases: Collection[str]) -> Source:
     )
 
 
-def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
+def cloning_problem(found: SourceFacts, databases: Collection[str]) -> str | None:
     """Return why the source can't be cloned, None when it can."""
     missing = sorted(set(databases) - found.databases)
     if missing:
@@ -173,8 +175,8 @@ def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
             "finish or destroy the deployment that it takes part in, or name the writer as source"
         )
     if found.subscriptions:
-        # Enabled ones start at the clone's boot and take their publisher's rows away from the
-        # source (measured); a disabled one may be enabled between this look and the clone.
+        # Enabled ones start when the clone boots and take their publisher's rows away from the
+        # source (measured); a disabled one may be enabled between this check and the clone.
         return (
             f"source {found.cluster}: is a subscriber itself ({', '.join(found.subscriptions)}); "
             "a clone would steal its rows: drop the subscription first"
@@ -182,7 +184,9 @@ def cloning_problem(found: Source, databases: Collection[str]) -> str | None:
     return None
 
 
-def replicating_problem(found: Source, databases: Collection[str], deployment: str) -> str | None:
+def replicating_problem(
+    found: SourceFacts, databases: Collection[str], deployment: str
+) -> str | None:
     """Return why the source can't be replicated from for `deployment`, None when it can."""
     if found.wal_level != "logical":
         return (
@@ -202,7 +206,7 @@ def replicating_problem(found: Source, databases: Collection[str], deployment: s
             f" ({', '.join(found.origins)}); {subscriptions.ORIGINS_REMEDY}"
         )
     needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
-    # The way back makes a subscriber of it, which can't wait until then: a reboot is an outage.
+    # The way back makes it a subscriber. That can't be prepared later: a reboot is an outage.
     lacking = capacity.publishing_problem(
         found.capacity, slots=len(needed), senders=len(needed)
     ) or capacity.subscribing_problem(found.capacity, subscriptions=len(needed))
@@ -224,8 +228,8 @@ def replicating_problem(found: Source, databases: Collection[str], deployment: s
     return f"source {found.cluster}: {missing}" if missing else None
 
 
-def require_clonable(found: Source, databases: Collection[str]) -> None:
-    """Raise `Refused` unless the source can be cloned; log what the clone will leave behind."""
+def require_clonable(found: SourceFacts, databases: Collection[str]) -> None:
+    """Raise `Refused` unless the source can be cloned; log what will not be replicated."""
     reason = cloning_problem(found, databases)
     if reason:
         raise Refused(reason)
@@ -239,14 +243,14 @@ def require_clonable(found: Source, databases: Collection[str]) -> None:
 
 
 def require_replicable(
-    source: Server, found: Source, databases: Collection[str], deployment: str
+    source: Server, found: SourceFacts, databases: Collection[str], deployment: str
 ) -> None:
-    """Raise `Refused` unless the source can be replicated from, by a login of that role."""
+    """Raise `Refused` unless the source can be replicated from; try the role's login."""
     reason = replicating_problem(found, databases, deployment)
     if reason:
         raise Refused(reason)
     for database in sorted(databases):
-        # Wrong password, no CONNECT: better said now than by a worker's log in an hour.
+        # A wrong password or a missing CONNECT would otherwise show in an hour, in a worker's log.
         logins: tuple[Role, ...] = ("replication", "admin")
         for login in logins:
             with source.connect(database, role=login) as conn:

@@ -1,4 +1,4 @@
-"""Where names may lead: to the environment that takes writes, and moved there by a switch alone."""
+"""Names may lead to the environment that takes writes only, and only a switch moves them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SELECT datname FROM pg_database
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One side, as a record's guard knows it. `host` is None while its cluster is being made."""
+    """One side, as a record's guard knows it; `host` is None while its cluster is being made."""
 
     cluster: str
     region: str
@@ -29,7 +29,7 @@ class Environment:
         """Return whether an endpoint is the writer's or the readers' of this very cluster.
 
         Both are IDENTIFIER.cluster-UNIQUE.REGION.rds.amazonaws.com, with `-ro` at the readers':
-        UNIQUE tells accounts and Regions apart.
+        UNIQUE differs between accounts and Regions.
         """
         endpoint = dns.plain(endpoint)
         if self.host is not None:
@@ -40,7 +40,7 @@ class Environment:
     def is_closed(self) -> bool | None:
         """Return whether it refuses writes; None when AWS says that there is no such cluster.
 
-        Raises `Retry` when it can't be reached: what can't be looked at gets no traffic.
+        Raises `Retry` when it can't be reached: what can't be inspected gets no traffic.
         """
         found = cluster.find(self.region, self.cluster)
         if found is None:
@@ -61,7 +61,7 @@ def refusal(found: Sequence[Found], target: str | None, sides: Sequence[Environm
 
     `found` is what exists under its name; `sides` are this stack's environment, and the other one
     of its deployment if there is one. `target` is None while its cluster is being made. Raises
-    `Retry` when a side can't be looked at.
+    `Retry` when a side can't be reached.
     """
     reason = foreign(found, sides)
     if reason is not None:
@@ -94,7 +94,7 @@ def refusal(found: Sequence[Found], target: str | None, sides: Sequence[Environm
 
 
 def foreign(found: Sequence[Found], sides: Sequence[Environment]) -> str | None:
-    """Return why what exists under a name is none of this stack's; None when it is, or nothing."""
+    """Return why an existing record isn't this stack's; None when it is, or when none exists."""
     for record in found:
         leads_to = record.leads_to
         if leads_to is None:
@@ -111,5 +111,5 @@ def foreign(found: Sequence[Found], sides: Sequence[Environment]) -> str | None:
     return None
 
 
-# What may stand beside a CNAME; anything else of its name makes Route 53 refuse one.
+# Types that may exist beside a CNAME; Route 53 refuses one beside any other record of its name.
 _BESIDE = frozenset({"DS", "NSEC", "RRSIG"})

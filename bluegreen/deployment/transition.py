@@ -1,7 +1,7 @@
-"""The states of a stack and the ways between them; decided over wishes alone, without I/O.
+"""The states of a stack and the transitions between them, decided without I/O.
 
-A wish is what the configuration says. Whether the servers are fit for the way is another question
-(`preconditions`); a wish refused here is refused at preview, before anything is touched.
+The desired state is what the configuration says. Whether the servers allow a transition is another
+question (`preconditions`); what is refused here is refused at preview, before anything is touched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bluegreen.names import TOOL_DATABASE
 
 
-class State(StrEnum):
+class StackState(StrEnum):
     """What a stack is."""
 
     PLAIN = "plain"
@@ -30,38 +30,38 @@ class State(StrEnum):
     """A writable clone without replication, for tests that write."""
 
 
-# What the key's state may become; None is a stack that has nothing yet.
-ALLOWED: Mapping[State | None, frozenset[State]] = MappingProxyType(
+# What each state may become; None is a stack that has nothing yet.
+ALLOWED: Mapping[StackState | None, frozenset[StackState]] = MappingProxyType(
     {
-        None: frozenset({State.PLAIN, State.FORWARD, State.REHEARSAL}),
-        State.PLAIN: frozenset({State.PLAIN}),
-        State.FORWARD: frozenset({State.FORWARD, State.SWITCHED}),
-        State.SWITCHED: frozenset({State.SWITCHED, State.FORWARD, State.FINAL}),
-        State.FINAL: frozenset({State.FINAL, State.PLAIN}),
-        State.REHEARSAL: frozenset({State.REHEARSAL}),
+        None: frozenset({StackState.PLAIN, StackState.FORWARD, StackState.REHEARSAL}),
+        StackState.PLAIN: frozenset({StackState.PLAIN}),
+        StackState.FORWARD: frozenset({StackState.FORWARD, StackState.SWITCHED}),
+        StackState.SWITCHED: frozenset({StackState.SWITCHED, StackState.FORWARD, StackState.FINAL}),
+        StackState.FINAL: frozenset({StackState.FINAL, StackState.PLAIN}),
+        StackState.REHEARSAL: frozenset({StackState.REHEARSAL}),
     }
 )
 
-# States in which the replication's slots fix the set of databases: one that joins later has none,
-# and the rows written since the clone would be missing without any error.
-_FIXED_DATABASES = frozenset({State.FORWARD, State.SWITCHED})
+# States in which the slots fix the set of databases: one that joins later has no slot, and the
+# rows written to it since the clone would be missing without any error.
+_FIXED_DATABASES = frozenset({StackState.FORWARD, StackState.SWITCHED})
 
 
 class Refusal(NamedTuple):
-    """Why a wish can't be granted, and the setting that says it."""
+    """Why a transition is refused, and the setting that asks for it."""
 
     setting: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class StackSpec:
     """What one stack's configuration asks for.
 
     `source_*` may be empty in a deployment: unknown while previewing, or gone with the source.
     """
 
-    stack: str
+    name: str
     cluster: str
     region: str
     databases: frozenset[str]
@@ -78,60 +78,60 @@ class Wishes:
         return self.source_stack or self.source_cluster
 
     @property
-    def state(self) -> State:
-        """The state that these wishes describe; meaningful only if nothing `contradicts`."""
+    def state(self) -> StackState:
+        """The state that this describes; meaningful only if nothing `contradicts`."""
         if not self.source:
-            return State.PLAIN
+            return StackState.PLAIN
         if self.rehearsal:
-            return State.REHEARSAL
+            return StackState.REHEARSAL
         if not self.cutover:
-            return State.FORWARD
-        return State.SWITCHED if self.rollback else State.FINAL
+            return StackState.FORWARD
+        return StackState.SWITCHED if self.rollback else StackState.FINAL
 
 
-def refusals(had: Wishes | None, want: Wishes) -> list[Refusal]:
-    """Return why `want` can't follow `had`; nothing when it can.
+def refusals(had: StackSpec | None, desired: StackSpec) -> list[Refusal]:
+    """Return why `desired` can't follow `had`; nothing when it can.
 
-    `had` are the wishes of the last update that succeeded, None for a stack without one.
+    `had` is the spec of the last update that succeeded, None for a stack without one.
     """
-    # One reason at a time, the way first: from `final`, "before the cutover" would mislead.
-    found = _moves(had, want) if had is not None else _first(want)
-    found = found or _contradicts(want)
+    # One reason only, the transition's first: from `final`, "before the cutover" would mislead.
+    found = _moves(had, desired) if had is not None else _first(desired)
+    found = found or _contradicts(desired)
     return [found] if found else []
 
 
-def _contradicts(want: Wishes) -> Refusal | None:
-    """Return what is wrong with `want` whatever came before."""
-    if not want.databases:
+def _contradicts(desired: StackSpec) -> Refusal | None:
+    """Return what is wrong with `desired`, whatever came before."""
+    if not desired.databases:
         return Refusal("databases", "no database named; list those that the environment serves")
-    if TOOL_DATABASE in want.databases:
+    if TOOL_DATABASE in desired.databases:
         return Refusal(
             "databases", f"database {TOOL_DATABASE!r} belongs to the tool itself; take it out"
         )
-    if not want.source:
-        if want.rehearsal:
+    if not desired.source:
+        if desired.rehearsal:
             return Refusal("rehearsal", "rehearsal: true without source; name the stack to clone")
         return None
-    if want.source_stack == want.stack:
-        return Refusal("source", f"stack {want.stack!r} can't be its own source")
-    if want.source_cluster and want.source_cluster == want.cluster:
+    if desired.source_stack == desired.name:
+        return Refusal("source", f"stack {desired.name!r} can't be its own source")
+    if desired.source_cluster and desired.source_cluster == desired.cluster:
         return Refusal(
             "cluster_identifier",
-            f"cluster {want.cluster!r} is the source's; give the target another identifier",
+            f"cluster {desired.cluster!r} is the source's; give the target another identifier",
         )
-    if want.source_region and want.source_region != want.region:
+    if desired.source_region and desired.source_region != desired.region:
         return Refusal(
             "source",
-            f"source {want.source!r} is in {want.source_region}, this stack in {want.region}; "
-            "Aurora clones only within one Region",
+            f"source {desired.source!r} is in {desired.source_region}, this stack in "
+            f"{desired.region}; Aurora clones only within one Region",
         )
-    if want.rehearsal and want.cutover:
+    if desired.rehearsal and desired.cutover:
         return Refusal(
             "cutover", "a rehearsal is never cut over to; set cutover to false, or leave rehearsal"
         )
-    if want.rehearsal and not want.rollback:
+    if desired.rehearsal and not desired.rollback:
         return Refusal("rollback", "a rehearsal has no way back to give up; set rollback to true")
-    if not want.cutover and not want.rollback:
+    if not desired.cutover and not desired.rollback:
         return Refusal(
             "rollback",
             "rollback: false before the cutover; set rollback to true, cut over, and give the way "
@@ -140,39 +140,39 @@ def _contradicts(want: Wishes) -> Refusal | None:
     return None
 
 
-def _first(want: Wishes) -> Refusal | None:
-    """Return why a stack can't begin with `want`."""
-    if not want.cutover:
+def _first(desired: StackSpec) -> Refusal | None:
+    """Return why a stack can't begin with `desired`."""
+    if not desired.cutover:
         return None
-    if not want.source:
+    if not desired.source:
         return Refusal("cutover", "cutover: true without source; set cutover to false")
     return Refusal(
         "cutover",
-        f"cutover: true at the first up; set cutover to false, stand {want.stack!r} up, and cut "
+        f"cutover: true at the first up; set cutover to false, stand {desired.name!r} up, and cut "
         "over in an update of its own",
     )
 
 
-def _moves(had: Wishes, want: Wishes) -> Refusal | None:
-    """Return why `want` can't follow `had`."""
-    return _identity(had, want) or _source(had, want) or _flags(had, want)
+def _moves(had: StackSpec, desired: StackSpec) -> Refusal | None:
+    """Return why `desired` can't follow `had`."""
+    return _identity(had, desired) or _source(had, desired) or _flags(had, desired)
 
 
-def _identity(had: Wishes, want: Wishes) -> Refusal | None:
-    # Another identifier or Region is another cluster: the one that is there would be destroyed.
-    if had.cluster != want.cluster:
+def _identity(had: StackSpec, desired: StackSpec) -> Refusal | None:
+    # Another identifier or Region is another cluster: the existing one would be destroyed.
+    if had.cluster != desired.cluster:
         return Refusal(
             "cluster_identifier",
-            f"cluster {had.cluster!r} can't become {want.cluster!r}; make a stack of its own",
+            f"cluster {had.cluster!r} can't become {desired.cluster!r}; make a stack of its own",
         )
-    if had.region != want.region:
+    if had.region != desired.region:
         return Refusal(
             "region",
-            f"cluster {had.cluster!r} can't move from {had.region} to {want.region}; "
+            f"cluster {had.cluster!r} can't move from {had.region} to {desired.region}; "
             "make a stack of its own",
         )
-    if had.databases != want.databases and {had.state, want.state} & _FIXED_DATABASES:
-        changed = ", ".join(sorted(had.databases ^ want.databases))
+    if had.databases != desired.databases and {had.state, desired.state} & _FIXED_DATABASES:
+        changed = ", ".join(sorted(had.databases ^ desired.databases))
         return Refusal(
             "databases",
             f"databases can't change while the deployment runs (changed: {changed}); "
@@ -181,71 +181,71 @@ def _identity(had: Wishes, want: Wishes) -> Refusal | None:
     return None
 
 
-def _source(had: Wishes, want: Wishes) -> Refusal | None:
-    if had.source and not want.source:
-        if had.state is State.FINAL:
+def _source(had: StackSpec, desired: StackSpec) -> Refusal | None:
+    if had.source and not desired.source:
+        if had.state is StackState.FINAL:
             return None
         return Refusal(
             "source",
             f"source {had.source!r} can't be removed in state {had.state}; "
-            + _way_out(had.state, had.stack),
+            + _way_out(had.state, had.name),
         )
-    if want.source and not had.source:
+    if desired.source and not had.source:
         return Refusal(
             "source",
-            f"source {want.source!r} on a stack that already has an environment; "
+            f"source {desired.source!r} on a stack that already has an environment; "
             "use a new stack for the deployment",
         )
-    if _other(had.source_stack, want.source_stack) or _other(
-        had.source_cluster, want.source_cluster
+    if _other(had.source_stack, desired.source_stack) or _other(
+        had.source_cluster, desired.source_cluster
     ):
         return Refusal(
             "source",
             f"source can't change from {had.source!r} ({had.source_cluster or 'unknown cluster'}) "
-            f"to {want.source!r} ({want.source_cluster or 'unknown cluster'}) in state "
+            f"to {desired.source!r} ({desired.source_cluster or 'unknown cluster'}) in state "
             f"{had.state}; use a new stack for another deployment",
         )
     return None
 
 
-def _flags(had: Wishes, want: Wishes) -> Refusal | None:
-    if not want.source:
-        if want.cutover and not had.cutover:
+def _flags(had: StackSpec, desired: StackSpec) -> Refusal | None:
+    if not desired.source:
+        if desired.cutover and not had.cutover:
             return Refusal(
                 "cutover",
-                f"stack {want.stack!r} has no source to cut over from; set cutover to true on "
+                f"stack {desired.name!r} has no source to cut over from; set cutover to true on "
                 "the stack whose source this is",
             )
         return None
-    if had.rehearsal != want.rehearsal:
+    if had.rehearsal != desired.rehearsal:
         return Refusal(
             "rehearsal",
-            f"rehearsal can't change on a stack that stands; destroy {want.stack!r} and stand it "
+            f"rehearsal can't change on a stack that stands; destroy {desired.name!r} and stand it "
             "up again",
         )
-    if had.state is State.FINAL and want.state is not State.FINAL:
+    if had.state is StackState.FINAL and desired.state is not StackState.FINAL:
         return Refusal(
-            "rollback" if want.cutover else "cutover",
+            "rollback" if desired.cutover else "cutover",
             "the way back was given up (rollback: false); set cutover to true and rollback to "
             "false, or remove source",
         )
-    if had.cutover != want.cutover and had.rollback != want.rollback:
+    if had.cutover != desired.cutover and had.rollback != desired.rollback:
         return Refusal(
             "rollback",
             "cutover and rollback changed in one update; set rollback to "
             f"{str(had.rollback).lower()}, apply, and change it in an update of its own",
         )
-    if want.state not in ALLOWED[had.state]:
+    if desired.state not in ALLOWED[had.state]:
         allowed = ", ".join(sorted(ALLOWED[had.state]))
-        return Refusal("cutover", f"from {had.state} to {want.state}: allowed are {allowed}")
+        return Refusal("cutover", f"from {had.state} to {desired.state}: allowed are {allowed}")
     return None
 
 
-def _other(had: str, want: str) -> bool:
-    return bool(had and want and had != want)
+def _other(had: str, desired: str) -> bool:
+    return bool(had and desired and had != desired)
 
 
-def _way_out(state: State, stack: str) -> str:
-    if state is State.SWITCHED:
+def _way_out(state: StackState, name: str) -> str:
+    if state is StackState.SWITCHED:
         return "set rollback to false and apply first"
-    return f"destroy {stack!r} to give the deployment up, or cut over and finish it first"
+    return f"destroy {name!r} to give the deployment up, or cut over and finish it first"

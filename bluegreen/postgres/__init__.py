@@ -1,1 +1,1 @@
-"""One PostgreSQL server: connections, what it is asked, what its version can do."""
+"""One PostgreSQL server: connections, queries, and what its version can do."""

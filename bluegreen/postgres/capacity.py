@@ -1,6 +1,6 @@
 """Room for replication: slots, senders, workers and origins that a server still has free.
 
-Each is a fixed number of places in the server's memory, and running out shows late and elsewhere:
+Each is a fixed number of places in the server's memory. A lack of them shows late and elsewhere:
 in the log of a worker that can't start, while the publisher keeps all WAL for it.
 """
 
@@ -14,9 +14,9 @@ from psycopg.rows import dict_row
 
 from bluegreen.postgres import slots, subscriptions
 
-# Background workers say so in their type; those of parallel queries come and go, and a service's
+# Background workers are known by their type; those of parallel queries come and go, and a service's
 # own processes, of other types, may or may not count.
-# Origins had their places counted by max_replication_slots before 18.
+# Before 18 max_replication_slots limits origins too.
 _PLACES = """
 SELECT pg_catalog.current_setting('max_replication_slots')::int AS max_slots,
        pg_catalog.current_setting('max_wal_senders')::int AS max_senders,
@@ -49,17 +49,17 @@ class Capacity:
     max_workers: int
     used_workers: int
     max_processes: int
-    """Of all background workers, which a replication worker is one of."""
+    """Of all background workers; each replication worker is one."""
     used_processes: int
     enabled_subscriptions: int
-    """Each wants a worker, whether it has one now or not."""
+    """Each needs a worker, whether it has one now or not."""
     origins_parameter: str
     max_origins: int
     used_origins: int
 
 
 def inspect(conn: psycopg.Connection[Any]) -> Capacity:
-    """Return what the server behind `conn` has."""
+    """Return the places of the server behind `conn`."""
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_PLACES, ()).fetchone()
     assert row is not None  # a SELECT without FROM has one row
@@ -83,8 +83,8 @@ def publishing_problem(found: Capacity, *, slots: int, senders: int) -> str | No
 def subscribing_problem(found: Capacity, *, subscriptions: int) -> str | None:
     """Return what is missing for so many more subscriptions, None when there is room.
 
-    Each has one worker and one origin; workers that copy tables or apply in parallel come on top,
-    and wait or do without when there is no place for them.
+    Each has one worker and one origin. Workers that copy tables or apply in parallel come on top;
+    without a place they wait, or the apply does without them.
     """
     return _first(
         _lacking(
@@ -114,7 +114,7 @@ def subscribing_problem(found: Capacity, *, subscriptions: int) -> str | None:
 def enabling_problem(found: Capacity) -> str | None:
     """Return what is missing to enable one more subscription, None when there is room.
 
-    One without a worker to spare waits for ever, with a line in the server's log alone.
+    Without a free worker it would wait for ever, with a line in the server's log alone.
     """
     return _lacking(
         "logical replication workers",

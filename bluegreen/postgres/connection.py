@@ -1,11 +1,11 @@
 """A connection that does not wait for an answer that can't come.
 
 TCP notices a host that is gone, but not a firewall, proxy or load balancer that has forgotten a
-connection and goes on acknowledging. So who has waited for a moment asks the server, over another
-connection, what it is doing for this one. A backend that waits for its client has answered already
-or was never asked, and either way nothing more will come: it is ended there, since it may hold
-locks, and the wait ends with `ConnectionLost`. A statement that is at work, or waits for a lock, is
-waited for as long as it takes. While no other connection can be made nothing is known, and the
+connection and goes on acknowledging. So after a moment's wait the connection asks the server, over
+another connection, what it is doing for this one. A backend that waits for its client has answered
+already or was never asked, and either way nothing more will come. That backend is ended, since it
+may hold locks, and the wait ends with `ConnectionLost`. A statement that runs, or waits for a lock,
+is waited for as long as it takes. While no other connection can be made nothing is known, and the
 wait goes on.
 """
 
@@ -26,8 +26,8 @@ from bluegreen.errors import BlueGreenError
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
 
-# An answer takes some milliseconds, or as long as the statement does: so this costs a switch
-# nothing, and a connection that is lost between decision and opening well under a second.
+# An answer takes some milliseconds, or as long as the statement does. So this costs a switch
+# nothing, and a connection lost between decision and opening costs well under a second.
 _FIRST_LOOK_SECONDS = 0.4
 _SECOND_LOOK_SECONDS = 0.2
 _LOOKS_FROM, _LOOKS_UP_TO = 0.5, 10.0
@@ -43,16 +43,16 @@ _WITH_ITS_CLIENT = ("ClientRead", "ClientWrite")
 
 
 class ConnectionLost(psycopg.OperationalError):
-    """No answer will come on this connection; what was sent may have been done or not."""
+    """No answer will come on this connection; what was sent may or may not have been done."""
 
 
 class Connection(psycopg.Connection[Row]):
     """A psycopg connection whose waits end when the connection is dead."""
 
     another: Callable[[], Connection] | None = None
-    """Opens another connection to the same server and database; None asks nobody."""
+    """Opens another connection to the same server and database; without one nothing is asked."""
     limit_seconds: float | None = None
-    """How long the server may be silent at all; None is as long as it takes."""
+    """How long the server may be silent at all; None is without limit."""
     where = ""
     """Database and server, in words."""
     _abandon_at: float | None = None
@@ -67,7 +67,7 @@ class Connection(psycopg.Connection[Row]):
             raise
 
     def abandon(self, *, after: float = 0.0) -> None:
-        """End the wait that goes on now, if any, in `after` seconds; any thread may call this."""
+        """End the current wait, if any, in `after` seconds; any thread may call this."""
         self._abandon_at = time.monotonic() + after
 
     def _watched(
@@ -76,9 +76,9 @@ class Connection(psycopg.Connection[Row]):
         began = heard = time.monotonic()
         look_at = began + _FIRST_LOOK_SECONDS
         try:
-            wanted = next(gen)
+            awaited = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield awaited
                 now = time.monotonic()
                 if ready:
                     heard = now
@@ -88,7 +88,7 @@ class Connection(psycopg.Connection[Row]):
                 elif now >= look_at:
                     pause = min(max(_LOOKS_FROM, (now - began) / 4), _LOOKS_UP_TO)
                     look_at = time.monotonic() + pause
-                wanted = gen.send(ready)
+                awaited = gen.send(ready)
         except StopIteration as done:
             result: Result = done.value
             return result
@@ -99,7 +99,7 @@ class Connection(psycopg.Connection[Row]):
         )
 
     def _is_dead(self) -> bool:
-        """Return whether the server does nothing for this connection, which waits for it."""
+        """Return whether the server is doing nothing for this connection, which waits for it."""
         if self.another is None:
             return False
         pid = self.pgconn.backend_pid
@@ -108,7 +108,7 @@ class Connection(psycopg.Connection[Row]):
                 seen = other.execute(_STATE, (pid,)).fetchone()
                 if seen is not None and seen[0] not in _WITH_ITS_CLIENT:
                     return False
-                # What has been sent meanwhile is on its way; on a living connection it is here now.
+                # An answer sent meanwhile has arrived by now, if the connection lives.
                 if self._has_come_within(_SECOND_LOOK_SECONDS):
                     return False
                 return seen is None or other.execute(_END, (pid,)).fetchone() is not None
@@ -134,11 +134,11 @@ def _note_where(error: psycopg.Error, where: str) -> None:
 
 
 def where(error: psycopg.Error) -> str | None:
-    """Return which database of which server has said `error`; None when that isn't known."""
+    """Return which database of which server has raised `error`; None when that isn't known."""
     return getattr(error, "bluegreen_where", None)
 
 
 def said(error: psycopg.Error) -> str:
-    """Return what the server, or libpq, has said, as one line without detail: that quotes rows."""
+    """Return the server's or libpq's message as one line, without its detail, which quotes rows."""
     text = error.diag.message_primary or str(error).partition("\n")[0]
     return " ".join(text.split()) or type(error).__name__

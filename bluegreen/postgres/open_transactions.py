@@ -1,4 +1,4 @@
-"""Who is in the way: open transactions, by process, user and age."""
+"""Open transactions that others wait for, by process, user and age."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """A transaction that others may wait for; `pid` is None for a prepared one."""
+    """An open transaction; `pid` is None for a prepared one."""
 
     pid: int | None
     user: str
@@ -39,14 +39,14 @@ class OpenTransaction:
 
 
 def inspect(conn: psycopg.Connection[Any], *, writing: bool) -> tuple[OpenTransaction, ...]:
-    """Return the cluster's open transactions, oldest first; with `writing` those with an id."""
+    """Return the cluster's open transactions, oldest first; `writing`: only those with an id."""
     with conn.cursor(row_factory=class_row(OpenTransaction)) as cursor:
         found = cursor.execute(_OPEN, ()).fetchall()
     return tuple(one for one in found if one.writes or not writing)
 
 
 def words(found: tuple[OpenTransaction, ...]) -> str:
-    """Return the oldest of `found` as text: no query, which may hold data."""
+    """Return the oldest of `found` as text, without its query, which may hold data."""
     if not found:
         return "no open transaction is visible now"
     named = [

@@ -1,6 +1,6 @@
-"""Whose is it? What this tool makes carries its mark; what has none is neither used nor dropped.
+"""Which objects are the tool's: they carry its mark; what has none is neither used nor dropped.
 
-The mark is a comment that is a JSON object. It is set in the transaction that makes the object, and
+The mark is a JSON object in a comment. It is set in the transaction that makes the object, and
 a clone or an upgraded server inherits it with the object. A name proves nothing: applications have
 schemas and databases called `bluegreen`, too.
 """
@@ -26,14 +26,14 @@ MARK = {"made_by": "bluegreen"}
 TRUSTED = """(pg_catalog.pg_has_role({owner}, current_user, 'MEMBER') OR EXISTS (
     SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_superuser'
        AND pg_catalog.pg_has_role({owner}, g.oid, 'MEMBER')))"""
-"""SQL: whether the role with the oid `owner` can do what the administrator can, anyway.
+"""SQL: whether the role with the oid `owner` can do anyway what the administrator can.
 
-Not the other way round: an administrator is a member of many an application's role, since RDS wants
-that of whoever makes databases for it, and 16 of whoever makes the role.
+Not the other way round: an administrator is a member of many application roles. RDS requires that
+of whoever makes databases for them, and 16 of whoever makes the role.
 """
 
 # What is in a schema depends on it; indexes and row types depend on their table only. Triggers and
-# rules are in no schema, and run with whoever writes a heartbeat.
+# rules are in no schema, and run whenever a heartbeat is written.
 _SCHEMA = """
 SELECT pg_catalog.obj_description(n.oid, 'pg_namespace') AS comment,
        pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner,
@@ -77,11 +77,11 @@ class Schema:
     comment: str | None
     owner: str
     trusted: bool
-    """Whether its owner and the heartbeats' can do what the administrator can, anyway."""
+    """Whether its owner and the heartbeat table's can do anyway what the administrator can."""
     columns: list[str]
-    """Of the heartbeats' table; none where there is no such table."""
+    """Columns of the heartbeat table; empty where there is no such table."""
     foreign_objects: list[str]
-    """What is in it, or on its table, besides."""
+    """What else is in it, or on its table."""
 
     @property
     def marked(self) -> bool:
@@ -90,7 +90,7 @@ class Schema:
 
 
 def parse(comment: str | None) -> dict[str, Any]:
-    """Return what a comment says as a JSON object; empty where it is none."""
+    """Return a comment's JSON object; empty where the comment is none."""
     try:
         found = json.loads(comment or "{}")
     except ValueError:
@@ -112,8 +112,8 @@ def find_schema(conn: Connection) -> Schema | None:
 def unfit_schema(found: Schema, columns: Sequence[str]) -> str | None:
     """Return why the schema can't be used or dropped as the tool's own, None when it can.
 
-    One of the version before marks is known by its shape: a table of exactly these `columns`, and
-    nothing else.
+    The version before marks made schemas that are known by their shape: a table of exactly these
+    `columns`, and nothing else.
     """
     named = ", ".join(found.foreign_objects[:_MOST_NAMED])
     more = len(found.foreign_objects) - _MOST_NAMED
@@ -137,13 +137,13 @@ def unfit_schema(found: Schema, columns: Sequence[str]) -> str | None:
 
 
 def remembered(conn: Connection) -> dict[str, Any]:
-    """Return what the mark of the schema remembers besides."""
+    """Return what else the mark of the schema remembers."""
     found = find_schema(conn)
     return parse(found.comment) if found is not None else {}
 
 
 def remember(conn: Connection, **more: Any) -> None:
-    """Let the schema's mark remember `more`; a value that is empty is forgotten."""
+    """Add `more` to the schema's mark; an empty value is forgotten."""
     content = {**remembered(conn), **MARK, **more}
     kept = {key: value for key, value in content.items() if value}
     conn.execute(
@@ -154,16 +154,16 @@ def remember(conn: Connection, **more: Any) -> None:
 
 
 def note_slot(conn: Connection, name: str) -> None:
-    """Remember in the slot's database that the tool makes it: slots take no comment.
+    """Remember in the slot's database that the tool made it: slots take no comment.
 
-    Where nothing is published by the tool, nothing is remembered.
+    Where the tool publishes nothing, nothing is remembered.
     """
     if find_schema(conn) is not None:
         remember(conn, slots=sorted({*remembered(conn).get("slots", []), name}))
 
 
 def forget_slot(conn: Connection, name: str) -> None:
-    """Forget a slot that is gone: the next one of its name may be somebody else's."""
+    """Forget a slot that is gone: the next one of its name may not be the tool's."""
     slots = remembered(conn).get("slots", [])
     if name in slots:
         remember(conn, slots=[one for one in slots if one != name])
@@ -192,7 +192,7 @@ def is_marked(conn: Connection, kind: str, name: str) -> bool:
 
 
 def require_marked(conn: Connection, kind: str, name: str) -> None:
-    """Raise `Refused` where somebody else made the object of this name; none there is fine."""
+    """Raise `Refused` where somebody else made the object of this name; a missing one is fine."""
     row = conn.execute(_COMMENTS[kind], (name,)).fetchone()
     if row is None or is_mark(row[0]):
         return

@@ -1,4 +1,4 @@
-"""Tells a server that is gone from one that is out of reach: only AWS can say that it is gone."""
+"""Is a server gone, or out of reach? Only AWS can say that it is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESTARTING = frozenset({None, "57P01", "57P02", "57P03", "08000", "08003", "080
 
 
 def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row] | None:
-    """Return an admin connection, or None when the cluster or the database is no more.
+    """Return an admin connection, or None when the cluster or the database no longer exists.
 
     AWS is asked first, since another server may answer at a deleted cluster's address. Raises
     `Unreachable` when the server is out of reach although its cluster exists.
@@ -53,7 +53,7 @@ def while_it_exists(
     *,
     deadline: float,
 ) -> T | None:
-    """Return what `act` does with an admin connection; None when cluster or database is no more.
+    """Return what `act` does with an admin connection; None when cluster or database is gone.
 
     A server that restarts is out of reach for a while and breaks connections, so both are tried
     again until `deadline`, in seconds of `time.monotonic()`; then `Retry`. `act` is idempotent. For
@@ -77,7 +77,7 @@ def while_it_exists(
         if last is None:
             log.info("trying again: %s", found)
         last = found
-    assert last is not None  # at least one look
+    assert last is not None  # at least one attempt
     raise last
 
 

@@ -1,7 +1,8 @@
 """Publications, as a server has them at one moment. Nothing else reads pg_publication.
 
-Nor what hangs on it: `SENT` and `LISTED` are for queries that join what is published with something
-else. What builds statements from these values is `bluegreen.replication.publication.definition`.
+That includes its dependent catalogs: `SENT` and `LISTED` are for queries that join what is
+published with something else. `bluegreen.replication.publication.definition` builds statements
+from these values.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OPERATIONS = frozenset({"insert", "update", "delete", "truncate"})
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PublishedTable:
     """One published table; `columns` None publishes all, `where` is a boolean SQL expression."""
 
     schema: str
@@ -43,11 +44,11 @@ class Publication:
     name: str
     all_tables: bool
     schemas: frozenset[str] = frozenset()
-    tables: frozenset[Table] = frozenset()
+    tables: frozenset[PublishedTable] = frozenset()
     operations: frozenset[str] = OPERATIONS
     via_root: bool = False
     generated: bool = False
-    """Generated columns are sent too, which no subscriber of ours could take; never desired."""
+    """Whether generated columns are sent; never desired, since no subscriber of ours takes them."""
 
 
 # 14 has neither schemas, nor filters, nor column lists.
@@ -79,7 +80,7 @@ _EXISTING = """
 SELECT p.pubname::text FROM pg_catalog.pg_publication p WHERE p.pubname = ANY (%s)
 """
 
-# With publish_via_partition_root the view has the root, else its partitions.
+# With publish_via_partition_root the view holds the root, otherwise its partitions.
 _SENT = """
 SELECT p.pubname::text AS publication, p.schemaname::text AS schema, p.tablename::text AS name,
        c.oid, c.relkind, {columns} AS columns, {filtered} AS filtered
@@ -89,7 +90,7 @@ SELECT p.pubname::text AS publication, p.schemaname::text AS schema, p.tablename
 """
 _ALL_COLUMNS = """ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)"""
-# Columns of a list and of a filter both show in pg_depend, so the filter's own tree must tell.
+# pg_depend shows the columns of a list and of a filter alike, so the filter's own tree is read.
 _LISTED = """
 SELECT p.pubname::text AS publication, r.prrelid AS oid, {listed} AS listed, {filtered} AS filtered
   FROM pg_catalog.pg_publication_rel r
@@ -131,7 +132,7 @@ def inspect(conn: psycopg.Connection[Any], name: str) -> Publication | None:
             return None
         rows = cursor.execute(tables_query, (name,)).fetchall()
     tables = {
-        Table(
+        PublishedTable(
             row["schema"],
             row["name"],
             None if row["columns"] is None else frozenset(row["columns"]),
@@ -151,7 +152,7 @@ def inspect(conn: psycopg.Connection[Any], name: str) -> Publication | None:
 
 
 def missing(conn: psycopg.Connection[Any], names: Collection[str]) -> list[str]:
-    """Return which of `names` are no publications of `conn`'s database."""
+    """Return which of `names` are not publications of `conn`'s database."""
     there = set(column(conn, _EXISTING, list(names)))
     return [name for name in names if name not in there]
 
@@ -176,7 +177,7 @@ def sending(conn: psycopg.Connection[Any], table: TableName) -> list[str]:
 
 
 def marker(conn: psycopg.Connection[Any]) -> str:
-    """Return an expression that is another number when any publication was made or altered."""
+    """Return an expression whose number changes when any publication is made or altered."""
     catalogs = ["pg_publication", "pg_publication_rel"]
     if versions.supports(conn, Feature.SCHEMA_PUBLICATION):
         catalogs.append("pg_publication_namespace")

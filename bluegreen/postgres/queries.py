@@ -1,4 +1,4 @@
-"""Asking a server."""
+"""Queries: one column, one value, timeouts, and unexpected errors in one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _parameters(values: Sequence[Any]) -> Mapping[str, Any] | Sequence[Any] | No
 
 
 def require_writer(conn: Connection, what: str) -> None:
-    """Raise `Refused` where `what`, which `conn` is to, is a reader's endpoint."""
+    """Raise `Refused` where `conn`, a connection to `what`, leads to a reader."""
     if column(conn, "SELECT pg_catalog.pg_is_in_recovery()") == [True]:
         raise Refused(
             f"{what} at {conn.info.host} is in recovery, a reader; expected the cluster's writer "
@@ -58,8 +58,8 @@ def require_writer(conn: Connection, what: str) -> None:
 def limit_lock_waits(conns: Iterable[Connection], seconds: float) -> None:
     """Let no statement wait for a lock for longer than `seconds`; 0 lifts the limit.
 
-    Looking at what a publication sends locks its tables, so somebody's DDL would be waited for as
-    long as it takes.
+    Reading what a publication sends locks its tables, so it would wait for somebody's DDL without
+    limit.
     """
     for conn in conns:
         set_seconds(conn, "lock_timeout", seconds)
@@ -73,7 +73,7 @@ def set_seconds(conn: Connection, setting: str, seconds: float) -> None:
 def failure(error: psycopg.Error) -> str:
     """Return an unexpected error as one line: where, what, and what to do next.
 
-    Without its detail, which may quote rows.
+    The detail is left out, since it may quote rows.
     """
     # libpq's own errors have no state: the connection is gone.
     state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")

@@ -1,6 +1,6 @@
 """What to grant when the server says that a privilege is missing: the one list of remedies.
 
-PostgreSQL says which object was refused, not which statement grants it: that is added here. Aurora
+PostgreSQL says which object was refused; the statement that grants it is added here. Aurora
 grants its own roles where community PostgreSQL needs an attribute that only a superuser may give.
 """
 
@@ -18,7 +18,7 @@ from bluegreen.errors import Refused
 
 REPLICATE = "GRANT rds_replication TO {role} (outside RDS: ALTER ROLE {role} REPLICATION)"
 
-# The words are those of 14 to 18, and the first that match count. `{name}` is what they caught.
+# Messages of 14 to 18; the first that matches counts. `{name}` is what the pattern caught.
 _REMEDIES = (
     (
         "permission denied to create subscription",
@@ -40,7 +40,7 @@ _REMEDIES = (
     ),
     ("must be superuser to (create|add or set)", "on Aurora: GRANT rds_superuser TO {role}"),
     ("replication slots", REPLICATE),
-    # The writer sends heartbeats, the standby looks for them, and either becomes the other.
+    # The writer sends heartbeats, the standby reads them, and either may become the other.
     ("table heartbeat$", "GRANT SELECT, INSERT, UPDATE ON bluegreen.heartbeat TO {role}"),
     ("denied for function (?P<name>.+)", "GRANT EXECUTE ON FUNCTION {name} TO {role}"),
     ("denied for database ", "GRANT CREATE ON DATABASE {database} TO {role}"),
@@ -56,7 +56,7 @@ _REMEDIES = (
 
 @contextmanager
 def explained(conn: psycopg.Connection[Any], what: str) -> Iterator[None]:
-    """Turn a missing privilege of `conn`'s role into `Refused`: `what` needs it, this grants it."""
+    """Turn a missing privilege of `conn`'s role into `Refused`, with who needs it and its GRANT."""
     try:
         yield
     except errors.InsufficientPrivilege as error:
@@ -68,7 +68,7 @@ def explained(conn: psycopg.Connection[Any], what: str) -> Iterator[None]:
 
 
 def remedy(said: str, role: str, database: str) -> str:
-    """Return what gives `role` the privilege that the server's words ask for."""
+    """Return what gives `role` the privilege that the server's message names."""
     found, cure = next(
         (match, cure) for words, cure in _REMEDIES if (match := re.search(words, said))
     )

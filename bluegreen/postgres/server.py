@@ -23,12 +23,12 @@ from bluegreen.postgres.versions import Feature
 
 Role = Literal["admin", "replication"]
 
-# Values of the tool's own sessions. A role or a database may carry others, and each of these would
+# Values of the tool's own sessions. A role or a database may have others, and each of these would
 # break something: a read-only default the un-fencing, an asynchronous commit the durability of the
 # decision (seen: `decided` was `preparing` again after kill -9), another isolation the barrier's
-# look at who is older, a timeout any long wait, another role the right to see and end sessions, a
-# look after the client the server fuse, another encoding the names of tables. Only what every
-# version knows and every role may set: a server refuses the whole connection for one that is not.
+# search for older transactions, a timeout any long wait, another role the right to see and end
+# sessions, a check on the client the server fuse, another encoding the names of tables. Here is
+# only what every version knows and every role may set: otherwise the server refuses the connection.
 _OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in (
@@ -58,7 +58,7 @@ _OPTIONS = " ".join(
         ("default_tablespace", ""),
         ("default_table_access_method", "heap"),
         ("plpgsql.extra_errors", "none"),
-        # A client that has died without a word lets go of its locks by that.
+        # By this a client that has died silently loses its locks.
         ("tcp_keepalives_idle", "5"),
         ("tcp_keepalives_interval", "2"),
         ("tcp_keepalives_count", "3"),
@@ -73,7 +73,7 @@ SELECT pg_catalog.set_config('transaction_timeout', '0', false),
        CASE WHEN pg_catalog.has_parameter_privilege('event_triggers', 'SET')
             THEN pg_catalog.set_config('event_triggers', 'off', false) END"""
 
-# A peer that is gone is noticed within about ten seconds; Linux's own defaults take two hours.
+# A dead peer is noticed within about ten seconds; with Linux's defaults it takes two hours.
 TCP = {
     "connect_timeout": "10",
     "keepalives": "1",
@@ -83,9 +83,9 @@ TCP = {
     "tcp_user_timeout": "10000",
 }
 _CONNECT_SECONDS = 10
-_LOOK_SECONDS = 2  # for what another connection is asked, connecting included
+_LOOK_SECONDS = 2  # for a question about another connection, connecting included
 
-# What a server refuses for good, and the remedy; whatever else it says may pass.
+# What a server refuses for good, with the remedy; anything else may be temporary.
 _REFUSALS = (
     ("password authentication failed", "wrong user or password; fix the secret {arn}"),
     ("no password supplied", "no password: fix the secret {arn}"),
@@ -101,7 +101,7 @@ _REFUSALS = (
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """References to credentials, never the credentials: fetched anew for every connection."""
+    """References to credentials, never the credentials: these are fetched for every connection."""
 
     admin_secret_arn: str
     replication_secret_arn: str
@@ -123,7 +123,7 @@ class Credentials:
         }
 
     def replication_version(self, region: str) -> str | None:
-        """Return which version of the replication secret is in force: no secret itself."""
+        """Return which version of the replication secret is in force; this is no secret itself."""
         found = _secret(self.replication_secret_arn, region).get("VersionId")
         return None if found is None else str(found)
 
@@ -153,7 +153,7 @@ class Server:
         return self.cluster
 
     def conninfo(self, database: str, role: Role, *, application_name: str = "bluegreen") -> str:
-        """Return a libpq connection string. It holds the password: never log or store it."""
+        """Return a libpq connection string; it holds the password, so never log or store it."""
         chosen = self.credentials
         return self._conninfo(
             database, role, application_name, tls=chosen.tls, ca_file=chosen.ca_file
@@ -207,7 +207,7 @@ class Server:
     def _open(
         self, database: str, role: Role, application_name: str, *, seconds: int
     ) -> Connection:
-        """Connect; nothing is waited for longer than `seconds`."""
+        """Connect; no wait takes longer than `seconds`."""
         text = self.conninfo(database, role, application_name=application_name)
         try:
             conn = Connection.connect(
@@ -243,7 +243,7 @@ class Server:
         said = " ".join(str(error).split())
         where = f"database {database!r} on {self.cluster} ({self.host}:{self.port}) as {role}"
         user = str(conninfo.conninfo_to_dict(text).get("user"))
-        # No SQLSTATE reaches psycopg from a failed connection, so the server's words must do.
+        # psycopg gets no SQLSTATE from a failed connection, so the server's message must do.
         fatal = said.rpartition("FATAL:")[2].strip() if "FATAL:" in said else ""
         for words, remedy in _REFUSALS:
             if words in said:
@@ -260,7 +260,7 @@ class Server:
         return chosen.admin_secret_arn if role == "admin" else chosen.replication_secret_arn
 
     def _login(self, role: Role) -> tuple[str, str]:
-        """Return user and password, fetched now."""
+        """Fetch and return user and password."""
         user = self.credentials.admin_iam_user
         if role == "admin" and user is not None:
             token = client("rds", self.region).generate_db_auth_token(
@@ -288,7 +288,7 @@ def logins_of(*servers: Server) -> dict[str, tuple[str, str]]:
 
 
 def remember(logins: Mapping[str, Sequence[str]]) -> None:
-    """Use `logins` in this process from now on, and ask AWS no more for these secrets."""
+    """Use `logins` in this process from now on, without asking AWS for these secrets."""
     _remembered.update({arn: (user, password) for arn, (user, password) in logins.items()})
 
 

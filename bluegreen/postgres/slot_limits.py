@@ -1,4 +1,4 @@
-"""What a server may do to slots that fall behind or rest."""
+"""When a server gives up slots that fall behind, or that nobody reads."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SELECT (SELECT setting::bigint FROM pg_catalog.pg_settings
 
 @dataclass(frozen=True, slots=True)
 class SlotLimits:
-    """When a slot is lost though nobody drops it."""
+    """The limits beyond which a slot is lost though nobody drops it."""
 
     keep_mb: int = -1
-    """WAL that is kept for a slot, in MB; -1 is all there is."""
+    """How much WAL is kept for a slot, in MB; -1 is without limit."""
     idle_seconds: int = 0
-    """How long a slot may rest (from 18 on); 0 is for ever."""
+    """How long a slot may stay unread (from 18 on); 0 is for ever."""
 
 
 def inspect(conn: psycopg.Connection[Any]) -> SlotLimits:

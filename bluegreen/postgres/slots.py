@@ -1,7 +1,7 @@
 """Replication slots, as a server has them at one moment. Nothing else reads pg_replication_slots.
 
-What decides over them are the modules that need a decision; what makes and drops them is
-`bluegreen.replication.slot`.
+Decisions about them are made by the modules that need them; `bluegreen.replication.slot` makes and
+drops slots.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bluegreen.postgres.versions import Feature
 
 PLUGIN = "pgoutput"
 
-# Where the server writes now is no position of a server in recovery.
+# A server in recovery has no position where it writes.
 _SLOTS = """
 SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.database::text,
        s.temporary, s.active_pid, a.application_name AS reader,
@@ -51,7 +51,7 @@ class Status(StrEnum):
 
     @property
     def readable(self) -> bool:
-        """Return whether everything since its last confirmed position is still there."""
+        """Return whether all WAL since its last confirmed position still exists."""
         return self in (Status.RESERVED, Status.EXTENDED, Status.UNRESERVED)
 
 
@@ -66,7 +66,7 @@ class Slot:
     temporary: bool
     active_pid: int | None
     reader: str | None
-    """The application name of whoever reads it now: a subscription's name."""
+    """The application name of its current reader: a subscription's name."""
     wal_status: str | None
     invalidated: str | None
     """Why it was invalidated, as far as the server says."""
@@ -78,7 +78,7 @@ class Slot:
     """Where the server writes; None in recovery."""
     confirmed_flush: str | None
     replayed: str | None
-    """What its reader has applied, durably or not; None while there is none or it never said."""
+    """What its reader has applied, durably or not; None without a reader, or before its report."""
 
     @property
     def logical(self) -> bool:
@@ -87,12 +87,12 @@ class Slot:
 
     @property
     def unfinished(self) -> bool:
-        """Return whether it is being made just now; physical slots never have a position."""
+        """Return whether it is still being made; physical slots never have a position."""
         return self.logical and self.confirmed_flush is None
 
     @property
     def inactive_reason(self) -> str | None:
-        """Return why nobody can read it, or that nobody does; None while somebody does."""
+        """Return why nobody can read it, or that nobody does; None while it is read."""
         if self.invalidated is not None:
             return f"invalidated: {self.invalidated}"
         if self.active_pid is not None:
@@ -104,8 +104,8 @@ class Slot:
     def confirmed(self) -> Lsn:
         """Return the position before which the subscriber has everything.
 
-        Straight after creation it is the consistent point. It may go back when the server
-        crashes, which the subscriber's origin makes harmless.
+        Right after creation it is the consistent point. It may go back when the server crashes;
+        the subscriber's origin makes that harmless.
         """
         if self.confirmed_flush is None:
             raise Refused(f"slot {self.name}: has no position yet; it is still being made")
@@ -113,7 +113,7 @@ class Slot:
 
     @property
     def bytes_behind(self) -> int | None:
-        """Return how much of what is written its reader has not applied; None while it is unknown.
+        """Return how many bytes its reader has not applied yet; None while unknown.
 
         The confirmed position says less: it is late by design while a reader commits
         asynchronously.
@@ -139,21 +139,21 @@ def inspect_all(
         reason="s.invalidation_reason" if reason else "NULL::text",
         since="s.inactive_since::text" if since else "NULL::text",
     )
-    wanted = None if names is None else list(names)
+    chosen = None if names is None else list(names)
     with conn.cursor(row_factory=class_row(Slot)) as cursor:
-        return tuple(cursor.execute(query, {"names": wanted}).fetchall())
+        return tuple(cursor.execute(query, {"names": chosen}).fetchall())
 
 
 def logical(conn: psycopg.Connection[Any]) -> tuple[Slot, ...]:
-    """Return the server's logical slots in all databases: somebody reads rows from it."""
+    """Return the server's logical slots in all databases: others read rows from it."""
     return tuple(slot for slot in inspect_all(conn) if slot.logical)
 
 
 def status(have: Slot | None) -> Status:
-    """Return what is left of a slot."""
+    """Return what a slot is good for; `missing` for None."""
     if have is None:
         return Status.MISSING
     if have.invalidated not in (None, "wal_removed"):
         return Status.INVALIDATED
-    # A status that this code doesn't know is not one to go on with.
+    # A status that this code doesn't know must not count as readable.
     return Status(have.wal_status) if have.wal_status in set(Status) else Status.INVALIDATED

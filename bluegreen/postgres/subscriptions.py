@@ -1,7 +1,7 @@
 """Subscriptions, as a server has them at one moment. Nothing else reads pg_subscription.
 
-Nor what hangs on it: workers, counters, origins, tables. What decides over them are the modules
-that need a decision; what makes, alters and drops them is `bluegreen.replication.subscription`.
+That includes workers, counters, origins and tables. Decisions about them are made by the modules
+that need them; `bluegreen.replication.subscription` makes, alters and drops subscriptions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MORE = """,
 """
 _COUNT = """coalesce(
     (SELECT t.{} FROM pg_catalog.pg_stat_subscription_stats t WHERE t.subid = s.oid), 0)"""
-# All counters whose names begin so: later majors have more of them.
+# All counters whose names begin with this: later majors have more of them.
 _CONFLICTS = """(SELECT string_agg(pg_catalog.format('%%s %%s', substr(e.key, 7), e.value), ', ')
                    FROM pg_catalog.pg_stat_subscription_stats t,
                         pg_catalog.jsonb_each_text(pg_catalog.to_jsonb(t)) e
@@ -70,7 +70,7 @@ _ORIGINS = """
 SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
  WHERE o.roname = 'pg_' || %(oid)s::text OR starts_with(o.roname, 'pg_' || %(oid)s::text || '_')
 """
-# Those of subscriptions are called by their oids, and by their tables' while these are copied.
+# Origins of subscriptions are named by oid, with the table's while it is copied.
 _FOREIGN_ORIGINS = """
 SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_subscription s
@@ -85,15 +85,15 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, r.srsubstate::text AS
   JOIN pg_catalog.pg_class c ON c.oid = r.srrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
-# A slot of a first copy is known by this name only, on the publisher.
+# On the publisher the slot of a first copy is known by this name only.
 _COPY_SLOTS = """
 SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_identifier)
   FROM pg_catalog.pg_subscription_rel r, pg_catalog.pg_control_system() c
  WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
 """
 
-# Another number when a table was taken in or let go, its first copy has come further, or there is
-# an origin more or less.
+# The number changes when a table is added or removed, when a first copy makes progress, and when
+# an origin is made or dropped.
 MARKER = """(SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
                    r.srsubid, r.srrelid, r.srsubstate), 0)), 0)
           FROM pg_catalog.pg_subscription_rel r)
@@ -105,14 +105,14 @@ ORIGINS_REMEDY = (
     " nobody says so: end what uses it, then SELECT pg_replication_origin_drop('its name')"
 )
 
-# srsubstate in the manual's pg_subscription_rel; `r` is ready, what else there is is not.
+# srsubstate, from pg_subscription_rel in the manual; only `r` is ready.
 _STATES = {"i": "to be copied", "d": "being copied", "f": "copied", "s": "synchronized"}
 _READY = "r"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What every role may know of a subscription of any database."""
+    """What every role may read of a subscription of any database."""
 
     oid: int
     name: str
@@ -141,9 +141,9 @@ class Subscription(Listed):
     two_phase: bool
     failover: bool
     skipped: str | None
-    """The end of a transaction that somebody told it to leave out (`SKIP`); its rows are lost."""
+    """The end of a transaction that it was told to leave out (`SKIP`); its rows are lost."""
     applied: str | None
-    """Where the next transaction is asked for; None or 0/0 before the first one and the start."""
+    """Where the next transaction starts; None or 0/0 before the first one and the start."""
     apply_errors: int
     sync_errors: int
     conflicts: str | None
@@ -176,7 +176,7 @@ class SubscribedTable:
 
     @property
     def state_in_words(self) -> str:
-        """Return how far its first copy is."""
+        """Return the state of its first copy, in words."""
         return _STATES.get(self.state, f"in state {self.state}")
 
 
@@ -194,9 +194,9 @@ def inspect_all(
     conn: psycopg.Connection[Any], names: Collection[str] | None = None
 ) -> tuple[Listed, ...]:
     """Return the subscriptions of every database, or those of `names`, by name and database."""
-    wanted = None if names is None else list(names)
+    chosen = None if names is None else list(names)
     with conn.cursor(row_factory=class_row(Listed)) as cursor:
-        return tuple(cursor.execute(_ALL, {"names": wanted}).fetchall())
+        return tuple(cursor.execute(_ALL, {"names": chosen}).fetchall())
 
 
 def tables(conn: psycopg.Connection[Any], name: str) -> tuple[SubscribedTable, ...]:
@@ -221,7 +221,7 @@ def foreign_origins(conn: psycopg.Connection[Any]) -> list[str]:
 
 
 def copy_slots(conn: psycopg.Connection[Any], oid: int) -> list[str]:
-    """Return the slots that first copies which are not over may have on the publisher."""
+    """Return the slots that unfinished first copies may have on the publisher."""
     return column(conn, _COPY_SLOTS, oid)
 
 
@@ -264,7 +264,7 @@ def problems(have: Subscription) -> list[str]:
     if have.conflicts:
         found.append(f"conflicts: {have.conflicts}")
     if have.skipped:
-        found.append(f"leaves out the transaction that finishes at {have.skipped}: its rows lack")
+        found.append(f"skips the transaction that finishes at {have.skipped}: its rows are missing")
     if not have.enabled and have.apply_errors + have.sync_errors and have.disable_on_error:
         found.append("disabled by disable_on_error")
     elif not have.enabled:

@@ -1,4 +1,4 @@
-"""Names of tables: as the catalog has them, and as people and settings spell them."""
+"""Names of tables: as the catalog has them, and as people and settings write them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NAME = re.compile(rf"{_PART}\.{_PART}", re.DOTALL)
 def table_name(text: str) -> TableName:
     """Return schema and name from `schema.table`.
 
-    A part with a dot or a double quote in it stands in double quotes, its own doubled, as in SQL.
-    Nothing is folded to lower case: names are as the catalog has them.
+    A part that holds a dot or a double quote is quoted as in SQL, its own quotes doubled. Nothing
+    is folded to lower case: names are as the catalog has them.
     """
     found = _NAME.fullmatch(text)
     if found is None:

@@ -1,4 +1,4 @@
-"""What each PostgreSQL major can do: the one table of features, and the words of their refusal."""
+"""What each PostgreSQL major can do: the one table of features, and how a lack is worded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bluegreen.errors import Refused
 
 
 class Feature(Enum):
-    """A thing that not every supported major has, in the users' words."""
+    """A feature that not every supported major has, in the users' words."""
 
     SCHEMA_PUBLICATION = "publishing whole schemas"
     ROW_FILTER = "row filters of a publication"
@@ -79,7 +79,7 @@ def supports(conn: psycopg.Connection[Any], feature: Feature) -> bool:
 
 
 def require(server_major: int, feature: Feature, what: str) -> None:
-    """Raise `Refused`, naming `what` wants it, when servers of `server_major` lack `feature`."""
+    """Raise `Refused`, naming `what` needs it, when servers of `server_major` lack `feature`."""
     if not has(server_major, feature):
         raise Refused(
             f"{what}: {feature.value} needs PostgreSQL {LEAST_MAJOR[feature]}, "

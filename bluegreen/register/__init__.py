@@ -1,1 +1,1 @@
-"""The tool's own database on each environment: switches, and who is closed."""
+"""The tool's own database on each environment: its switches, and what is closed."""

@@ -1,7 +1,7 @@
-"""Closed: an environment refuses writes by default, and what was there before it did is ended.
+"""Closed: an environment refuses writes by default, and its earlier sessions are ended.
 
-A standby is closed, and so is an old side after the switch. What closes a writer amid a switch, and
-holds whoever could still write, is the fence.
+A standby is closed, and so is an old side after the switch. During a switch the fence closes the
+writer, and stops every session that could still write.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def close_all(conn: Connection, roles: Collection[str] = ()) -> None:
 
 
 def end_earlier(conn: Connection, *, deadline: float) -> bool:
-    """End every session in a closed database from before now, those that log in included.
+    """End every session in a closed database that began before now, unfinished logins included.
 
     Returns whether none was left by `deadline`, in seconds of `time.monotonic()`.
     """
@@ -75,7 +75,7 @@ def end_sessions(
 ) -> int:
     """End the sessions that began before now, or before `until`, but for `ours`; return how many.
 
-    Sessions that began under a fence keep its read-only default when it is gone. Call it only
-    after the transaction that took it off has committed: before, new ones would be born the same.
+    Sessions that began under a fence keep its read-only default when it is gone. Call this only
+    after the transaction that took it off has committed: earlier, new ones would get it too.
     """
     return int(value(conn, _END_SESSIONS, list(databases), until, list(ours)) or 0)

@@ -1,8 +1,8 @@
-"""How a fence is put up, and what the old writer is afterwards: the choices and their defaults.
+"""How a fence is put up, and what the old writer becomes: the choices and their defaults.
 
 `no-login` is the default. Under `read-only` an application that says `BEGIN READ WRITE`, or whose
 driver does, goes on writing: 16 such clients had 268 of 46,748 acknowledged transactions on the old
-side only, and kept the switch from its decision for 8 s. Under `no-login` it was none.
+side only, and kept the switch from its decision for 8 s. Under `no-login` there were none.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Fenced roles: which lose LOGIN with the old side, and what stands in the way of that.
+"""Fenced roles: which roles lose LOGIN on the old side, and what prevents that.
 
-Without `switch.roles` all that applications can log in as; `switch.spare_roles` keep it. A role
-that keeps LOGIN and may write would be a second writer on the old side, by `BEGIN READ WRITE`, so
-it is found beforehand (`keepers`), and so is what the administrator lacks: behind the opening it is
-too late.
+Without `switch.roles` these are all that applications can log in as; `switch.spare_roles` keep it.
+A role that keeps LOGIN and may write would be a second writer on the old side, by `BEGIN READ
+WRITE`. So it is found beforehand (`keepers`), and so is what the administrator lacks: after the
+opening it is too late.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SELECT rolname::text FROM pg_roles
 _UNKNOWN = """\
 SELECT name FROM unnest(%s::text[]) name
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1"""
-# Before 16 CREATEROLE is enough, but for roles that replicate.
+# Before 16 CREATEROLE is enough, except for roles that replicate.
 _UNALTERABLE = """\
 SELECT r.rolname
   FROM pg_roles r, pg_roles me
@@ -49,8 +49,8 @@ SELECT 'REPLICATION'
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What the settings say about roles, and when LOGIN is taken from them."""
+class FenceSpec:
+    """Which roles the settings fence, and when these lose LOGIN."""
 
     roles: tuple[str, ...] | None = None
     spared: tuple[str, ...] = ()
@@ -63,72 +63,72 @@ class Wish:
         return self.fence == "no-login" or self.old_side == "closed"
 
     def problems(self, own: Mapping[str, str], unknown: list[str]) -> list[str]:
-        """Return what no server could make sense of; `own` are the tool's roles, each with why."""
+        """Return the entries that make no sense; `own` are the tool's roles, each with why."""
         found = [f"{name} is {own[name]}" for name in self.roles or () if name in own]
         return found + [f"{name} does not exist" for name in unknown]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the roles of one environment are like."""
+class RoleFacts:
+    """What was found about the roles of one environment."""
 
     problems: list[str]
     """Entries of `switch.roles` and `switch.spare_roles` that make no sense."""
     keepers: list[str]
-    """Roles that keep LOGIN though they may write, each with what."""
+    """Roles that keep LOGIN though they may write, each with what it may write."""
     unalterable: list[str]
     """Roles that the administrator can't take LOGIN from, or give it back to."""
     lacking: list[str]
     """What the administrator lacks to see sessions, to end them, and to read a slot."""
 
 
-def names(conn: Connection, server: Server, wish: Wish) -> list[str]:
-    """Return the roles that lose LOGIN where applications must not come any more; never ours."""
-    return list(value(conn, sql.SQL("SELECT {}").format(_choice(conn, server, wish))))
+def roles_to_fence(conn: Connection, server: Server, spec: FenceSpec) -> list[str]:
+    """Return the roles that lose LOGIN where applications must not log in; never the tool's."""
+    return list(value(conn, sql.SQL("SELECT {}").format(_choice(conn, server, spec))))
 
 
-def chosen(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
+def chosen(conn: Connection, server: Server, spec: FenceSpec) -> sql.Composable:
     """Return the roles that lose LOGIN under the fence, as an expression of SQL.
 
-    It is evaluated when the fence is put up: a role that was made just before is among them.
+    It is evaluated when the fence is put up, so it includes a role that was made just before.
     """
-    if wish.fence != "no-login":
+    if spec.fence != "no-login":
         return sql.SQL("'{}'::text[]")
-    return _choice(conn, server, wish)
+    return _choice(conn, server, spec)
 
 
-def _choice(conn: Connection, server: Server, wish: Wish) -> sql.Composable:
+def _choice(conn: Connection, server: Server, spec: FenceSpec) -> sql.Composable:
     ours = own(conn, server)
-    if wish.roles is not None:
-        names = [name for name in wish.roles if name not in wish.spared and name not in ours]
+    if spec.roles is not None:
+        names = [name for name in spec.roles if name not in spec.spared and name not in ours]
         return sql.SQL("{}::text[]").format(sql.Literal(names))
-    kept = [*ours, *wish.spared, *aws_roles.LOGINS]
+    kept = [*ours, *spec.spared, *aws_roles.LOGINS]
     return sql.SQL("ARRAY({})").format(sql.SQL(_BY_DEFAULT).format(kept=sql.Literal(kept)))
 
 
-def closable(conn: Connection, server: Server, wish: Wish) -> list[str]:
-    """Return which of these LOGIN may be taken from; readiness names the others."""
-    wanted = names(conn, server, wish)
-    barred = column(conn, _UNALTERABLE, wanted)
-    return [name for name in wanted if name not in barred]
+def closable(conn: Connection, server: Server, spec: FenceSpec) -> list[str]:
+    """Return which of these can lose LOGIN; readiness names the others."""
+    fenced = roles_to_fence(conn, server, spec)
+    barred = column(conn, _UNALTERABLE, fenced)
+    return [name for name in fenced if name not in barred]
 
 
-def inspect(databases: Mapping[str, Connection], server: Server, wish: Wish) -> Seen:
-    """Look at one environment; `databases` are connections to those that move."""
+def inspect(databases: Mapping[str, Connection], server: Server, spec: FenceSpec) -> RoleFacts:
+    """Inspect one environment; `databases` are connections to those that move."""
     conn = next(iter(databases.values()))
     ours = own(conn, server)
     lacking = column(conn, _LACKING)
-    if not wish.taken:
-        return Seen([], [], [], lacking)
-    fenced = names(conn, server, wish)
-    unknown = column(conn, _UNKNOWN, [*(wish.roles or ()), *wish.spared])
+    if not spec.taken:
+        return RoleFacts([], [], [], lacking)
+    fenced = roles_to_fence(conn, server, spec)
+    unknown = column(conn, _UNKNOWN, [*(spec.roles or ()), *spec.spared])
     found = {
         keeper: None
         for one in databases.values()
         for keeper in keepers.find(one, [*fenced, conn.info.user], own=list(ours))
     }
-    return Seen(
-        wish.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
+    return RoleFacts(
+        spec.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
     )
 
 

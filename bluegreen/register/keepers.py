@@ -106,8 +106,8 @@ SELECT format('%%I (%%s)', r.rolname, min(w.name))
 def find(conn: Connection, fenced: Collection[str], *, own: Sequence[str]) -> list[str]:
     """Return the keepers in the database of `conn`, each with what it may write.
 
-    `fenced` are those that lose LOGIN, and the administrator, about whom nothing has to be asked.
-    What PUBLIC may counts neither for `own` (the tool's) nor for AWS's, and of AWS's only what was
-    granted to them: the rest is nobody's to revoke.
+    `fenced` are those that lose LOGIN, and the administrator, who is no question. What PUBLIC may
+    do counts neither for `own` (the tool's) nor for AWS's roles. Of the latter only what was
+    granted to them counts: nobody can revoke the rest.
     """
     return column(conn, _KEEPERS, list(fenced), list(own), list(aws_roles.LOGINS))

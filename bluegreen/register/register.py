@@ -1,11 +1,11 @@
 """The register: which switch is under way or was made, kept on the servers themselves.
 
-Each environment has a database of the tool's own with three tables. `register` is written on the
-environment that is being fenced: one row an attempt, and at most one of them live. `opening` is
+On each environment the tool has its own database with three tables. `register` is written on the
+environment that is being fenced: one row for each attempt, at most one of them live. `opening` is
 written on the other: whether it has been opened for that attempt. `closure` says what closing this
 environment has changed, so that opening it restores exactly that.
 
-The rules that involve several of them are functions there, see `schema`.
+Rules that involve several of them are SQL functions there, see `schema`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOCK_DECIDED = """\
 SELECT state IN ('decided', 'done') FROM bluegreen.register WHERE attempt = %s FOR UPDATE"""
 
 
-class State(StrEnum):
+class AttemptState(StrEnum):
     """States of an attempt. Only `preparing` may become `decided` or `aborted`."""
 
     PREPARING = "preparing"
@@ -58,16 +58,16 @@ class Attempt:
     """One switch, as the fenced environment knows it."""
 
     name: str
-    state: State
+    state: AttemptState
     new_writer: str
     overdue: bool
-    """Whether the server fuse's deadline is past: whoever began it has no claim any more."""
+    """Whether the server fuse's deadline is past: then its owner has no claim any more."""
 
 
 def ensure_database(server: Server) -> None:
     """Make the tool's database on an environment, and bring its tables to this version.
 
-    Raises `Refused` where somebody else has one of that name, or something in ours.
+    Raises `Refused` where somebody else owns one of that name, or has put something into ours.
     """
     tool_database.ensure(server)
     with server.connect(TOOL_DATABASE) as conn:
@@ -78,20 +78,20 @@ def ensure_database(server: Server) -> None:
 def ensure_tables(conn: Connection) -> None:
     """Make the tables and functions; `conn` is to the tool's database."""
     with conn.transaction():
-        # Two deployments of one source may come here at once; DDL of the same name collides.
+        # Two deployments of one source may do this at once; DDL of the same name collides.
         conn.execute("SELECT pg_advisory_xact_lock(4782, 1)")
         conn.execute(SCHEMA)
 
 
 def drop_database(server: Server) -> None:
-    """Drop the tool's database; one that is gone, or somebody else's, is left as it is."""
+    """Drop the tool's database; a missing one, or somebody else's, is left as it is."""
     tool_database.drop(server)
 
 
 def clear(server: Server) -> None:
     """Forget what a clone has inherited of its source's switches.
 
-    What closing the clone has changed stays known: opening it needs that.
+    What closing the clone has changed is kept: opening it needs that.
     """
     with server.connect(TOOL_DATABASE) as conn, conn.transaction():
         conn.execute("DELETE FROM bluegreen.register")
@@ -111,7 +111,7 @@ def find_live(conn: Connection) -> Attempt | None:
         "SELECT attempt, state, new_writer, clock_timestamp() > deadline FROM bluegreen.register"
         " WHERE state IN ('preparing', 'decided')"
     ).fetchone()
-    return Attempt(row[0], State(row[1]), row[2], row[3]) if row else None
+    return Attempt(row[0], AttemptState(row[1]), row[2], row[3]) if row else None
 
 
 def begin(
@@ -124,8 +124,8 @@ def begin(
 ) -> None:
     """Register an attempt that its server fuse will abort after `seconds`.
 
-    Raises `Refused`, and changes nothing, unless this environment is open, each of `databases`
-    among it, and no other attempt is live: looked at in the same transaction.
+    Raises `Refused`, and changes nothing, unless this environment with each of `databases` is
+    open and no other attempt is live; both are checked in the same transaction.
     """
     reason = value(conn, _BEGIN, attempt, new_writer, seconds, list(databases))
     if reason:
@@ -142,13 +142,13 @@ def turn(conn: Connection, attempt: str) -> int:
 def claim_opening(conn: Connection, attempt: str, turn: int) -> bool:
     """Claim the opening for the attempt that was registered by `turn`; False when given up.
 
-    Once it is claimed, no attempt that was registered earlier can be.
+    Once it is claimed, no attempt that was registered earlier can claim it.
     """
     return bool(value(conn, "SELECT bluegreen.claim_opening(%s::text, %s::bigint)", attempt, turn))
 
 
 def left_closed(conn: Connection, attempt: str) -> list[str]:
-    """Return the attempts registered before this one that this environment is closed for."""
+    """Return the earlier attempts for which this environment is closed."""
     return column(
         conn,
         "SELECT earlier.attempt FROM bluegreen.opening mine JOIN bluegreen.opening earlier"
@@ -180,13 +180,13 @@ def expect_opening(
 def abort(conn: Connection, attempt: str) -> bool:
     """Abort an attempt and take its fence off, in one transaction; False when it is too late.
 
-    Ends what was born under the fence behind that, in every database that it had closed; `conn`
-    is in no transaction.
+    Afterwards the sessions that began under the fence are ended, in every database that it had
+    closed. `conn` is in no transaction.
     """
-    return _open_again(conn, attempt, State.PREPARING)
+    return _open_again(conn, attempt, AttemptState.PREPARING)
 
 
-def _open_again(conn: Connection, attempt: str, state: State) -> bool:
+def _open_again(conn: Connection, attempt: str, state: AttemptState) -> bool:
     return bool(value(conn, "CALL bluegreen.open_again(%s::text, %s::text, NULL)", attempt, state))
 
 
@@ -197,7 +197,7 @@ def decide(
 
     `heartbeats` are the ids of the barrier's transactions, `older` those of others that were open
     then. Raises `psycopg.errors.ObjectNotInPrerequisiteState` when something else has written
-    since, or may still do so: set the barrier again.
+    since, or still may: then set the barrier again.
     """
     return bool(value(conn, _DECIDE, attempt, heartbeats, older, str(mark)))
 
@@ -205,16 +205,17 @@ def decide(
 def lock_decided(conn: Connection, attempt: str) -> bool:
     """Lock a decided attempt's row, within a transaction; False when it is not decided.
 
-    An attempt that is done is as good as decided: what comes after it may be repeated.
+    An attempt that is done counts as decided: what comes after it may be repeated.
     """
     return bool(value(conn, _LOCK_DECIDED, attempt))
 
 
 def lock_opening(conn: Connection, attempt: str) -> Opening | None:
-    """Lock the attempt's row on the environment to be opened, within a transaction; its state.
+    """Lock the attempt's row on the environment to be opened; return its state.
 
-    Whoever finishes holds it from the last look at the drain to the opening: a second finisher
-    would set used sequence values back, and take a mark past the first new writes.
+    `conn` is in a transaction. A finisher holds the row from the last check of the drain to the
+    opening: a second one would set used sequence values back, and take a mark past the first new
+    writes.
     """
     state = value(conn, _OPENING + " FOR UPDATE", attempt)
     return None if state is None else Opening(state)
@@ -227,9 +228,9 @@ def find_opening(conn: Connection, attempt: str) -> Opening | None:
 
 
 def give_up_opening(conn: Connection, attempt: str) -> bool:
-    """Let nobody open this environment for the attempt; False when it has been opened.
+    """Forbid opening this environment for the attempt; False when it has been opened.
 
-    Competes with the opening for the same row, so that only one of them can happen.
+    This competes with the opening for the same row, so that only one of them can happen.
     """
     row = conn.execute(
         "UPDATE bluegreen.opening SET state = 'given up', changed_at = clock_timestamp()"
@@ -242,16 +243,16 @@ def give_up_opening(conn: Connection, attempt: str) -> bool:
 def go_back(conn: Connection, attempt: str) -> None:
     """Abort a decided attempt whose new writer never opened and never will; its fence comes off.
 
-    Only with that proved: it is the one way back from a decision. Does nothing when it has ended,
-    and else what `abort` does.
+    Call it only with proof of that: it is the one way back from a decision. It does nothing when
+    the attempt has ended, and otherwise what `abort` does.
     """
-    _open_again(conn, attempt, State.DECIDED)
+    _open_again(conn, attempt, AttemptState.DECIDED)
 
 
 def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:
     """Do what `open_environment` will do, in a transaction that is rolled back.
 
-    Raises `Refused` when `databases` would not all be open then.
+    Raises `Refused` when not all of `databases` would be open then.
     """
     try:
         with conn.transaction(force_rollback=True):
@@ -263,7 +264,7 @@ def rehearse_opening(conn: Connection, databases: Sequence[str]) -> None:
 
 
 def _stays_closed(error: psycopg.Error) -> str:
-    """Say which databases opening leaves closed, and what makes the register know them."""
+    """Return which databases opening leaves closed, and how to make the register know them."""
     names = error.diag.message_primary or ""
     return (
         f"opening leaves read-only: {names}; its register does not know what they were before"
@@ -278,9 +279,9 @@ def open_environment(
 ) -> datetime:
     """Open an environment for writers, and commit: one message, since clients are waiting.
 
-    `conn` is in the transaction in which `lock_opening` has said that it is closed. Returns the
-    server's time behind the commit: sessions that began later may write. Raises `StayFenced`, with
-    nothing opened, when `databases` would not all be open.
+    `conn` is in the transaction in which `lock_opening` has returned that it is closed. Returns
+    the server's time after the commit: sessions that began later may write. Raises `StayFenced`,
+    with nothing opened, when not all of `databases` would be open.
     """
     statement = sql.SQL(
         "SELECT bluegreen.open_environment({}::text, {}::pg_lsn, {}::text[]);"
@@ -302,14 +303,14 @@ def open_environment(
 def close_old(conn: Connection, attempt: str, roles: Sequence[str]) -> bool:
     """Take LOGIN from `roles` on the environment that `attempt` has left, and remember that.
 
-    Only while the attempt is decided: once it is done, a later one may have given the environment
-    back to its writers. Returns whether it was.
+    This happens only while the attempt is decided: once it is done, a later one may have opened
+    the environment again. Returns whether it happened.
     """
     return bool(value(conn, _CLOSE_OLD, attempt, list(roles)))
 
 
 def restore_logins(conn: Connection, attempt: str) -> None:
-    """Give the roles their LOGIN back on the environment that `attempt` has left, while decided."""
+    """Give the roles their LOGIN back on the environment that a decided `attempt` has left."""
     conn.execute("SELECT bluegreen.let_roles_in(%s::text)", (attempt,))
 
 
@@ -330,7 +331,7 @@ def finish(conn: Connection, attempt: str, slipped: int) -> None:
 def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
     """Return the attempt that opened this environment last, and its mark; None without one.
 
-    By its turn: clocks go back, such as by a failover to a host that is behind.
+    The order is by turn: clocks may go back, as in a failover to a host whose clock is behind.
     """
     row = conn.execute(
         "SELECT attempt, mark::text FROM bluegreen.opening WHERE state = 'opened'"
@@ -340,10 +341,10 @@ def last_opening(conn: Connection) -> tuple[str, Lsn] | None:
 
 
 def opened_at(conn: Connection, attempt: str) -> datetime | None:
-    """Return the server's time behind the opening's commit, or a little later; None before it.
+    """Return the server's time after the opening's commit, or a little later; None before it.
 
-    The row has the time from before the commit, which waits for the disk: sessions that began in
-    between are read-only for ever.
+    The row holds the time from before the commit, which waits for the disk. Sessions that began
+    in between stay read-only for ever.
     """
     found: datetime | None = value(
         conn,
@@ -361,5 +362,5 @@ def barrier(conn: Connection, attempt: str) -> Lsn | None:
 
 
 def slipped(conn: Connection) -> int:
-    """Return how many writes came to this environment after it had been left, unresolved."""
+    """Return how many writes, still unresolved, came to this environment after it had been left."""
     return int(value(conn, "SELECT coalesce(sum(slipped), 0)::bigint FROM bluegreen.register") or 0)

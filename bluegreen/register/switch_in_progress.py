@@ -7,10 +7,10 @@ from bluegreen.register import register, tool_database
 
 
 def has_register(server: Server) -> bool:
-    """Return whether the tool's database is there; raises `Retry` when out of reach."""
+    """Return whether the tool's database exists; raises `Retry` when the server is out of reach."""
     return tool_database.exists(server)
 
 
 def attempt(server: Server) -> str | None:
-    """Return the live attempt in words, None when there is none, or no register at all."""
+    """Return the live attempt in words; None when there is none, or no register at all."""
     return register.live_attempt(server) if has_register(server) else None

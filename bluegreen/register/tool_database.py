@@ -1,6 +1,7 @@
-"""The tool's own database on an environment: nobody else's, and known as the tool's by its mark.
+"""The tool's own database on an environment, recognised by its mark.
 
-Who could put functions or locks into it would act as the administrator, or stop a switch.
+Anybody else who could put functions or locks into it could act as the administrator, or stop a
+switch.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
 
-# CREATE DATABASE can't be in one transaction with the mark. Until that is set, a limit that nobody
-# else would choose, on a database that takes no connections, says whose it is.
+# CREATE DATABASE can't be in one transaction with the mark. Until the mark is set, the database is
+# recognised by taking no connections, and a connection limit that nobody else would choose.
 _UNFINISHED_LIMIT = 4782
 
 # From template0: template1 may hold anything, and grant anything to PUBLIC. UTF8 takes every name
@@ -107,7 +108,7 @@ _RELATIONS = frozenset(
         )
     }
 )
-# Of the version before marks, whose databases are known by exactly these.
+# The version before marks made databases that are recognised by exactly these.
 _FIRST_TABLES = frozenset({"register", "opening", "closure"})
 
 _MOST_NAMED = 5
@@ -133,7 +134,7 @@ class _Object:
 
     @property
     def ours(self) -> bool:
-        """Return whether it is one that the tool makes, and its owner can be trusted."""
+        """Return whether the tool makes such an object, and its owner can be trusted."""
         if self.schema != TOOL_SCHEMA or not self.trusted:
             return False
         # Functions of an earlier version may have names that this one doesn't know.
@@ -144,9 +145,9 @@ class _Object:
 
 
 def ensure(server: Server) -> None:
-    """Make the database, closed to everybody else, or look whether the one there is the tool's.
+    """Make the database, closed to everybody else, or check that an existing one is the tool's.
 
-    Raises `Refused` where it is not, or somebody else could change what is in it.
+    Raises `Refused` where it is not, or where somebody else could change what is in it.
     """
     with server.connect("postgres") as conn, _explained(conn, server):
         found = _find(conn)
@@ -170,12 +171,12 @@ def ensure(server: Server) -> None:
 
 
 def close_schemas(conn: Connection) -> None:
-    """Take from PUBLIC what it has in the database's schemas, as far as this role may."""
+    """Revoke PUBLIC's privileges on the database's schemas, as far as this role may."""
     conn.execute(_CLOSE_SCHEMAS)
 
 
 def exists(server: Server) -> bool:
-    """Return whether there is such a database of the tool's; one of somebody else's is none."""
+    """Return whether the tool's database exists; somebody else's of that name doesn't count."""
     with server.connect("postgres") as conn:
         found = _find(conn)
     if found is None or found.unfinished:
@@ -184,9 +185,9 @@ def exists(server: Server) -> bool:
 
 
 def drop(server: Server) -> None:
-    """Drop the tool's database; one that is gone, or is somebody else's, is left as it is.
+    """Drop the tool's database; a missing one, or somebody else's, is left as it is.
 
-    Raises `Refused` where something is in it that the tool did not make.
+    Raises `Refused` where it holds something that the tool did not make.
     """
     with server.connect("postgres") as conn, _explained(conn, server):
         found = _find(conn)
@@ -223,7 +224,7 @@ def _content(server: Server) -> list[_Object]:
 def _finish(conn: Connection) -> None:
     database = sql.Identifier(TOOL_DATABASE)
     with conn.transaction():
-        # First: it locks the database, so that two runs come one after the other.
+        # First, since it locks the database: two runs then come one after the other.
         conn.execute(_marking())
         conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
         conn.execute(
@@ -258,7 +259,7 @@ def _is_of_before_marks(content: list[_Object]) -> bool:
 
 
 def _others(content: list[_Object]) -> str | None:
-    """Return what is in the way: what the tool did not make, or whose owner isn't trusted."""
+    """Return what the tool did not make, or whose owner isn't trusted."""
     others = [one for one in content if not one.ours]
     if not others:
         return None

@@ -1,4 +1,4 @@
-"""Which of the two environments of a deployment accepts writes, by what is stored on each."""
+"""Which of the two environments of a deployment accepts writes, from what each one stores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Writer(StrEnum):
     SOURCE = "source"
     TARGET = "target"
     NEITHER = "neither"
-    """Amid a switch, or after one that nobody finished."""
+    """During a switch, or after one that nobody finished."""
     BOTH = "both"
     """Somebody opened the standby by hand."""
 
 
 def writer(*, source_closed: bool, target_closed: bool) -> Writer:
-    """Return who accepts writes when each side is closed or not."""
+    """Return who accepts writes, from whether each side is closed."""
     if source_closed:
         return Writer.NEITHER if target_closed else Writer.TARGET
     return Writer.SOURCE if target_closed else Writer.BOTH

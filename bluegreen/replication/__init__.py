@@ -1,1 +1,1 @@
-"""From the writer to the standby: slots, heartbeats, sequences, what is covered."""
+"""From the writer to the standby: slots, heartbeats, sequences, coverage."""

@@ -10,7 +10,7 @@ _WINDOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Sample:
     """Two positions at one moment: `seconds` of any one clock, positions in bytes of WAL."""
 
     seconds: float
@@ -20,7 +20,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the looks of the last seconds say; rates are None before there are two."""
+    """What the samples of the last seconds show; rates are None before there are two."""
 
     bytes_left: int
     applied_per_second: float | None
@@ -28,7 +28,7 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return when it will be done at this pace; None if never, or not known yet."""
+        """Return how long it takes at this pace; None if for ever, or not known yet."""
         if self.bytes_left <= 0:
             return 0.0
         if self.applied_per_second is None or self.written_per_second is None:
@@ -47,32 +47,32 @@ class Pace:
 
 
 class Backlog:
-    """The looks of the last seconds."""
+    """The samples of the last seconds."""
 
     def __init__(self) -> None:
-        self._looks: deque[Look] = deque()
+        self._samples: deque[Sample] = deque()
 
-    def note(self, look: Look) -> Pace:
-        """Take a look in and return the pace.
+    def note(self, sample: Sample) -> Pace:
+        """Add a sample and return the pace.
 
-        Positions that go back, as after a crash or another way of telling them, start it anew.
+        Positions that go back, as after a crash or when they are measured otherwise, restart it.
         """
-        if self._looks and (
-            look.written < self._looks[-1].written or look.applied < self._looks[-1].applied
+        if self._samples and (
+            sample.written < self._samples[-1].written or sample.applied < self._samples[-1].applied
         ):
-            self._looks.clear()
-        self._looks.append(look)
-        while look.seconds - self._looks[0].seconds > _WINDOW_SECONDS:
-            self._looks.popleft()
-        first = self._looks[0]
-        elapsed = look.seconds - first.seconds
-        left = max(0, look.written - look.applied)
+            self._samples.clear()
+        self._samples.append(sample)
+        while sample.seconds - self._samples[0].seconds > _WINDOW_SECONDS:
+            self._samples.popleft()
+        first = self._samples[0]
+        elapsed = sample.seconds - first.seconds
+        left = max(0, sample.written - sample.applied)
         if elapsed <= 0:
             return Pace(left, None, None)
         return Pace(
             left,
-            (look.applied - first.applied) / elapsed,
-            (look.written - first.written) / elapsed,
+            (sample.applied - first.applied) / elapsed,
+            (sample.written - first.written) / elapsed,
         )
 
 

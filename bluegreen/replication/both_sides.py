@@ -1,7 +1,7 @@
-"""Both environments of a deployment at once: who is the writer now, who is to be, and connections.
+"""Both environments of a deployment at once: the writer now, the writer to be, and connections.
 
-What looks at both takes this: the readiness report opens the connections for it, a switch hands in
-its own.
+Checks of both sides take this: the readiness report opens the connections, a switch hands in its
+own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class BothSides:
 
     deployment: str
     direction: Direction
-    """Of the replication that runs now, from `old` to `new`; the other one is the way back."""
+    """Of the replication that runs now, from `old` to `new`; the opposite one is the way back."""
     old: Server
     new: Server
     olds: Mapping[str, Connection]
@@ -48,13 +48,13 @@ class BothSides:
         return Direction.REVERSE if self.direction is Direction.FORWARD else Direction.FORWARD
 
     def publication(self) -> str:
-        """Return the publication that runs now."""
+        """Return the name of the publication in use."""
         return names.publication(self.deployment, self.direction)
 
     def subscription(self) -> str:
-        """Return the subscription that runs now."""
+        """Return the name of the subscription that runs."""
         return names.subscription(self.deployment, self.direction)
 
     def slot(self, database: str) -> str:
-        """Return the slot that runs now."""
+        """Return the name of the slot in use."""
         return names.slot(self.deployment, self.direction, database)

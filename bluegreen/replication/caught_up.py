@@ -1,8 +1,8 @@
 """Waits until the standby has caught up with the writer, and stays so.
 
-Lag is measured by heartbeats that cross, in every database: what the subscriber reports is only
-what it received, and its confirmed position is late by design while it commits asynchronously. So
-an idle writer, a paused worker or a slot that nobody reads can't look like being current.
+Lag is measured by heartbeats that cross, in every database: the subscriber reports only what it
+received, and its confirmed position is late by design while it commits asynchronously. So an idle
+writer, a paused worker or a slot that nobody reads can't look current.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.postgres.slots import Slot, Status
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.replication import coverage, heartbeat
-from bluegreen.replication.backlog import Backlog, Look, Pace
+from bluegreen.replication.backlog import Backlog, Pace, Sample
 from bluegreen.replication.coverage import Coverage
 from bluegreen.replication.heartbeat import Beat
 from bluegreen.replication.subscription import failing_transaction, subscribing
@@ -42,13 +42,13 @@ _RECONNECT_SECONDS = 0.5
 
 # A worker that ended is started again after wal_retrieve_retry_interval, 5 s unless set.
 _WORKER_PATIENCE_SECONDS = 30.0
-# Longer than that: then it is asked whether its publisher would let it in at all.
+# Longer than that: then a login tries whether its publisher would let it in at all.
 _LOGIN_DOUBT_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When it counts as caught up: every heartbeat within `lag_ms`, for `stable_seconds`."""
+    """When a standby counts as caught up: each heartbeat within `lag_ms`, for `stable_seconds`."""
 
     lag_ms: float
     stable_seconds: float
@@ -61,12 +61,12 @@ class Health:
 
     subscription: Subscription | None
     slot_name: str
-    """The slot that it shall read."""
+    """The slot that it has to read."""
     slot_status: Status
 
     @property
     def readable(self) -> bool:
-        """Return whether the subscription reads its slot, and the slot can be read."""
+        """Return whether the subscription reads its slot, and the slot is readable."""
         reads = self.subscription is not None and self.subscription.slot_name == self.slot_name
         return reads and self.slot_status.readable
 
@@ -81,8 +81,8 @@ def hopeless(
 ) -> BlueGreenError | None:
     """Return why waiting longer for `database` is in vain, or None.
 
-    `errors_before` is the count of errors when the wait began: it is never reset. `failing` says
-    which transaction can't be applied, if that is known.
+    `errors_before` is the count of errors when the wait began; the server never resets it.
+    `failing` says which transaction can't be applied, if that is known.
     """
     have = now.subscription
     if have is None:
@@ -120,14 +120,14 @@ def hopeless(
 
 
 class Stability:
-    """Since when every heartbeat was within the limit; times are seconds of one clock."""
+    """Since when each heartbeat has been within the limit; times are seconds of one clock."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._since: float | None = None
 
     def note(self, now: float, lag_ms: float | None) -> bool:
-        """Take the worst lag of all databases, None when unknown; tell whether it is stable."""
+        """Take the worst lag of all databases, None when unknown; return whether it is stable."""
         if lag_ms is None or lag_ms > self._limits.lag_ms:
             self._since = None
             return False
@@ -137,7 +137,7 @@ class Stability:
 
 
 class _Database:
-    """One database's two ends, and the heartbeat that is on its way between them."""
+    """The two ends of one database, and the heartbeat on its way between them."""
 
     def __init__(
         self,
@@ -158,21 +158,21 @@ class _Database:
         self._login_tried = False
         self._sent_at = 0.0
         self._token: Beat | None = None
-        self._sealed = False
+        self._marked = False
         self._last_ms: float | None = None
         self.on_its_way_ms = 0.0
         self._backlog = Backlog()
         self.pace: Pace | None = None
         self.copying: list[str] = []
-        """Tables whose first copy was not over when it was looked last."""
+        """Tables whose first copy was not over at the last check."""
 
     def check(self) -> None:
-        """Raise what makes waiting vain."""
+        """Raise an error when waiting is in vain."""
         slot_now = slots.inspect(self._writer, self._slot_name)
         found = subscriptions.inspect(self._standby, self._subscription_name)
         now = Health(found, self._slot_name, slots.status(slot_now))
         self._note_positions(slot_now)
-        # Both ends: a worker that can't connect starts and ends again and again.
+        # Both ends, since a worker that can't connect starts and ends again and again.
         if found and found.worker_pid is not None and slot_now and slot_now.active_pid is not None:
             self._worker_seen_at, self._login_tried = time.monotonic(), False
         count = found.apply_errors + found.sync_errors if found else 0
@@ -192,7 +192,7 @@ class _Database:
             subscribing.require_none_skipped(
                 self._writer, self._standby, self._publisher, found, since=None
             )
-            self._seal(failed=error is not None)
+            self._leave_marker(failed=error is not None)
         if error is not None:
             raise error
         if idle_seconds > _LOGIN_DOUBT_SECONDS and not self._login_tried:
@@ -208,11 +208,11 @@ class _Database:
         self.copying = coverage.names_of(tuple(found.unready))
         return found
 
-    def _seal(self, *, failed: bool) -> None:
-        """Leave what tells a slot that was moved: people may move it where replication stops."""
-        if failed or (self._token is not None and not self._sealed):
-            heartbeat.seal(self._writer)
-            self._sealed = True
+    def _leave_marker(self, *, failed: bool) -> None:
+        """Leave a marker that shows a moved slot: somebody may move it where replication stops."""
+        if failed or (self._token is not None and not self._marked):
+            heartbeat.leave_marker(self._writer)
+            self._marked = True
 
     def _failing(self, found: Subscription | None, *, changed: bool) -> str:
         if found is None or (found.enabled and not changed):
@@ -223,18 +223,18 @@ class _Database:
         return str(failing) if failing and (changed or found.apply_errors) else ""
 
     def _note_positions(self, have: Slot | None) -> None:
-        # Without a reader's own word the slot's position is the least that was applied.
+        # Without a reader's report the slot's position is the least that was applied.
         applied = None if have is None else have.replayed or have.confirmed_flush
         if have is None or have.written is None or applied is None:
             self.pace = None
             return
-        look = Look(time.monotonic(), Lsn.parse(have.written), Lsn.parse(applied))
+        look = Sample(time.monotonic(), Lsn.parse(have.written), Lsn.parse(applied))
         self.pace = self._backlog.note(look)
 
     def lag_ms(self) -> float | None:
-        """Return the last heartbeat's time, or how long the one on its way has taken if longer.
+        """Return the last heartbeat's time, or the current one's so far if that is longer.
 
-        None until the first has crossed, however short its way has been so far.
+        None until the first has crossed.
         """
         now = time.monotonic()
         if self._token is not None and heartbeat.seen(self._standby, self._token):
@@ -245,7 +245,7 @@ class _Database:
             return None if self._last_ms is None else max(self.on_its_way_ms, self._last_ms)
         if now - self._sent_at >= _BEAT_SECONDS:
             self._sent_at = time.monotonic()
-            self._token, self._sealed = heartbeat.beat(self._writer), False
+            self._token, self._marked = heartbeat.beat(self._writer), False
         return self._last_ms
 
 
@@ -276,7 +276,7 @@ class _Wait:
                 known = [lag for lag in lags.values() if lag is not None]
                 worst = max(known) if len(known) == len(lags) else None
                 if stability.note(time.monotonic(), worst) and worst is not None:
-                    # Last, and once a look: with many tables it isn't cheap.
+                    # Last, and once for each check: with many tables it isn't cheap.
                     covered = self._covered(pairs) if covered is None else covered
                 if covered and worst is not None:
                     log.info(
@@ -285,7 +285,7 @@ class _Wait:
                     return worst
                 if now > self.deadline:
                     for pair in pairs:
-                        pair.coverage()  # a copy under way is why, whatever the heartbeats do
+                        pair.coverage()  # a copy under way is the cause, whatever the heartbeats do
                     raise self._late(_words(pairs, lags))
                 if now - reported_at >= _REPORT_SECONDS:
                     reported_at = now
@@ -300,7 +300,8 @@ class _Wait:
     def _covered(self, pairs: Sequence[_Database]) -> bool:
         """Return whether all published tables are subscribed and ready.
 
-        False while first copies are under way; raises `Refused` for what only an update takes in.
+        False while first copies are under way; raises `Refused` for tables that only an update
+        adds.
         """
         found = {pair.name: pair.coverage() for pair in pairs}
         for database, one in found.items():
@@ -338,8 +339,8 @@ def wait(
 ) -> float:
     """Return the lag in ms once all of `databases` have kept within `limits`.
 
-    Raises what makes waiting vain (`Refused`, `CloneAgain`, `Retry`), and `Retry` with the lag
-    when the time is over. A restart or failover of either side is waited through.
+    Raises `Refused`, `CloneAgain` or `Retry` when waiting is in vain, and `Retry` with the lag when
+    the time is over. The wait goes on through a restart or failover of either side.
     """
     deadline = time.monotonic() + limits.timeout_seconds
     this = _Wait(publisher, subscriber, databases, deployment, direction, limits, deadline)

@@ -1,9 +1,9 @@
 """The seam between clone and replication: where a clone's copy of the source ends.
 
-Reads that LSN as the very first thing, proves that the server is the fresh clone it is taken for,
-stores the LSN, and only then changes anything: a clone that somebody wrote to gives an LSN that is
-too high, and the rows between would be missing without any error (measured). That is told where the
-source has not come so far yet, and where a heartbeat lies between: each look leaves one.
+The LSN is read before anything else. Then the server is proved to be a fresh clone, the LSN is
+stored, and only then is anything changed. A clone that somebody wrote to gives an LSN that is too
+high, and the rows between would be missing without any error (measured). That is noticed where the
+source has not come so far yet, and where a heartbeat lies between: each check leaves one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bluegreen.postgres import owned, queries, remedies, slots, subscriptions, w
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.subscription import subscribing
 
@@ -40,10 +40,10 @@ class Origin:
     """Where a clone starts to differ from its source."""
 
     resource_id: str
-    """AWS's id of the clone: another cluster under the same name has another."""
+    """AWS's id of the clone; another cluster under the same name has another id."""
     lsn: Lsn
     finished: bool
-    """The clone is cleaned; from then on it has a life of its own and is never cleaned again."""
+    """Whether the clone was cleaned; it is never cleaned again, since its own data follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class SourceSlot:
 
 @dataclass(frozen=True, slots=True)
 class SourceSide:
-    """What the source says of the seam, read when the clone exists."""
+    """What the source shows of the seam, read when the clone exists."""
 
     now: Lsn
     slots: dict[str, Lsn]
@@ -74,13 +74,13 @@ def ensure(
     slots: Sequence[SourceSlot],
     deadline: float,
     resource_id: str | None = None,
-    wish: Wish | None = None,
+    fence_spec: FenceSpec | None = None,
 ) -> Origin:
-    """Return the clone's origin; read, checked, stored and the clone cleaned if it isn't yet.
+    """Return the clone's origin; if that is new, read, check and store it, and clean the clone.
 
     Raises `Refused` when `clone` is no fresh clone of `source`, `CloneAgain` when a slot no longer
     fits it; then nothing was changed. `deadline` is in seconds of `time.monotonic()`.
-    `resource_id` is AWS's id of the clone that the caller means, if it knows; `wish` says which
+    `resource_id` is AWS's id of the clone that the caller means, if known; `fence_spec` says which
     roles lose LOGIN there.
     """
     with clone.connect(TOOL_DATABASE) as conn, remedies.explained(conn, f"clone {clone}"):
@@ -89,7 +89,7 @@ def ensure(
         if resource_id is not None and itself.resource_id != resource_id:
             raise Refused(
                 f"clone {clone}: is cluster {itself.resource_id}, expected {resource_id}; it was "
-                "made anew meanwhile: refresh and try again"
+                "recreated meanwhile: refresh and try again"
             )
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
@@ -98,12 +98,12 @@ def ensure(
         require_writer(conn, f"clone {clone}")
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:
-            # A copy of the volume has all that its source wrote before.
+            # A copy of the volume holds all that its source wrote before.
             skipped = heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is None:
                 # Should the LSN be too high, the next look at it finds these missing. Not where it
                 # is known to be: later ones would hide it.
-                heartbeat.seal(there)
+                heartbeat.leave_marker(there)
             require_no_gap(clone.cluster, found, inspect_source(there, source, slots))
             skipped = skipped or heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is not None:
@@ -115,7 +115,7 @@ def ensure(
             _require_unused(conn, clone, source)
             _store(conn, Origin(itself.resource_id, found, finished=False))
             log.info("clone %s: its copy of %s ends at %s", clone, source, found)
-        _close(conn, clone, wish or Wish(), deadline=deadline)
+        _close(conn, clone, fence_spec or FenceSpec(), deadline=deadline)
         _clean(conn, clone, databases, deployment, deadline=deadline)
         done = Origin(itself.resource_id, found, finished=True)
         _store(conn, done)
@@ -142,7 +142,7 @@ def _required(lsn: Lsn | None, clone: Server) -> Lsn:
 def find(conn: psycopg.Connection[Any], resource_id: str) -> Origin | None:
     """Return what is stored about the cluster `resource_id`; `conn` is to its tool database.
 
-    A clone inherits its source's own origin, which is another cluster's and so not found.
+    A clone inherits its source's origin, which is of another cluster and so isn't found.
     """
     if not _table_exists(conn):
         return None
@@ -181,7 +181,7 @@ def _store(conn: psycopg.Connection[Any], origin: Origin) -> None:
 
 
 def require_this_cluster(clone: Cluster, source: Cluster) -> None:
-    """Raise `Refused` unless AWS says that `clone` is another cluster, cloned from `source`."""
+    """Raise `Refused` unless AWS describes `clone` as another cluster, cloned from `source`."""
     if clone.resource_id == source.resource_id:
         raise Refused(
             f"clone {clone.identifier}: is the source itself ({source.resource_id}); expected "
@@ -203,8 +203,8 @@ def inspect_source(
 ) -> SourceSide:
     """Return the source's side; raises `CloneAgain` when a slot is gone, `Refused` when in use."""
     positions = {}
-    for wanted in made:
-        have = slot.require_readable(conn, wanted.name, str(source))
+    for earlier in made:
+        have = slot.require_readable(conn, earlier.name, str(source))
         if have.active_pid is not None:
             raise Refused(
                 f"slot {have.name} on {source}: already read by pid {have.active_pid} "
@@ -238,7 +238,7 @@ def require_no_gap(clone: str, lsn: Lsn, source: SourceSide) -> None:
 
 
 def _require_unused(conn: psycopg.Connection[Any], clone: Server, source: Server) -> None:
-    """Refuse a server that was used since: it has switches or subscriptions that the source lacks.
+    """Refuse a clone that was used: it has switches or subscriptions that the source lacks.
 
     Its LSN is past what it had of the source, and cleaning it would end a replication in use.
     """
@@ -276,13 +276,15 @@ def _switch_records(conn: psycopg.Connection[Any]) -> set[str]:
     return records
 
 
-def _close(conn: psycopg.Connection[Any], clone: Server, wish: Wish, *, deadline: float) -> None:
-    """Let nobody write there: a client that finds its way to the clone may say READ WRITE.
+def _close(
+    conn: psycopg.Connection[Any], clone: Server, fence_spec: FenceSpec, *, deadline: float
+) -> None:
+    """Let nobody write there: a client that reaches the clone may say READ WRITE.
 
-    It has been open since it was made, so whoever came before keeps no session.
+    The clone has been open since it was made, so all earlier sessions are ended.
     """
-    closed = wish.old_side == "closed"
-    closing.close_all(conn, fenced_roles.closable(conn, clone, wish) if closed else [])
+    closed = fence_spec.old_side == "closed"
+    closing.close_all(conn, fenced_roles.closable(conn, clone, fence_spec) if closed else [])
     if not closing.end_earlier(conn, deadline=deadline):
         raise Retry(f"clone {clone}: sessions from before it was closed do not end")
 
@@ -295,7 +297,7 @@ def _clean(
     *,
     deadline: float,
 ) -> None:
-    """Remove what a closed clone inherited; every step may be repeated."""
+    """Remove what a closed clone inherited; each step may be repeated."""
     _drop_subscriptions(conn, clone, deadline=deadline)
     _drop_slots(conn, clone, deadline=deadline)
     _roll_back_prepared(conn, clone)
@@ -312,7 +314,7 @@ def _clean(
 def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadline: float) -> None:
     for database, name in sorted(_subscriptions(conn)):
         with clone.connect(database) as own:
-            # What its table copies left on the publisher is the source's: the names are its too.
+            # Copy slots on the publisher belong to the source, which uses the same names.
             subscribing.drop(own, name, deadline=deadline)
         log.info("clone %s: inherited subscription %s of %s dropped", clone, name, database)
 
@@ -324,7 +326,7 @@ def _drop_slots(conn: psycopg.Connection[Any], clone: Server, *, deadline: float
 
 
 def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:
-    """Roll back prepared transactions: their commits come by replication, and would wait for them.
+    """Roll back prepared transactions: replication brings their commits, and would wait for them.
 
     On the source they stay as they are.
     """
@@ -336,7 +338,7 @@ def _roll_back_prepared(conn: psycopg.Connection[Any], clone: Server) -> None:
 
 
 def _name_jobs(conn: psycopg.Connection[Any], clone: Server) -> None:
-    """Say which jobs of pg_cron the clone has inherited: they are the source's and stay.
+    """Log which jobs of pg_cron the clone has inherited: they are the source's and stay.
 
     They fail while the clone is closed and run once it is opened, when the source's fail.
     """

@@ -1,8 +1,8 @@
 """Coverage: is everything that the writer publishes subscribed, and ready, on the standby?
 
-Rows of a table that is published and not subscribed are thrown away without an error, and those of
-one whose first copy is under way are not behind the heartbeats. So the gate before a switch, the
-readiness report, the switch's own last look and what takes new tables in all ask here.
+Rows of a table that is published and not subscribed are dropped without an error, and a heartbeat
+proves nothing about a table whose first copy is under way. So the gate before a switch, the
+readiness report, the switch's own last check and the code that adds new tables all ask here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SELECT n.nspname::text, c.relname::text
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What is sent and taken of one database, compared at one moment."""
+    """What one database sends and takes, compared at one moment."""
 
     unsubscribed: tuple[TableName, ...]
-    """Published, and on the subscriber, but not subscribed: their rows are thrown away."""
+    """Published, and on the subscriber, but not subscribed: their rows are dropped."""
     missing: tuple[TableName, ...]
     """Published, and not on the subscriber at all."""
     unready: dict[TableName, str]
-    """Subscribed, with the state of a first copy that isn't over, in words."""
+    """Subscribed, each with the state of its unfinished first copy, in words."""
     withdrawn: tuple[TableName, ...]
-    """Subscribed, and published no more."""
+    """Subscribed, and no longer published."""
 
     @property
     def complete(self) -> bool:
@@ -45,7 +45,7 @@ class Coverage:
 
     @property
     def outdated(self) -> bool:
-        """Return whether the subscription has tables to take in or to let go."""
+        """Return whether the subscription has tables to add or to remove."""
         return bool(self.unsubscribed or self.missing or self.withdrawn)
 
 
@@ -53,7 +53,7 @@ def inspect(
     publisher: Connection, subscriber: Connection, names: Collection[str], subscription: str
 ) -> Coverage:
     """Return how a database's subscription covers the publications `names`."""
-    # The publisher first: a table that comes in between is seen by the next look.
+    # The publisher first: the next check sees a table that comes in between.
     sent = set(publications.sent_tables(publisher, names))
     taken = {(one.schema, one.name): one for one in subscriptions.tables(subscriber, subscription)}
     new = sent - taken.keys()
@@ -71,7 +71,7 @@ def inspect(
 
 
 def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
-    """Return which of `tables` there are."""
+    """Return which of `tables` exist."""
     if not tables:
         return set()
     schemas, found = [one[0] for one in tables], [one[1] for one in tables]
@@ -105,7 +105,7 @@ def names_of(tables: Sequence[TableName]) -> list[str]:
 
 
 def findings(sides: BothSides) -> list[Finding]:
-    """Look at every database in the direction that runs, and judge."""
+    """Inspect every database in the direction that runs, and judge."""
     return [
         finding
         for database in sides.databases

@@ -1,12 +1,12 @@
-"""Code of a database that replication or the tool's own sessions would run, found beforehand.
+"""Finds the code of a database that replication or the tool's own sessions would run.
 
 An apply worker fires triggers that are enabled ALWAYS or for REPLICA, fills columns that aren't
 sent from their defaults, and evaluates the expressions of indexes, constraints, domains, generated
 columns and partition keys, all with an empty `search_path` and the standby's read-only default. The
-tool's statements on the standby fire event triggers, and its sessions login triggers. What such
-code writes is there twice, what it changes differs between the sides, and what it can't find or
-may not write stops the apply for good: all of it shows long after the clone, so it is looked for
-before, and again before a switch for what was made since.
+tool's statements on the standby fire event triggers, and its sessions login triggers. Rows that
+such code writes exist twice, rows that it changes differ between the sides, and what it can't find
+or may not write stops the apply for good. All of this shows long after the clone, so it is searched
+for before, and again before a switch, for code that was made since.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bluegreen.replication import function_text
 log = logging.getLogger(__name__)
 
 Sent = Mapping[TableName, Sequence[str]]
-"""What is replicated: each table, and its columns."""
+"""What is replicated: each table with its columns."""
 
 _CRON_LOG: TableName = ("cron", "job_run_details")
 _MOST_NAMED = 5
@@ -69,7 +69,7 @@ class _Function:
     language: str
     body: str
     resolved: bool
-    """Its names don't depend on its caller's search_path."""
+    """Whether its names are independent of the caller's search_path."""
     volatile: bool
 
 
@@ -87,16 +87,16 @@ class _Expression:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What was found in one database, each by name."""
+    """What was found in one database, by name."""
 
     has_plpgsql: bool
     triggers: list[str]
     defaults: list[str]
-    """Columns that an apply worker would fill, by a default that writes."""
+    """Columns that an apply worker would fill by a default that writes."""
     expressions: list[str]
     event_triggers: list[str]
     written_by_both: list[str]
-    """Sent tables that a background worker writes on either side by itself."""
+    """Sent tables that a background worker writes by itself on both sides."""
 
 
 def planned(conn: Connection, publication: Publication) -> Sent:
@@ -118,7 +118,7 @@ def planned(conn: Connection, publication: Publication) -> Sent:
 
 
 def sent(conn: Connection, publication: str) -> Sent:
-    """Return what the publication of that name sends."""
+    """Return what the publication of this name sends."""
     return {
         table: columns
         for table, columns in publications.sent_columns(conn, publication).items()
@@ -181,7 +181,7 @@ def _failing_expressions(
     functions: Mapping[int, _Function],
     names: Collection[str],
 ) -> list[str]:
-    """Return the expressions that fail where an apply worker evaluates them, each with why."""
+    """Return the expressions that fail in an apply worker, each with the reason."""
     with conn.cursor(row_factory=class_row(_Expression)) as cursor:
         expressions = cursor.execute(_written(queries.EXPRESSIONS), args).fetchall()
     if not expressions:
@@ -200,14 +200,14 @@ def _failing_expressions(
 
 
 def _failure(conn: Connection, one: _Expression) -> str | None:
-    """Return why it fails for one row of its table, as an apply worker on a standby has it."""
+    """Return why it fails for one row of its table, under an apply worker's conditions."""
     if one.text is None:
         return None
     query = sql.SQL(
         "SELECT {expression} FROM (SELECT) one"
         " LEFT JOIN LATERAL (SELECT * FROM {table} LIMIT 1) row ON true"
     ).format(
-        # As the catalogs spell it, and of the table's own owner: it runs at every write.
+        # The text is the catalog's, and the table's owner made it: it runs at every write anyway.
         expression=sql.SQL(one.text),
         table=sql.Identifier(one.schema, one.table),
     )
@@ -215,7 +215,7 @@ def _failure(conn: Connection, one: _Expression) -> str | None:
 
 
 def _said(conn: Connection, query: sql.Composed) -> str | None:
-    """Return what the server says of `query`, if it is that something can't be found or written."""
+    """Return the server's error for `query` if something can't be found or written."""
     try:
         with conn.transaction(force_rollback=True):
             conn.execute("SET TRANSACTION READ ONLY")
@@ -231,7 +231,7 @@ def _said(conn: Connection, query: sql.Composed) -> str | None:
     ) as error:
         return error.diag.message_primary
     except psycopg.Error:
-        return None  # its own rules about its rows are the table's business
+        return None  # a row that breaks the table's own rules is no concern of ours
     return None
 
 
@@ -242,9 +242,10 @@ def _unresolved(
     names: Collection[str],
     relations: Collection[str],
 ) -> str | None:
-    """Return what in the functions' texts can't be found or written, the called ones included.
+    """Return what the functions' texts, and those they call, can't find or may not write.
 
-    An empty table, or a STRICT function of NULL, runs nothing, and a branch may be rare.
+    Running them is not enough: an empty table, or a STRICT function of NULL, runs nothing, and a
+    branch may be rare.
     """
     todo, seen = list(called), set[int]()
     while todo:
@@ -331,7 +332,7 @@ def findings(code: Code, where: str) -> list[Finding]:
 
 
 def require_replicable(conn: Connection, publication: Publication, cluster: str) -> None:
-    """Raise `Refused` for the first thing in a database that replication would stumble over."""
+    """Raise `Refused` for the first thing in a database that replication would fail on."""
     if publication.all_tables or publication.schemas:
         _warn_of_makers(conn, cluster)
     code = inspect(conn, planned(conn, publication))
@@ -341,7 +342,7 @@ def require_replicable(conn: Connection, publication: Publication, cluster: str)
 
 
 def _warn_of_makers(conn: Connection, cluster: str) -> None:
-    """Name what makes tables: they are published at once, and UPDATE fails on one without a key."""
+    """Log what makes tables: they are published at once, and UPDATE fails on one without a key."""
     makers = [
         name
         for name, body in conn.execute(queries.MAKERS).fetchall()

@@ -25,7 +25,7 @@ SELECT n.nspname::text, c.relname::text,
    AND n.nspname NOT IN ('pg_catalog', 'information_schema', %(own)s) AND n.nspname !~ '^pg_'
    AND (%(all)s OR n.nspname = ANY (%(schemas)s) OR x.id IS NOT NULL)
 """
-# Where rows of the sent tables are written: in them, and in the partitions they are routed to.
+# Where rows of the sent tables are written: there, and in the partitions they are routed to.
 WRITTEN = """
 WITH RECURSIVE sent (id, columns) AS (
     SELECT pg_catalog.to_regclass(key), value
@@ -39,8 +39,8 @@ WITH RECURSIVE sent (id, columns) AS (
 )
 """
 
-# A server's own triggers that check foreign keys are enabled for origin only, unless somebody said
-# ENABLE ALWAYS TRIGGER ALL. A partition has its root's triggers under the same name.
+# The server's own triggers, which check foreign keys, are enabled for origin only, unless somebody
+# said ENABLE ALWAYS TRIGGER ALL. A partition has its root's triggers under the same name.
 FIRING = """{written}
 SELECT DISTINCT pg_catalog.format('%%I on %%I.%%I (%%s)', t.tgname, n.nspname, c.relname,
                                   CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END)
@@ -55,7 +55,7 @@ SELECT DISTINCT pg_catalog.format('%%I on %%I.%%I (%%s)', t.tgname, n.nspname, c
  ORDER BY 1
 """
 
-# An identity column has no default in the catalogs, and calls nextval all the same.
+# An identity column has no default in the catalogs, but calls nextval too.
 FILLED = """{written}
 SELECT DISTINCT pg_catalog.format('%%I.%%I.%%I', n.nspname, c.relname, a.attname) AS column,
        coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'nextval()') AS text,
@@ -74,7 +74,7 @@ SELECT DISTINCT pg_catalog.format('%%I.%%I.%%I', n.nspname, c.relname, a.attname
  ORDER BY 1
 """
 
-# Extensions' own, mostly in C, log elsewhere than in tables. AWS's are nobody's to disable.
+# Extensions' event triggers, mostly in C, don't log into tables. Nobody may disable AWS's.
 EVENTS = """
 SELECT pg_catalog.format('%I on %s', e.evtname, e.evtevent) AS name, l.lanname::text AS language,
        f.prosrc AS body
@@ -112,7 +112,7 @@ SELECT DISTINCT proname::text FROM pg_catalog.pg_proc
 """
 
 # Every expression that is evaluated when a row is written, by the function that it calls. A domain
-# is its column's business, in whatever table.
+# concerns each column of its type, in any table.
 EXPRESSIONS = """{written}
 , given AS (
     SELECT d.oid, d.adrelid, d.adnum, pg_catalog.format('column %%I', a.attname) AS what,
@@ -162,7 +162,7 @@ SELECT n.nspname::text AS schema, c.relname::text AS table, e.what, e.text,
  GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3
 """
 
-# Jobs of pg_cron's are text of their own; without the extension there is no such table.
+# Jobs of pg_cron are text; without the extension there is no such table.
 MAKERS = """
 SELECT f.oid::regprocedure::text AS name, f.prosrc AS body
   FROM pg_catalog.pg_proc f

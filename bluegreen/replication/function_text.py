@@ -1,7 +1,7 @@
-"""What the text of a SQL or PL/pgSQL function says it does: what it calls, and whether it writes.
+"""What the text of a SQL or PL/pgSQL function does: what it calls, and whether it writes.
 
-The server resolves names in such a body when it runs, so nothing in the catalogs says this.
-Comments and quoted text are left out: a function that only mentions a word does nothing by it.
+The server resolves names in such a body when it runs, so the catalogs don't show this. Comments and
+quoted text are left out: a function that only mentions a word does nothing with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WRITES = re.compile(
     re.IGNORECASE,
 )
 _MAKES_TABLE = re.compile(r"\bcreate\s+table\b", re.IGNORECASE)
-# What runs text or code that can't be seen from here.
+# What runs text or code that isn't visible here.
 _OPAQUE = re.compile(r"\b(?:execute|call|dblink\w*)\b", re.IGNORECASE)
 
 
@@ -43,22 +43,22 @@ def calls(body: str) -> set[tuple[str | None, str]]:
 
 
 def unqualified_relations(body: str) -> set[str]:
-    """Return the names that stand where a table's does, without a schema."""
+    """Return the names without a schema that stand where a table's name does."""
     return {_plain(name) for name in _RELATION.findall(_bare(body))}
 
 
 def writes(body: str) -> bool:
-    """Return whether the function itself says that it writes, or makes objects."""
+    """Return whether the function itself writes, or makes objects."""
     return _WRITES.search(_bare(body)) is not None
 
 
 def makes_tables(body: str) -> bool:
-    """Return whether it makes tables that last; in quoted text too, which it would execute."""
+    """Return whether it makes permanent tables; also in quoted text, which it may execute."""
     return _MAKES_TABLE.search(re.sub(r"--[^\n]*", " ", body)) is not None
 
 
 def may_write(body: str, functions: Collection[str]) -> bool:
-    """Return whether it writes, runs what can't be seen, or calls one of the users' `functions`."""
+    """Return whether it writes, runs invisible code, or calls one of the users' `functions`."""
     text = _bare(body)
     if _WRITES.search(text) or _OPAQUE.search(text):
         return True

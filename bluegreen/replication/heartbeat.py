@@ -1,8 +1,8 @@
 """Heartbeats: rows that show how far replication has come, and whether any were left out.
 
 Their table is part of every publication. A heartbeat that is visible on the other side proves that
-all commits before it have been applied there: one apply worker applies in commit order. And one
-that is missing there, although the slot or the subscription counts everything before some later
+all commits before it have been applied there: one apply worker applies in commit order. A heartbeat
+that is missing there, although the slot or the subscription counts everything up to a later
 position as applied, proves that rows were left out: `skipped`.
 """
 
@@ -55,7 +55,7 @@ _BEAT = (
     " lsn = pg_current_wal_lsn(), previous_lsn = h.lsn"
     " RETURNING beat, at::text"
 )
-# Not the number alone: a side that was the writer before may hold a higher one of its own.
+# The number alone won't do: a side that was the writer before may hold a higher one of its own.
 _SEEN = "SELECT beat >= %s AND at >= %s::timestamptz FROM bluegreen.heartbeat WHERE id = %s"
 _SENT = (
     "SELECT beat, previous_lsn::text, lsn::text FROM bluegreen.heartbeat"
@@ -63,9 +63,9 @@ _SENT = (
 )
 _ARRIVED = "SELECT beat FROM bluegreen.heartbeat WHERE id = %s"
 # One message, and so one transaction, of two statements: the snapshot of the second is taken when
-# the first has the id. What is older and not in it has committed before the barrier does, prepared
-# transactions included. Nothing from xmax on has ended (it is the last completed id + 1), and xip
-# leaves that out.
+# the first has the id. A transaction that is older and not in it has committed before the barrier
+# does, prepared ones included. Nothing from xmax on has ended (it is the last completed id + 1),
+# and xip leaves that out.
 _BARRIER = """\
 INSERT INTO bluegreen.heartbeat AS h (id, beat) VALUES ({row}, {beat})
     ON CONFLICT (id) DO UPDATE SET beat = excluded.beat, at = clock_timestamp();
@@ -75,8 +75,8 @@ SELECT pg_current_xact_id()::text::bigint, array(
     SELECT generate_series(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
                            pg_current_xact_id()::text::bigint - 1))"""
 
-# Waits in the server: a round trip for each look would cost more than the wait. A transaction of
-# its own for each look, or it would look at the same snapshot again and again.
+# It waits in the server: a round trip for each check would cost more than the wait. Each check has
+# a transaction of its own, or it would read the same snapshot again and again.
 _WAIT = """\
 DO $do$
 DECLARE
@@ -98,7 +98,7 @@ class Barrier:
 
     id: int
     older: list[int]
-    """Ids of transactions that began before it and had not ended."""
+    """Ids of transactions that had begun before it and had not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Beat:
     """The sender's clock."""
 
 
-# Default privileges of the database may have given others something at once.
+# Default privileges of the database may have granted others something at once.
 _TO_NOBODY_ELSE = """\
 DO $do$
 DECLARE
@@ -129,7 +129,7 @@ END $do$"""
 def ensure(conn: Connection) -> None:
     """Make the schema in a database that is to be published.
 
-    Raises `Refused` where somebody else has one of that name, or something in ours.
+    Raises `Refused` where somebody else owns one of that name, or has put something into ours.
     """
     try:
         with conn.transaction():
@@ -154,7 +154,7 @@ def _ensure(conn: Connection) -> None:
 
 
 def drop(conn: Connection) -> None:
-    """Remove the schema; one that is gone already, or is somebody else's, is left as it is.
+    """Remove the schema; a missing one, or somebody else's, is left as it is.
 
     Raises `Refused` where something that the tool did not make is in it, or depends on it.
     """
@@ -201,11 +201,11 @@ def _in(conn: Connection) -> str:
     return f"heartbeat in {conn.info.dbname!r} on {conn.info.host}"
 
 
-def seal(conn: Connection) -> None:
-    """Leave a heartbeat between what has been read and whatever comes later, for `skipped`.
+def leave_marker(conn: Connection) -> None:
+    """Leave a heartbeat between what has been read and what comes later, for `skipped`.
 
-    Two are sent: the second one tells where the first one ends. Without the table nothing is done:
-    then somebody else's publication is read.
+    Two are sent: the second one records where the first one ends. Without the table nothing is
+    done: then somebody else's publication is read.
     """
     row = conn.execute("SELECT to_regclass('bluegreen.heartbeat') IS NOT NULL").fetchone()
     if row and row[0]:
@@ -218,9 +218,9 @@ def skipped(
 ) -> str | None:
     """Return which heartbeat was left out on its way, in words, or None.
 
-    `passed` is a position up to which everything is said to be applied, read before this is called.
-    `since` is where the subscriber starts: what was sent later must come. None when it isn't known:
-    then nothing is said until a first heartbeat has arrived.
+    `passed` is the position up to which everything counts as applied, read before this is called.
+    `since` is where the subscriber starts: what was sent later must arrive. With None, when that
+    isn't known, nothing is reported until a first heartbeat has arrived.
     """
     try:
         with remedies.explained(publisher, _in(publisher)):

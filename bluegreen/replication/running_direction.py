@@ -1,4 +1,4 @@
-"""Is the replication that a deployment declares alive? One look at both sides, one decision."""
+"""Does the replication that a deployment declares run? Both sides are inspected, then decided."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunningDirection:
-    """Both ends of one direction, at one moment."""
+    """Both ends of one direction at one moment."""
 
     deployment: str
     direction: Direction
@@ -58,7 +58,7 @@ def inspect(
 
 
 def slot_problem(found: RunningDirection) -> str | None:
-    """Return which slot can't send what is missing any more; no waiting fixes that."""
+    """Return which slot can no longer send what is missing; waiting won't fix that."""
     there = {slot.name: slot for slot in found.slots}
     for database in sorted(found.databases):
         name = names.slot(found.deployment, found.direction, database)

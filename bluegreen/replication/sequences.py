@@ -1,12 +1,13 @@
 """Sequence values: read exactly, and copied to the standby. They are not replicated.
 
 `pg_sequences.last_value` is NULL for a sequence that was never called, for one that was set with
-`is_called = false`, and for one that may not be read, so it is no source: 18 has a function that
-gives both columns, before that the few without a value are read one by one. All in chunks, since a
-sequence's lock is held to the end of its transaction and 50,000 do not fit into the lock table.
+`is_called = false`, and for one that may not be read, so it is no source. 18 has a function that
+gives both columns; before 18 the few without a value are read one by one. Everything is done in
+chunks, since a sequence's lock is held to the end of its transaction and 50,000 do not fit into the
+lock table.
 
-Temporary sequences are their session's own. One that belongs to an extension and that we may not
-read or set is its extension's own business; every other must be readable.
+Temporary sequences belong to their session. A sequence of an extension that we may not read or set
+is left to its extension; every other one must be readable.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _DIRECT = 500  # sequences in one UNION ALL
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Where a sequence is: the next call gives `last`, or the one after it when `called`."""
+    """A sequence's position: the next call gives `last`, or the one after it when `called`."""
 
     last: int
     called: bool
@@ -44,7 +45,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What kind of sequence it is; values may only be copied between equal ones."""
+    """A sequence's definition; values may only be copied between equal ones."""
 
     kind: str
     start: int
@@ -61,7 +62,8 @@ _FROM = """
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_sequence s ON s.seqrelid = c.oid
  WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_'"""
-# has_sequence_privilege() fails for what is none, and the planner may ask it of all of pg_class.
+# has_sequence_privilege() fails for other relations, and the planner may call it for any of
+# pg_class.
 _PERMITTED = """
 (has_schema_privilege(n.oid, 'USAGE')
  AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'UPDATE'))"""
@@ -95,8 +97,8 @@ _CLOSED_SCHEMAS = (
     + " ORDER BY 1 LIMIT 5"
 )
 
-# Leaves out what was dropped since it was listed, which before 18 would be an error. Materialized:
-# with many sequences the planner would rather call the function for every row of pg_class.
+# This leaves out what was dropped since it was listed; before 18 that is an error. Materialized,
+# since with many sequences the planner would call the function for every row of pg_class.
 _PRESENT = """
 WITH present AS MATERIALIZED (
     SELECT c.oid FROM pg_class c WHERE c.oid = ANY (%s::bigint[]::oid[]) AND c.relkind = 'S')"""
@@ -120,8 +122,9 @@ SELECT count(setval(name::regclass, last, called)),
 class Reader:
     """Reads all sequences of one database again and again; the list is read once.
 
-    A sequence that is made later is not seen: who relies on it watches the schema. Its statements
-    are prepared by the first reading: to plan a look at hundreds of sequences costs more than it.
+    A sequence that is made later is not seen: a caller that relies on the list watches the schema.
+    The first reading prepares the statements: to plan a read of hundreds of sequences costs more
+    than the read.
     """
 
     def __init__(self, conn: Connection) -> None:
@@ -136,8 +139,8 @@ class Reader:
     def read(self, *, beside: Callable[[], object] = lambda: None) -> dict[str, Value]:
         """Return every sequence's value, by its quoted name.
 
-        What `beside` executes goes in the same message. Raises `Refused` naming sequences that may
-        not be read, `Retry` when one was dropped.
+        What `beside` executes is sent in the same message. Raises `Refused` naming sequences that
+        may not be read, `Retry` when one was dropped.
         """
         at_once = versions.supports(self._conn, Feature.SEQUENCE_DATA)
         values = (self._read_18 if at_once else self._read_older)(beside)
@@ -164,7 +167,7 @@ class Reader:
         return values
 
     def _read_older(self, beside: Callable[[], object]) -> dict[str, Value]:
-        """Ask for what the last reading had to ask for, in one go; then for what is new."""
+        """Read in one go what the last reading had to ask for; then what is new."""
         values: dict[str, Value] = {}
         uncalled = set()
         try:
@@ -207,7 +210,7 @@ def _union(names: Sequence[str]) -> sql.Composed:
 def unreadable(conn: Connection) -> Refused | Retry:
     """Return the refusal that names sequences without privilege, and the GRANT that helps.
 
-    `Retry` when there is none: what could not be read was dropped meanwhile.
+    Returns `Retry` when privileges are complete: then what could not be read was dropped.
     """
     names = column(conn, UNREADABLE)
     schemas = column(conn, _CLOSED_SCHEMAS)
@@ -225,15 +228,15 @@ def unreadable(conn: Connection) -> Refused | Retry:
 
 
 def definitions(conn: Connection) -> dict[str, Definition]:
-    """Return what kind each sequence is, by its quoted name."""
+    """Return the definition of each sequence, by its quoted name."""
     return {row[0]: Definition(*row[1:]) for row in conn.execute(_DEFINITIONS).fetchall()}
 
 
 def require_alike(writer: Connection, standby: Connection) -> None:
     """Raise `Refused` naming sequences that the standby lacks, or has of another definition."""
-    wanted, have = definitions(writer), definitions(standby)
-    missing = sorted(name for name in wanted if name not in have)
-    other = sorted(name for name in wanted if name in have and have[name] != wanted[name])
+    desired, have = definitions(writer), definitions(standby)
+    missing = sorted(name for name in desired if name not in have)
+    other = sorted(name for name in desired if name in have and have[name] != desired[name])
     database = writer.info.dbname
     if missing:
         raise Refused(
@@ -250,7 +253,7 @@ def require_alike(writer: Connection, standby: Connection) -> None:
 def changed(values: Values, known: Values) -> dict[str, Value]:
     """Return the values that differ from what is known to be on the other side.
 
-    Any difference counts, also downwards: the writer's may have been set back.
+    A lower value counts too: the writer's sequence may have been set back.
     """
     return {name: value for name, value in values.items() if known.get(name) != value}
 
@@ -258,7 +261,7 @@ def changed(values: Values, known: Values) -> dict[str, Value]:
 def write(conn: Connection, values: Values, *, durable: bool = True) -> None:
     """Set sequences, each chunk in a transaction of its own.
 
-    Unless `durable`, they are so only with the next synchronous commit of anybody there.
+    Unless `durable`, the values are durable only with the next synchronous commit on that server.
     """
     for items in chunks(list(values.items()), CHUNK):
         try:
@@ -277,7 +280,7 @@ def write(conn: Connection, values: Values, *, durable: bool = True) -> None:
 
 
 def copy(writer: Connection, standby: Connection) -> int:
-    """Bring the standby's sequences to the writer's values of now; return how many there are.
+    """Bring the standby's sequences to the writer's current values; return how many there are.
 
     Raises `Refused` when `standby` is open: setting back the sequences of an environment in use
     would make it issue values twice.
@@ -306,15 +309,15 @@ def require_closed(standby: Connection) -> None:
 def drift(writer: Connection, standby: Connection, *, tolerance: int) -> list[str]:
     """Return the standby's sequences that are missing, of another definition, or far off.
 
-    Off by more than `tolerance` calls in either direction: the writer moves on all the time, and
-    the switch brings the rest; one that is ahead would waste values, or was set by hand.
+    Far off is more than `tolerance` calls in either direction: the writer moves on all the time,
+    and the switch brings the rest. A sequence that is ahead would waste values, or was set by hand.
     """
-    wanted, have = definitions(writer), definitions(standby)
-    found = {name for name in wanted if have.get(name) != wanted[name]}
+    desired, have = definitions(writer), definitions(standby)
+    found = {name for name in desired if have.get(name) != desired[name]}
     ours, theirs = Reader(writer).read(), Reader(standby).read()
     for name, value in ours.items():
         if name in theirs and name not in found:
-            step = wanted[name].increment
+            step = desired[name].increment
             # Integers: a 64-bit difference has no exact float.
             if abs(_next(value, step) - _next(theirs[name], step)) > tolerance * abs(step):
                 found.add(name)

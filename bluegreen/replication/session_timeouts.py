@@ -1,9 +1,9 @@
-"""Timeouts that end what replication does, read as its own sessions get them.
+"""Timeouts that interrupt replication, read as replication's own sessions get them.
 
 A worker takes settings from its server, its database and its role, like any session, and can't be
-given others. `transaction_timeout` (from 17 on) counts for an apply worker and for a sender: the
-one applies and the other decodes a transaction in one of its own, so a large one is begun again and
-again, for good. `lock_timeout` ends an apply worker that waits for somebody's lock.
+given others. `transaction_timeout` (from 17 on) applies to an apply worker and to a sender: each
+handles a transaction within one of its own, so a large one is begun again and again, for ever.
+`lock_timeout` ends an apply worker that waits for somebody's lock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bluegreen.postgres.remedies import quoted
 from bluegreen.postgres.server import Role, Server, secret_login
 from bluegreen.postgres.versions import Feature
 
-# The narrowest setting holds. The server's own is what this session has, which comes without any
-# of the tool's values, unless this session's role has one of its own: then it can't be told.
+# The narrowest setting holds. The server's own is what this session has, which sets none of the
+# tool's values, unless this session's role has its own: then the server's can't be determined.
 _EFFECTIVE = """
 WITH mine AS (
     SELECT r.rolname, pg_catalog.split_part(o, '=', 2) AS value, s.setrole, s.setdatabase
@@ -43,7 +43,7 @@ SELECT coalesce(
 def effective(server: Server, database: str, name: str, role: str, login: Role) -> str | None:
     """Return the value of timeout `name` in sessions of `role`, None where there is none.
 
-    Asked by a session of `login`, who is `role` or can read the catalogs for it.
+    A session of `login` asks, which is `role` or can read the catalogs for it.
     """
     try:
         with psycopg.connect(

@@ -1,8 +1,9 @@
 """Replication slots: the publisher's memory of what a subscriber still needs.
 
-Made once, before the clone, and never recreated: what is written between a slot's loss and its
-successor would be missing on the other side without any error (measured on 16.14 and 18.4). So each
-gets a stamp that a successor of its name has not: its statistics count from a time that we set.
+A slot is made once, before the clone, and never recreated: what is written between a slot's loss
+and its successor would be missing on the other side without any error (measured on 16.14 and 18.4).
+So each gets a stamp that a successor of its name lacks: the time, set by us, from which its
+statistics count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bluegreen.postgres.slots import Slot
 
 log = logging.getLogger(__name__)
 
-# One attempt; cancelled, it leaves no slot. The first is short, to say soon who is waited for.
+# One attempt; a cancelled one leaves no slot. The first is short, to report soon who is waited for.
 _FIRST_ATTEMPT_MS = 1000
 _ATTEMPT_MS = 5000
 _DROP_POLL_SECONDS = 0.02
@@ -51,15 +52,15 @@ _NO_STAMP = (
 
 
 def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:
-    """Return what tells this slot from another one of its name, None where nothing does."""
+    """Return what distinguishes this slot from another one of its name; None where nothing does."""
     own, server = _stamp(conn, name)
     return f"{own}/{server}" if own and server else None
 
 
 def was_recreated(conn: psycopg.Connection[Any], name: str, known: str | None) -> bool:
-    """Return whether the slot is another than the one whose stamp was `known`.
+    """Return whether this is another slot than the one whose stamp was `known`.
 
-    False also where that can't be told: without a stamp, or when the statistics have ended since.
+    False also where that can't be determined: without a stamp, or when statistics were reset since.
     """
     own, server = _stamp(conn, name)
     return known is not None and own is None and server == known.partition("/")[2]
@@ -81,14 +82,14 @@ def require_readable(conn: psycopg.Connection[Any], name: str, where: str) -> Sl
     if have is None or not found.readable:
         reason = f" ({have.invalidated})" if have is not None and have.invalidated else ""
         raise CloneAgain(
-            f"slot {name} on {where}: {found}{reason}, expected reserved or extended; made anew it "
-            "would skip rows without an error: clone again"
+            f"slot {name} on {where}: {found}{reason}, expected reserved or extended; recreated, "
+            "it would skip rows without an error: clone again"
         )
     return have
 
 
 def takeover_problem(have: Slot, *, database: str, reader: str) -> str | None:
-    """Return why a slot that exists already can't be taken over, or None.
+    """Return why an existing slot can't be taken over, or None.
 
     `reader` is the subscription that may be reading it.
     """
@@ -112,8 +113,9 @@ def ensure(
 ) -> Slot:
     """Return the slot of `conn`'s database, made now or taken over when it fits.
 
-    The server waits for every transaction that has written; so each attempt is short, and when
-    `wait_seconds` are over `Retry` names who holds it up. `Refused` when another slot has the name.
+    The server waits for every transaction that has written. So each attempt is short, and when
+    `wait_seconds` are over `Retry` names what holds it up. `Refused` when another slot has the
+    name.
     """
     with remedies.explained(conn, f"slot {name} on {where}"):
         return _ensure(conn, name, reader=reader, where=where, wait_seconds=wait_seconds)
@@ -128,7 +130,7 @@ def _ensure(
     while True:
         have = slots.inspect(conn, name)
         if have is not None and have.unfinished and time.monotonic() < deadline:
-            # An interrupted attempt of ours goes on in the server until its statement timeout.
+            # An interrupted attempt of ours continues in the server until its statement timeout.
             time.sleep(_UNFINISHED_POLL_SECONDS)
             continue
         if have is not None:
@@ -158,7 +160,7 @@ def _ensure(
             attempt_ms = _ATTEMPT_MS
             log.info("slot %s on %s: waiting for open transactions: %s", name, where, who)
         except errors.DuplicateObject:
-            continue  # somebody was quicker: look at theirs
+            continue  # somebody was quicker: inspect that slot
         except errors.ConfigurationLimitExceeded as error:
             raise Refused(
                 f"slot {name} on {where}: {error.diag.message_primary}; raise "
@@ -199,7 +201,7 @@ def _require_same_space(
 def _create(conn: psycopg.Connection[Any], name: str, *, timeout_ms: int) -> None:
     """Make the slot, or nothing within `timeout_ms`.
 
-    When we are killed meanwhile the server notices and stops waiting: a slot that is made
+    When this process is killed meanwhile the server notices and stops waiting: a slot that is made
     afterwards would keep WAL for nobody.
     """
     with conn.transaction():
@@ -218,9 +220,9 @@ def _set_stamp(conn: psycopg.Connection[Any], name: str) -> None:
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: float) -> None:
-    """Drop the slot, ending whoever reads it; none there is fine.
+    """Drop the slot and end its reader; a missing slot is fine.
 
-    A subscriber reconnects, so ending and dropping go on until `deadline`, in seconds of
+    A subscriber reconnects, so both are repeated until `deadline`, in seconds of
     `time.monotonic()`; then `Retry`.
     """
     ended: int | None = None
@@ -238,7 +240,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, where: str, deadline: floa
         except errors.UndefinedObject:
             return
         except errors.ObjectInUse:
-            continue  # taken again between the look and the drop
+            continue  # a reader took it between the check and the drop
         log.info("slot %s on %s: dropped", name, where)
         return
     raise Retry(

@@ -1,1 +1,1 @@
-"""The switch: fence, drain, decision, opening, and whoever carries them out."""
+"""The switch: fence, drain, decision, opening, and the processes that carry them out."""

@@ -1,9 +1,9 @@
 """From behind the fence to the end: what the orchestrator, the local fuse and `recover` all do.
 
-Whoever finishes holds the attempt's row in `opening` from his last look at the drain to the
-opening. If it says `opened` or `given up` he touches nothing on that server: a second mark would
-skip the first new writes, a second delta would set used sequences back, a second opening could undo
-a later fence.
+The process that finishes holds the attempt's row in `opening` from its last check of the drain to
+the opening. If the row says `opened` or `given up` it touches nothing on that server: a second mark
+would skip the first new writes, a second delta would set used sequences back, a second opening
+could undo a later fence.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ log = logging.getLogger(__name__)
 AGAIN = "run pulumi up again, or bluegreen recover"
 
 # How often a finisher may wait for all of `finish_seconds`: while it holds both rows, for the drain
-# and the early end of the old direction; behind the opening, for its end and for its last reader.
+# and the early end of the old direction; after the opening, for its end and for its last reader.
 _WAITS_HOLDING_ROWS = 2
 _WAITS = 4
-# What it may need besides: connecting, ending sessions, moving names.
+# What else may take time: connecting, ending sessions, moving names.
 _BESIDES_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """What a switch left: `mark` is where the replication of the other direction starts."""
+    """What a switch left; `mark` is where the replication of the other direction starts."""
 
     mark: Lsn
     attempt: str
@@ -61,10 +61,10 @@ class Switched:
 
 
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
-    """Carry out a decided attempt, on connections of its own, after anybody who does so already.
+    """Carry out a decided attempt, on its own connections, after any other finisher has ended.
 
-    When one of them dies it begins anew on others. Raises `Retry` when something passing stands in
-    the way, `StayFenced` when the new writer was given up.
+    When a connection dies it starts again on new ones. Raises `Retry` when something temporary is
+    in the way, `StayFenced` when the new writer was given up.
     """
     found = ""
     for _ in poll_until(time.monotonic() + plan.finish_seconds, first=0.01):
@@ -72,7 +72,7 @@ def finish(plan: SwitchPlan, attempt: str) -> Switched:
             return _finish(plan, attempt)
         except ConnectionLost as error:
             found = str(error)
-            log.warning("attempt %s: %s; going on over others", attempt, found)
+            log.warning("attempt %s: %s; going on over new connections", attempt, found)
     raise Retry(f"attempt {attempt}: {found}; {AGAIN}")
 
 
@@ -83,7 +83,7 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
         old = Side.connect(plan.old, plan.databases, stack, attempt, finishing=True)
         new = Side.connect(plan.new, plan.databases, stack, attempt, finishing=True)
         for side in (old, new):
-            # A finisher whose machine is paused must not hold up all others for ever.
+            # A finisher whose machine is paused must not block all others for ever.
             set_seconds(
                 side.tool,
                 "idle_in_transaction_session_timeout",
@@ -91,13 +91,14 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
             )
         drain = Drain(old, new)
         stack.callback(drain.close)
-        # The register's row first, and held too: nobody goes back while this one goes forward.
+        # The register's row is locked first, and kept: nobody goes back while this one goes
+        # forward.
         with old.tool.transaction(), unless_committed(new.tool):
             if not register.lock_decided(old.tool, attempt):
                 if register.is_done(old.tool, attempt):
                     return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
-                raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; look again")
-            # One finisher at a time comes by here; what a dead one has sent must not go on.
+                raise Refused(f"{plan.old}: attempt {attempt} is not decided any more; try again")
+            # One finisher at a time gets here; what a dead one has sent must not go on.
             end_others(new.tool, attempt, finishers=True, spare=new.pids())
             state = register.lock_opening(new.tool, attempt)
             if state is Opening.CLOSED:
@@ -117,21 +118,21 @@ def _finish(plan: SwitchPlan, attempt: str) -> Switched:
 def stop_early(plan: SwitchPlan, new: Side) -> None:
     """Stop the old direction before the opening, where clients may write behind the fence.
 
-    `fence: read-only` is but a default: a client that asks for a read-write transaction has one,
-    and applied behind the opening its row would replace the new writer's. Between decision and
-    opening, whatever comes from the old side is applied before anybody writes, so nothing is lost.
+    `fence: read-only` is only a default: a client that asks for a read-write transaction has one,
+    and if its row were applied after the opening it would replace the new writer's. What comes from
+    the old side between decision and opening is applied before anybody writes, so nothing is lost.
 
-    Committed apart from the opening, which is another database's. Whoever dies in between leaves a
-    subscription that is disabled on a side that is closed: a finisher enables it again, sees the
-    drain itself, and comes by here. It has ended the dead one's sessions before that, so none of
-    them can disable the subscription amid the drain.
+    This commits apart from the opening, which is in another database. A process that dies in
+    between leaves a disabled subscription on a closed side. A finisher enables it again, checks the
+    drain itself, and gets here. Before that it has ended the dead one's sessions, so none of them
+    can disable the subscription during the drain.
     """
     if plan.fence == "read-only":
         stop(plan, new)
 
 
 def stop(plan: SwitchPlan, new: Side) -> None:
-    """Let nothing of the old direction be applied any more."""
+    """Stop applying anything of the old direction."""
     old_direction.stop_applying(
         new,
         deployment=plan.deployment,
@@ -142,10 +143,11 @@ def stop(plan: SwitchPlan, new: Side) -> None:
 
 @contextmanager
 def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
-    """Be the only finisher, to the very end: two would end each other's sessions without end.
+    """Be the only finisher, to the very end: two would go on ending each other's sessions.
 
     Seen: the local fuse of a killed switch and the next switch needed 56 s instead of one. A
-    finisher that dies lets go by that, one whose machine is paused after a while. Raises `Retry`.
+    finisher that dies releases the lock at once, one whose machine is paused after a while. Raises
+    `Retry`.
     """
     name = application_name(attempt, finishing=True)
     with plan.old.connect(TOOL_DATABASE, application_name=name) as conn:
@@ -157,12 +159,12 @@ def _alone(plan: SwitchPlan, attempt: str) -> Iterator[None]:
         except psycopg.errors.LockNotAvailable:
             raise Retry(
                 f"{plan.old}: another process has been carrying out attempt {attempt} for"
-                f" {longest:g} s; look again"
+                f" {longest:g} s; try again"
             ) from None
         try:
             yield
         finally:
-            # By a statement, since the end of a dead connection would let go of nothing: the wait
+            # By a statement, since ending a dead connection would release nothing: the wait
             # for this answer finds out, and ends the session there.
             with contextlib.suppress(psycopg.Error):
                 conn.execute("SELECT pg_advisory_unlock(4782, 2)")
@@ -178,14 +180,14 @@ def clean_up(
     repeated: bool,
     opened: datetime | None = None,
 ) -> Switched:
-    """Do what the opening leaves to do; every part may be repeated, and nothing is once it is done.
+    """Run the steps after the opening. Each may be repeated; a finished attempt is left untouched.
 
-    Each part is tried whatever became of the others, and the names move beside them: a Route 53
-    that refuses keeps no old direction running, and a side that fails keeps no name. Raises
-    `Retry` with all that failed.
+    Each step is tried whatever became of the others, and the names move beside them: a refusal by
+    Route 53 doesn't keep the old direction running, and a side that fails doesn't keep a name.
+    Raises `Retry` with all that failed.
 
-    Of the new writer's sessions only those are ended that are older than the opening (`opened`;
-    None asks the register): the later ones are production's.
+    On the new writer only the sessions older than the opening are ended (`opened`; None asks the
+    register): the later ones are production's.
     """
     if repeated and register.is_done(old.tool, attempt):
         return _switched(new, attempt, slipped=0, timeline=timeline, repeated=True)
@@ -202,10 +204,10 @@ def clean_up(
         timeline.passed(Step.CLOSE)
         parts.do(names.result)
         timeline.passed(Step.DNS)
-    # Only now: a session that comes back before the name has moved would come here again.
+    # Only now: a session that reconnects before the name has moved would come here again.
     parts.do(lambda: end_sessions(new, until=until))
     slipped = [0]
-    if stopped:  # else it may still be read, and a row that is read is not counted
+    if stopped:  # otherwise it may still be read, and a row that is read is not counted
         parts.do(lambda: slipped.append(_count_slipped(plan, old, new, attempt)))
     parts.require_all(plan, attempt)
     register.finish(old.tool, attempt, slipped[-1])
@@ -221,13 +223,13 @@ def clean_up(
 
 
 class Parts:
-    """What is done whatever becomes of the rest; failures are collected."""
+    """Steps that each run whatever becomes of the others; failures are collected."""
 
     def __init__(self) -> None:
         self.failures: list[BlueGreenError | psycopg.Error] = []
 
     def do(self, part: Callable[[], object]) -> bool:
-        """Do one part; return whether it succeeded."""
+        """Run one step; return whether it succeeded."""
         try:
             part()
         except (BlueGreenError, psycopg.Error) as error:
@@ -236,9 +238,9 @@ class Parts:
         return True
 
     def require_all(self, plan: SwitchPlan, attempt: str) -> None:
-        """Raise `Retry` that says what failed, if anything did.
+        """Raise `Retry` with what failed, if anything did.
 
-        Raises `ConnectionLost` when that was a connection: over others it may succeed at once.
+        Raises `ConnectionLost` when that was a connection: over new ones it may succeed at once.
         """
         for error in self.failures:
             if isinstance(error, ConnectionLost):
@@ -278,10 +280,10 @@ def _switched(
 
 
 def end_sessions(side: Side, *, until: datetime | None = None) -> None:
-    """End the sessions in the databases that move, but for the switch's own."""
+    """End the sessions in the databases that move, except the switch's own."""
     closing.end_sessions(side.tool, list(side.databases), ours=side.pids(), until=until)
 
 
 def login_roles(plan: SwitchPlan, side: Side) -> list[str]:
-    """Return the roles that lose LOGIN where applications must not come any more."""
-    return fenced_roles.names(side.tool, side.server, plan.role_wish)
+    """Return the roles that lose LOGIN where applications must not log in any more."""
+    return fenced_roles.roles_to_fence(side.tool, side.server, plan.fence_spec)

@@ -15,7 +15,7 @@ from bluegreen.switch.watchdog import Watchdog
 def decide(
     old: Side, attempt: str, drained: Drained, drain: Drain, watchdog: Watchdog, timeline: Timeline
 ) -> Drained:
-    """Decide the attempt; where somebody has written behind the barrier, drain anew and ask again.
+    """Decide the attempt; if somebody has written behind the barrier, drain and try again.
 
     Returns what was drained last. Raises `Refused` when a fuse has aborted the attempt, `Retry`
     when the time is up.
@@ -27,7 +27,7 @@ def decide(
             drained = drain.run(watchdog, timeline)
             if _is_decided(old, attempt, drained, watchdog):
                 return drained
-    except (Retry, psycopg.errors.QueryCanceled):  # it crossed before: only the time is up
+    except (Retry, psycopg.errors.QueryCanceled):  # an earlier one crossed: only the time is up
         raise Retry(
             f"{old.server}: something goes on writing behind the fence; see pg_locks and"
             " pg_prepared_xacts there"

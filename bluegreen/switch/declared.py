@@ -1,7 +1,7 @@
-"""The switch that a deployment declares: its two sides, who is to be the writer, and how it moves.
+"""The switch that a deployment declares: its two sides, the desired writer, and how it is moved.
 
-A stack exports it, so the command line and the resource ask and do the same. It holds references to
-credentials, never the credentials.
+A stack exports it, so the command line and the resource work with the same values. It holds
+references to credentials, never the credentials.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.plan import SwitchPlan
+from bluegreen.switch.time_limits import FINISH_SECONDS, FUSE_SECONDS
 
-Side = Literal["source", "target"]
+SideName = Literal["source", "target"]
 SOURCE: Final = "source"
 TARGET: Final = "target"
 
-# A setting that nobody has set may be stored as null.
+# A setting that was never set may be stored as null.
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: given or ())]
 
 
-def other(side: Side) -> Side:
+def other(side: SideName) -> SideName:
     """Return the other side."""
     return SOURCE if side == TARGET else TARGET
 
 
 class _Declared(BaseModel):
-    # What a later or an earlier version declares besides is its own business.
+    # What a later or an earlier version declares besides is ignored.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Fencing(_Declared):
-    """How a fence is put up, and which roles lose LOGIN by that: of the settings `switch`."""
+    """How a fence is put up, and which roles lose LOGIN: part of the settings `switch`."""
 
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
@@ -44,18 +45,18 @@ class Fencing(_Declared):
     spare_roles: Names = ()
 
     @property
-    def wish(self) -> Wish:
-        """Return what it says about roles."""
-        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+    def fence_spec(self) -> FenceSpec:
+        """Return the same as a value of the register."""
+        return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
 
 class How(Fencing):
-    """How the writer is moved: the settings `switch`, with the lag that is allowed before."""
+    """How the writer is moved: the settings `switch`, and the lag that is allowed before."""
 
     lag_seconds: float
     drain_seconds: float
-    fuse_seconds: float = 10.0
-    finish_seconds: float = 30.0
+    fuse_seconds: float = FUSE_SECONDS
+    finish_seconds: float = FINISH_SECONDS
     accept_differences: Names = ()
 
 
@@ -77,15 +78,15 @@ class DeclaredSwitch(_Declared):
     source_reader: str
     target_reader: str
     databases: tuple[str, ...]
-    writer: Side
-    """Who is to accept writes."""
+    writer: SideName
+    """The side that is to accept writes."""
     rollback: bool = True
-    """False: nothing is moved any more."""
+    """If false, nothing is moved any more."""
     switch: How
     dns: Traffic | None = None
     accept_stale: Names = ()
 
-    def side(self, side: Side) -> Server:
+    def side(self, side: SideName) -> Server:
         """Return the server of a side."""
         return self.source if side == SOURCE else self.target
 
@@ -94,7 +95,7 @@ class DeclaredSwitch(_Declared):
         return self.model_copy(update={"writer": other(self.writer)})
 
     def plan(self) -> SwitchPlan:
-        """Return the switch that brings the writer to where it is declared to be."""
+        """Return the switch that moves the writer to where it is declared to be."""
         new, old = self.writer, other(self.writer)
         return SwitchPlan(
             deployment=self.deployment,
@@ -122,7 +123,7 @@ class DeclaredSwitch(_Declared):
         here, there = (self._leading_to(zone, one) for one in (self.writer, other(self.writer)))
         return Records(zone.zone_id, zone.ttl, here, there)
 
-    def _leading_to(self, zone: Traffic, side: Side) -> dict[str, str]:
+    def _leading_to(self, zone: Traffic, side: SideName) -> dict[str, str]:
         targets = {zone.writer: self.side(side).host}
         if zone.reader:
             targets[zone.reader] = self.source_reader if side == SOURCE else self.target_reader

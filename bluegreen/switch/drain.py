@@ -1,9 +1,9 @@
 """The drain: everything that was written before the fence is on the other side, durably.
 
 From the barrier, a heartbeat behind the fence, to the mark, where the new writer's own WAL begins.
-What has been drained counts only on the connections that saw it: if the new writer restarts, what
-was applied but not yet durable is gone there and comes again, so a broken connection ends the
-attempt (before the decision) or starts the drain anew (after it).
+A drain counts only on the connections that saw it. If the new writer restarts, what was applied but
+not yet durable is gone there and comes again. So a broken connection ends the attempt (before the
+decision) or starts the drain again (after it).
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ SELECT current_setting('synchronous_commit') <> 'off'
        pg_current_wal_lsn()::text"""
 
 
-# What waits in the servers is written in it.
+# The code that waits in the servers is written in it.
 _LANGUAGE = """\
 SELECT has_language_privilege(current_user, oid, 'USAGE') FROM pg_language
  WHERE lanname = 'plpgsql'"""
 
 
 class _NotCrossed(Retry):
-    """The barrier was not across in time."""
+    """The barrier did not cross in time."""
 
 
 class _FirstFailure:
-    """The first error of several legs, which ends the others: nobody waits for what is in vain.
+    """The first error of several legs; it ends the others, which would wait in vain.
 
-    What ran into the deadline, or was cancelled, is no failure of its own.
+    A leg that ran into the deadline, or was cancelled, is no failure of its own.
     """
 
     def __init__(self, watchdog: Watchdog) -> None:
@@ -60,7 +60,7 @@ class _FirstFailure:
         self.error: BaseException | None = None
 
     def note(self, leg: Future[Any]) -> None:
-        """Look at a leg that has ended."""
+        """Note the result of a leg that has ended."""
         error = None if leg.cancelled() else leg.exception()
         if error is None or isinstance(error, _NotCrossed | psycopg.errors.QueryCanceled):
             return
@@ -76,34 +76,34 @@ class Drained:
     heartbeats: list[int]
     """Ids of the barrier's transactions."""
     older: list[int]
-    """Ids of those that had not ended when the barrier was set: a rollback is all that they may."""
+    """Transactions still open at the barrier; the decision stands only if each rolled back."""
     mark: Lsn
 
 
 class Drain:
-    """The rows' way from `old` to `new`; prepared before the outage, run within it."""
+    """Brings the last rows from `old` to `new`; prepared before the outage, run within it."""
 
     def __init__(self, old: Side, new: Side) -> None:
         self._old, self._new = old, new
         self._readers: dict[str, Reader] = {}
-        self._known: dict[str, dict[str, Value]] = {}  # what the new side has
-        self._marking = min(new.databases)  # whose connection takes the mark
+        self._known: dict[str, dict[str, Value]] = {}  # the values on the new side
+        self._marking = min(new.databases)  # its connection takes the mark
         self._watch: SchemaWatch | None = None
         self._pool = ThreadPoolExecutor(2 * len(old.databases), "drain")
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def watch(self, watch: SchemaWatch) -> None:
-        """Look behind the fence whether what is watched has changed: only before a decision."""
+        """Check behind the fence whether a watched schema has changed; only before a decision."""
         self._watch = watch
 
     def prepare(self, *, seconds: float) -> int:
-        """Pre-set the sequences and let a heartbeat cross, all while writers go on.
+        """Pre-set the sequences and let a heartbeat cross, while writers go on.
 
-        Here a large transaction costs nobody an outage. Returns the number of sequences. Raises
-        `Retry` when the heartbeat takes longer than `seconds`.
+        Waiting for a large transaction here causes no outage. Returns the number of sequences.
+        Raises `Retry` when the heartbeat takes longer than `seconds`.
         """
 
         def one(name: str) -> None:
@@ -121,25 +121,26 @@ class Drain:
         with Watchdog((self._old, self._new), seconds=seconds) as watchdog:
             self._each(lambda name: heartbeat.barrier(self._old.databases[name], number))
             self._each(lambda name: self._wait(name, number, watchdog))
-        # Once more on the warm connections, so that the outage finds plans and catalogs loaded.
+        # Once more on the warm connections, so that plans and catalogs are loaded before the
+        # outage.
         self._each(one)
         self._mark({})
         return sum(map(len, self._readers.values()))
 
-    def begin(self, watchdog: Watchdog, *, behind: sql.Composed | None = None) -> Pending:
-        """Set the barrier and read the sequences on the old side, wait for it on the new.
+    def begin(self, watchdog: Watchdog, *, behind: sql.Composed | None = None) -> PendingDrain:
+        """Set the barrier and read the sequences on the old side; wait for the barrier on the new.
 
         All of it waits in the servers for `behind`, a statement that is over when the fence is up,
-        so nothing has to be sent then. The sequences are read only behind it: a session that is not
-        ended yet may call one without any trace in the WAL.
+        so nothing has to be sent then. The sequences are read only behind the fence: a session that
+        is not ended yet may call one without a trace in the WAL.
         """
         number = time.time_ns()
         waits = self._start(lambda name: self._wait(name, number, watchdog))
         reads = self._start(lambda name: self._set_barrier(name, number, behind))
-        return Pending(self._bring_all, waits, reads, watchdog)
+        return PendingDrain(self._bring_all, waits, reads, watchdog)
 
     def run(self, watchdog: Watchdog, timeline: Timeline) -> Drained:
-        """Drain from one end to the other, with the fence up; raises what `Pending` does."""
+        """Do the whole drain, with the fence up; raises what `PendingDrain` does."""
         with self.begin(watchdog) as pending:
             pending.wait_until_across()
             timeline.passed(Step.DRAIN)
@@ -148,7 +149,7 @@ class Drain:
         return drained
 
     def _bring_all(self, values: Mapping[str, dict[str, Value]]) -> Lsn:
-        """Bring every database's sequences, and return the mark."""
+        """Bring the sequences of every database, and return the mark."""
         mark = self._each(lambda name: self._bring_sequences(name, values[name]))[self._marking]
         if self._watch is not None:
             self._watch.require_harmless()
@@ -166,14 +167,14 @@ class Drain:
         return barrier, self._readers[name].read(beside=lambda: self._look_again(conn))
 
     def _look_again(self, conn: Connection) -> None:
-        """Ask for the schema's marker, in the message that is being made."""
+        """Ask for the schema's marker, in the message that is being prepared."""
         if self._watch is not None:
             self._watch.look_again(conn)
 
     def _bring_sequences(self, name: str, values: dict[str, Value]) -> Lsn | None:
-        """Set the sequences that have moved since they were last brought; one side marks as well.
+        """Set the sequences that have moved since they were last set; one database marks as well.
 
-        What another database is given is durable with the opening, and counts only with it.
+        What the others are given becomes durable with the opening, and counts only with it.
         """
         moved = sequences.changed(values, self._known.get(name, {}))
         self._known[name] = values
@@ -188,8 +189,8 @@ class Drain:
     def _mark(self, moved: sequences.Values) -> Lsn:
         """Make everything applied so far durable, and return where the new writer's WAL is.
 
-        The subscription applies asynchronously; a synchronous commit flushes all before it. One
-        message brings the last sequences too, unless they are too many for one transaction.
+        The subscription applies asynchronously; a synchronous commit flushes all before it. The
+        same message sets the last sequences, unless they are too many for one transaction.
         """
         conn = self._new.databases[self._marking]
         if len(moved) > sequences.CHUNK:
@@ -221,19 +222,19 @@ class Drain:
         return {name: self._pool.submit(work, name) for name in self._old.databases}
 
     def _each(self, work: Callable[[str], Result]) -> dict[str, Result]:
-        """Do `work` for every database at once; with one only there is no thread to wait for."""
+        """Do `work` for all databases at once; a single one needs no thread."""
         if len(self._old.databases) == 1:
             return {name: work(name) for name in self._old.databases}
         futures: Mapping[str, Future[Any]] = self._start(work)
         for ended in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
-            ended.result()  # raises what has failed, whatever the others still do
+            ended.result()  # raises the failure, whatever the others still do
         return {name: future.result() for name, future in futures.items()}
 
 
-class Pending:
+class PendingDrain:
     """A drain that is under way; use as a context, which an error leaves at once.
 
-    A leg that fails ends the others, and its error is raised in place of what they say by then.
+    A leg that fails ends the others, and its error is raised in place of theirs.
     Raises `Retry` when the drain is not over at the watchdog's deadline,
     `psycopg.errors.QueryCanceled` for the rest.
     """
@@ -257,7 +258,7 @@ class Pending:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        self._watchdog.cancel()  # what waits for a fence or a heartbeat that never comes
+        self._watchdog.cancel()  # legs may wait for a fence or a heartbeat that never comes
         if self._first.error is not None and self._first.error is not error:
             raise self._first.error from None
 
@@ -276,7 +277,7 @@ class Pending:
 
 
 def _require_language(side: Side, name: str) -> None:
-    """Raise `Refused` where the switch could not wait in the server, while nothing is fenced."""
+    """Raise `Refused`, before anything is fenced, where the switch could not wait in the server."""
     row = side.databases[name].execute(_LANGUAGE).fetchone()
     if row == (True,):
         return

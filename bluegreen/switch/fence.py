@@ -1,16 +1,16 @@
 """The fence: an environment refuses writes, and every session that could still write is ended.
 
-`ALTER DATABASE ... SET default_transaction_read_only` reaches new sessions only, so those that are
-there are ended, in a loop: a session that was starting while the fence was put up has read the old
-value and is not in `pg_stat_activity` yet (not at all up to 17, without a user in 18). It holds a
-lock on its virtual transaction id, though, so the loop goes on until two passes in a row find
-neither (24 of 24 such races closed; a single pass let them write). A client that stops in the
-middle of its login holds one too, so a login that takes longer is ended where that is allowed.
+`ALTER DATABASE ... SET default_transaction_read_only` affects new sessions only, so the existing
+ones are ended, in a loop. A session that was starting while the fence was put up has read the old
+value and is not in `pg_stat_activity` yet (not at all up to 17, without a user in 18). But it holds
+a lock on its virtual transaction id, so the loop goes on until two passes in a row find neither (24
+of 24 such races closed; a single pass let them write). A client that stops in the middle of its
+login holds such a lock too, so a login that takes longer is ended where that is allowed.
 
-All of it is one statement, and what comes next is on its way already: the sessions that set the
-barrier and read the sequences wait in the server (`until_up`) for the name that the fence's session
-takes at its end. While every client logs in again at once, an answer that has to be scheduled, read
-and acted upon costs milliseconds.
+All of it is one statement, and the next statements have been sent already: the sessions that set
+the barrier and read the sequences wait in the server (`until_up`) for the name that the fence's
+session takes at its end. While all clients log in again at once, an answer that has to be
+scheduled, read and acted upon costs milliseconds.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ BEGIN
     PERFORM set_config('application_name', {up}, false);
 END $do$"""
 
-# An application name is seen by every session of the server at once, whatever its database.
+# Every session of the server sees an application name at once, whatever its database.
 _UNTIL_UP = """\
 DO $do$
 DECLARE
@@ -114,7 +114,7 @@ END $do$"""
 
 
 def rehearse(conn: Connection) -> None:
-    """Do what `put_up` will do, ending nobody, in a transaction that is rolled back.
+    """Do what `put_up` will do, in a transaction that is rolled back, and end no session.
 
     It loads plans and catalogs into the session: first calls take three times as long.
     """
@@ -147,12 +147,12 @@ def put_up(
 ) -> None:
     """Fence the environment, `databases` among all that are there; end every session that writes.
 
-    `roles`, an array of names as SQL has it, lose LOGIN as well; `fuse` is the server fuse's
-    process id, and `ours` are those to spare. Raises `psycopg.errors.TransactionRollback` when the
-    attempt was aborted meanwhile: nobody fences after an abort; `psycopg.errors.QueryCanceled` when
-    a session is left after `seconds`, and `psycopg.errors.LockNotAvailable`, naming it, when that
-    is one that has not logged in yet; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing
-    closed, when the fuse is dead or one of `databases` would be left out.
+    `roles`, a SQL array of names, lose LOGIN as well; `fuse` is the server fuse's process id, and
+    `ours` are the ones to spare. Raises `psycopg.errors.TransactionRollback` when the attempt was
+    aborted meanwhile, since nothing is fenced after an abort; `psycopg.errors.QueryCanceled` when a
+    session is left after `seconds`; `psycopg.errors.LockNotAvailable`, naming it, when that session
+    has not logged in yet; `psycopg.errors.ObjectNotInPrerequisiteState`, with nothing closed, when
+    the fuse is dead or one of `databases` would be left out.
     """
     statement = sql.SQL(_PUT_UP).format(
         attempt=sql.Literal(attempt),
@@ -168,9 +168,9 @@ def put_up(
 
 
 def until_up(conn: Connection, attempt: str, *, seconds: float) -> sql.Composed:
-    """Return a statement, for any session there, that is over as soon as `put_up` on `conn` is.
+    """Return a statement for any session there that ends as soon as `put_up` on `conn` does.
 
-    It raises `psycopg.errors.QueryCanceled` when that is not so after `seconds`.
+    It raises `psycopg.errors.QueryCanceled` when it has not ended after `seconds`.
     """
     return sql.SQL(_UNTIL_UP).format(
         pid=sql.Literal(conn.info.backend_pid),

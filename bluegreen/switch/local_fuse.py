@@ -1,13 +1,13 @@
 """The local fuse: a process that does at once what the register says when the switch is killed.
 
-It holds the read end of a pipe. When that closes without a word, whoever held the other end is
-dead: SIGKILL closes it like any other end. What is `preparing` is aborted and un-fenced, what is
-`decided` is carried out. It has a session of its own, so no signal for the terminal's or the
-engine's group reaches it, and no stream of the switch's, so nobody waits for it.
+It holds the read end of a pipe. When that closes without a message, the process that held the other
+end is dead: SIGKILL closes it too. An attempt that is `preparing` is aborted and un-fenced, one
+that is `decided` is carried out. The fuse has its own session, so no signal for the terminal's or
+the engine's group reaches it, and none of the switch's streams, so nobody waits for it.
 
 `python -m bluegreen.switch.local_fuse` reads two lines: the plan with the attempt, and the
-logins. They come through the pipe since arguments and environment are open to others on the
-machine.
+logins. They come through the pipe since others on the machine can read arguments and
+environment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bluegreen.errors import BlueGreenError, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import server
 from bluegreen.register import register
-from bluegreen.register.register import State
+from bluegreen.register.register import AttemptState
 from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import end_others
@@ -43,13 +43,13 @@ _ARMED = b"armed\n"
 _OVER = b"over\n"
 _ARM_SECONDS = 30.0
 _END_SECONDS = 2.0
-# A server that restarts or is out of reach comes back within this, or somebody has to look.
+# A server that restarts or is out of reach comes back within this, or an operator has to act.
 _INSIST_SECONDS = 600.0
 _PAUSES = (0.1, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 class LocalFuse:
-    """The switch's end of it; use as a context, within which the fuse watches."""
+    """The switch's end of the fuse; use as a context, within which the fuse watches."""
 
     def __init__(self, plan: SwitchPlan, attempt: str) -> None:
         self._plan, self._attempt = plan, attempt
@@ -69,7 +69,7 @@ class LocalFuse:
         return self
 
     def _arm(self) -> None:
-        """Hand over plan and logins; beside the switch's own preparations, since both take time."""
+        """Hand over plan and logins, in parallel with the switch's own preparations."""
         with contextlib.suppress(OSError, BlueGreenError):
             logins = server.logins_of(self._plan.old, self._plan.new)
             text = json.dumps({"attempt": self._attempt, "plan": self._plan.to_line()})
@@ -109,10 +109,10 @@ class LocalFuse:
         trace: TracebackType | None,
     ) -> None:
         if not self._armed.is_set():
-            self._process.kill()  # nothing was touched yet, so nothing is to be watched
+            self._process.kill()  # nothing was touched yet, so there is nothing to watch
         self._arming.join()
-        # Whatever failed: without a word the fuse looks into the register, ends at once when this
-        # attempt isn't live there, and else goes on with what the switch could not carry out.
+        # Whatever failed: without a message the fuse reads the register. It ends at once when this
+        # attempt isn't live there; otherwise it does what the switch could not carry out.
         with contextlib.suppress(OSError):
             if error is None:
                 self._pipe().write(_OVER)
@@ -125,7 +125,7 @@ class LocalFuse:
             _left_on.append(self._process)
 
 
-# Fuses that are still at work: they outlive this process if need be.
+# Fuses that are still at work; they may outlive this process.
 _left_on: list[subprocess.Popen[bytes]] = []
 
 
@@ -136,11 +136,11 @@ def _python_path() -> str:
 
 
 def main() -> None:
-    """Watch the pipe on standard input; act when it closes without a word."""
+    """Watch the pipe on standard input; act when it closes without a message."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # whoever ends the switch must not end its fuse
-    wish = json.loads(sys.stdin.buffer.readline())
-    plan, attempt = SwitchPlan.from_line(wish["plan"]), wish["attempt"]
+        signal.signal(number, signal.SIG_IGN)  # what ends the switch must not end its fuse
+    order = json.loads(sys.stdin.buffer.readline())
+    plan, attempt = SwitchPlan.from_line(order["plan"]), order["attempt"]
     server.remember(json.loads(sys.stdin.buffer.readline()))
     with plan.old.connect(TOOL_DATABASE, application_name="bluegreen local fuse") as conn:
         os.write(sys.stdout.fileno(), _ARMED)
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def act(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> None:
-    """End the attempt of a dead switch: abort it, or carry it out when it was decided.
+    """End the attempt of a dead switch: abort it, or carry it out if it was decided.
 
     `conn` is to the tool's database of the fenced server, and may be broken.
     """
@@ -174,9 +174,9 @@ def _ended(plan: SwitchPlan, attempt: str, conn: psycopg.Connection[object]) -> 
         end_others(conn, attempt, finishers=False)
         return True
     live = register.find_live(conn)
-    if live is None or live.name != attempt or live.state is not State.DECIDED:
+    if live is None or live.name != attempt or live.state is not AttemptState.DECIDED:
         return True
-    # Its sessions there may hold the register's row; those on the new side the finisher ends.
+    # Its sessions there may hold the register's row; the finisher ends those on the new side.
     end_others(conn, attempt, finishers=False)
     completion.finish(plan, attempt)
     return True

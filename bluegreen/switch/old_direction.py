@@ -1,4 +1,4 @@
-"""The old direction's end: it applies nothing any more, and what slipped in is counted."""
+"""The end of the old direction: it applies nothing any more, and late writes are counted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from bluegreen.switch.side import Connection, Side
 
 _POLL_SECONDS = 0.01
 
-# The launcher starts no worker for a subscription that is disabled, and one that it has just
-# started sees that by itself before it applies anything.
+# The launcher starts no worker for a disabled subscription, and a worker that it has just started
+# notices that itself before it applies anything.
 _STOP = """\
 DO $do$
 DECLARE
@@ -58,8 +58,8 @@ BEGIN
     END IF;
 END $do$"""
 
-# pgoutput's messages begin with a letter; that of a row goes on with its table's oid, and that of a
-# commit lies at the commit's end, which is what an origin counts by.
+# pgoutput's messages begin with a letter. A row's message continues with its table's oid; a
+# commit's message lies at the commit's end, which is the position that an origin stores.
 _SLIPPED = """\
 WITH sent AS MATERIALIZED (
     SELECT lsn, xid, substr(data, 1, 1) AS kind, substr(data, 2, 4) AS relation
@@ -74,17 +74,17 @@ SELECT count(*) FROM sent
 def stop_applying(new: Side, *, deployment: str, direction: Direction, seconds: float) -> None:
     """Disable the old direction's subscriptions, and end what applies for them.
 
-    One statement a database, over when no worker is left: what one is in the midst of is rolled
-    back, and stays in the old side's slot. Repeating it changes nothing. Raises `Retry` when a
-    worker is left after `seconds`.
+    One statement for each database, over when no worker is left: a worker's unfinished transaction
+    is rolled back, and stays in the old side's slot. Repeating it changes nothing. Raises `Retry`
+    when a worker is left after `seconds`.
     """
     _each(new, sql.SQL(_STOP), deployment=deployment, direction=direction, seconds=seconds)
 
 
 def resume_applying(new: Side, *, deployment: str, direction: Direction) -> None:
-    """Enable the old direction's subscriptions again, where one was stopped and nothing opened.
+    """Enable the old direction's subscriptions again, where they were stopped and nothing opened.
 
-    Whoever stopped them died before the opening, and a successor has to see the drain itself.
+    The process that stopped them died before the opening; its successor must see the drain itself.
     """
     _each(new, sql.SQL(_RESUME), deployment=deployment, direction=direction)
 
@@ -131,10 +131,10 @@ def count_slipped(
 ) -> int:
     """Return how many rows were written to published tables and are on the old side only.
 
-    The slot of the old direction still holds them: nobody reads it any more. It holds others too,
-    applied and not confirmed when the worker ended, so the new side's origin says which. Once the
-    slot is gone, what was counted before stands; once the subscription is, the barrier says it.
-    Heartbeats are nobody's rows: a finisher sends its own.
+    The slot of the old direction, which nobody reads any more, still holds them. It also holds rows
+    that were applied and not confirmed when the worker ended; the new side's origin tells them
+    apart. Once the slot is gone, the earlier count stands; once the subscription is gone, the
+    barrier decides. Heartbeats don't count: a finisher sends its own.
     """
     barrier = register.barrier(old.tool, attempt)
     publication = names.publication(deployment, direction)

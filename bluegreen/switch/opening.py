@@ -1,6 +1,6 @@
 """The opening's row on the new side: noted before the attempt is registered, claimed, and held.
 
-Whoever holds it may open the new side for this attempt, and nobody else may do anything there.
+The process that holds it may open the new side for this attempt; no other may do anything there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def rehearse(plan: SwitchPlan, new: Side) -> None:
 
 
 def expect(plan: SwitchPlan, new: Side, attempt: str) -> None:
-    """Note the attempt on the new side: before the old, so that a decided one is known there."""
+    """Note the attempt on the new side, before the old: a decided one must be known there."""
     try:
         register.expect_opening(new.tool, attempt, plan.old.cluster, plan.databases)
     except Refused as error:
@@ -29,11 +29,12 @@ def expect(plan: SwitchPlan, new: Side, attempt: str) -> None:
 
 
 def claim(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
-    """Let no attempt that was registered earlier open the new side any more.
+    """Forbid every attempt that was registered earlier to open the new side.
 
-    One that slept past its own abort (a paused machine) would wake up in its sequences, after this
-    attempt has opened. Its sessions hold the row, so they are ended first. Whoever was registered
-    later may be live, and is left alone. Raises `Refused` when this attempt is an earlier one.
+    One that slept past its own abort (a paused machine) might wake up and set sequences after this
+    attempt has opened. Its sessions hold the row, so they are ended first. An attempt that was
+    registered later may be live, and is left alone. Raises `Refused` when this attempt is an
+    earlier one.
     """
     if not register.claim_opening(new.tool, attempt, register.turn(old.tool, attempt)):
         raise Refused(f"{plan.new}: another switch has begun since; wait for it")
@@ -46,7 +47,7 @@ def claim(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
 def hold(plan: SwitchPlan, new: Side, attempt: str) -> None:
     """Lock the row for as long as `new.tool`'s transaction lasts.
 
-    Raises `Refused` when another switch has begun since, and given this one's opening up.
+    Raises `Refused` when another switch has begun since and taken this one's opening.
     """
     if register.lock_opening(new.tool, attempt) is not Opening.CLOSED:
         raise Refused(f"{plan.new}: another switch has just begun; wait for it")

@@ -10,7 +10,13 @@ from bluegreen.aws.dns import Records
 from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
+from bluegreen.switch.time_limits import (
+    DRAIN_SECONDS,
+    FINISH_SECONDS,
+    FUSE_SECONDS,
+    LAG_SECONDS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +30,16 @@ class SwitchPlan:
     databases: tuple[str, ...]
     fence: FenceMode = DEFAULT_FENCE
     old_side: OldSide = DEFAULT_OLD_SIDE
-    lag_seconds: float = 10.0
-    """How long the heartbeat may take that crosses before the fence."""
-    drain_seconds: float = 5.0
+    lag_seconds: float = LAG_SECONDS
+    """How long the heartbeat before the fence may take to cross."""
+    drain_seconds: float = DRAIN_SECONDS
     """How long writers may be kept waiting before the switch is aborted."""
-    fuse_seconds: float = 10.0
+    fuse_seconds: float = FUSE_SECONDS
     """When the server takes the fence off by itself; later than the drain's deadline."""
-    finish_seconds: float = 30.0
-    """How long whoever carries out a decision insists on the drain, and on the old direction's end.
+    finish_seconds: float = FINISH_SECONDS
+    """How long a decision's execution waits for the drain, and for the end of the old direction.
 
-    Nobody can go back then, so it is tried again and again.
+    There is no way back by then, so it is tried again and again.
     """
     roles: tuple[str, ...] | None = None
     spare_roles: tuple[str, ...] = ()
@@ -41,15 +47,15 @@ class SwitchPlan:
     accept_stale: tuple[str, ...] = ()
     """Tables that may be left behind, being replicated in part or not at all."""
     rollback: bool = True
-    """Whether there is to be a way back: then it is looked at before the way there."""
+    """Whether a way back is kept: then it is checked before the switch."""
 
     @property
-    def role_wish(self) -> Wish:
-        """Return which roles are to lose LOGIN, on the old side or for the switch."""
-        return Wish(self.roles, self.spare_roles, self.fence, self.old_side)
+    def fence_spec(self) -> FenceSpec:
+        """Return which roles lose LOGIN, on the old side or during the switch."""
+        return FenceSpec(self.roles, self.spare_roles, self.fence, self.old_side)
 
     def reversed(self) -> SwitchPlan:
-        """Return the same deployment's switch in the other direction, with that one's records."""
+        """Return the same deployment's switch in the other direction, with its records."""
         reverse = self.direction is Direction.REVERSE
         return replace(
             self,

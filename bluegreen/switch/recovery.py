@@ -1,6 +1,6 @@
-"""What becomes of a switch that nobody is carrying on: look, decide, say it in three lines, act.
+"""How an interrupted switch is resolved: inspect, decide, report in three lines, act.
 
-`pulumi up` does the same when it meets an attempt that somebody left behind.
+`pulumi up` does the same when it finds an attempt that was left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
-from bluegreen.register.register import Attempt, Opening, State
+from bluegreen.register.register import Attempt, AttemptState, Opening
 from bluegreen.switch import completion
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection
@@ -39,27 +39,27 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that the decision rests on, read before it."""
+    """Everything that the decision depends on, read before it."""
 
     old: str
     new: str
     attempt: str | None
-    state: State | None
-    """The live attempt's on the fenced server; None without one."""
+    state: AttemptState | None
+    """The state of the live attempt on the fenced server; None without one."""
     overdue: bool
     """Whether its server fuse's deadline is past."""
     opening: Opening | None
-    """The attempt's on the other server; None when it is not known there, or out of reach."""
+    """Its state on the other server; None when it is unknown there, or the server out of reach."""
     new_reachable: bool
     new_exists: bool
-    """What AWS says of the other cluster."""
+    """Whether the other cluster exists, by AWS's word."""
     never_opened: bool
-    """An operator vouches that the other server never opened, and never will."""
+    """Whether an operator vouches that the other server never opened, and never will."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict, with what was found and why, each a line."""
+    """The verdict, with what was found and why, one line each."""
 
     verdict: Verdict
     found: str
@@ -80,21 +80,21 @@ def decide(seen: Snapshot) -> Decision:
         return Decision(Verdict.NOTHING, f"no attempt is live on {seen.old}", "nobody waits for it")
     here = f"attempt {seen.attempt} on {seen.old} is {seen.state}"
     match seen.state:
-        case State.PREPARING if seen.overdue:
+        case AttemptState.PREPARING if seen.overdue:
             return Decision(
                 Verdict.ABORT,
                 f"{here}, its deadline is past",
                 "whoever began it has no claim any more, and nothing was opened before a decision",
             )
-        case State.PREPARING:
+        case AttemptState.PREPARING:
             return Decision(
                 Verdict.WAIT,
                 f"{here}, its deadline is not past",
                 "whoever began it may be at work; else its server fuse aborts it by itself",
             )
-        case State.DECIDED:
+        case AttemptState.DECIDED:
             return _decided(seen, here)
-        case State.ABORTED | State.DONE:
+        case AttemptState.ABORTED | AttemptState.DONE:
             return Decision(Verdict.NOTHING, here, "it has ended")
         case _:
             assert_never(seen.state)
@@ -150,7 +150,7 @@ def _decided(seen: Snapshot, here: str) -> Decision:
 
 
 def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapshot:
-    """Read the snapshot; `live` is the attempt in the register of the plan's old writer."""
+    """Read the facts; `live` is the attempt in the register of the plan's old writer."""
     seen = Snapshot(
         old=plan.old.cluster,
         new=plan.new.cluster,
@@ -162,7 +162,7 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
         new_exists=True,
         never_opened=vouched,
     )
-    if live is None or live.state is not State.DECIDED:
+    if live is None or live.state is not AttemptState.DECIDED:
         return seen
     try:
         with plan.new.connect(TOOL_DATABASE) as there:
@@ -174,10 +174,10 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
 
 
 def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Report) -> bool:
-    """Decide about an attempt that an update meets; return whether it is to be carried out.
+    """Resolve an attempt that an update finds; return whether it is to be carried out.
 
-    False: it was aborted, or we went back, and the old writer is open. Raises `Refused` while its
-    maker may be at work, `StayFenced` when an operator has to say more.
+    False if it was aborted or reverted, and the old writer is open. Raises `Refused` while its
+    owner may still be running, `StayFenced` if an operator must decide.
     """
     decision = decide(inspect(plan, live, vouched=False))
     if decision.verdict is Verdict.WAIT:
@@ -200,7 +200,7 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
     match verdict:
         case Verdict.ABORT:
             if not register.abort(conn, attempt):
-                raise Retry(f"{plan.old}: attempt {attempt} has just moved on; look again")
+                raise Retry(f"{plan.old}: attempt {attempt} changed meanwhile; try again")
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
         case Verdict.FINISH:
@@ -213,7 +213,7 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `recover` found out, and what it needs to act."""
+    """What `recover` has found, and what it needs to act."""
 
     plan: SwitchPlan
     attempt: str | None
@@ -221,22 +221,22 @@ class Recovery:
 
 
 def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
-    """Look on both sides for a live attempt, and decide about it; nothing is touched.
+    """Search both sides for a live attempt, and decide about it; nothing is touched.
 
     `plan` is the deployment's switch in either direction. Raises `Retry` when the side that may
     hold the register is out of reach.
     """
     unreachable: list[Server] = []
-    for wanted in (plan, plan.reversed()):
+    for candidate in (plan, plan.reversed()):
         try:
-            with wanted.old.connect(TOOL_DATABASE) as conn:
+            with candidate.old.connect(TOOL_DATABASE) as conn:
                 live = register.find_live(conn)
-                if live is not None and live.new_writer == wanted.new.cluster:
-                    decision = decide(inspect(wanted, live, vouched=vouched))
-                    return Recovery(wanted, live.name, decision)
+                if live is not None and live.new_writer == candidate.new.cluster:
+                    decision = decide(inspect(candidate, live, vouched=vouched))
+                    return Recovery(candidate, live.name, decision)
         except Retry:
-            if cluster.find(wanted.old.region, wanted.old.cluster) is not None:
-                unreachable.append(wanted.old)
+            if cluster.find(candidate.old.region, candidate.old.cluster) is not None:
+                unreachable.append(candidate.old)
     if unreachable:
         raise Retry(
             f"{', '.join(map(str, unreachable))}: out of reach, and its register may hold an"
@@ -246,7 +246,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
 
 
 def _at_rest(plan: SwitchPlan) -> Decision:
-    """Say who is the writer when no attempt is live; a cluster that is gone is no writer."""
+    """Report who is the writer when no attempt is live; a cluster that is gone is none."""
     writers = []
     for server in (plan.old, plan.new):
         if cluster.find(server.region, server.cluster) is None:
@@ -263,7 +263,7 @@ def _at_rest(plan: SwitchPlan) -> Decision:
 
 
 def apply(recovery: Recovery) -> None:
-    """Act on what `find` has found; raises `Retry` when it has moved on since."""
+    """Act on what `find` has found; raises `Retry` when that has changed since."""
     if recovery.attempt is None:
         return
     try:
@@ -279,7 +279,7 @@ def apply(recovery: Recovery) -> None:
 
 
 def _give_up_opening(recovery: Recovery) -> None:
-    """Let nobody open the other server for this attempt, where it can be reached after all."""
+    """Forbid opening the other server for this attempt, if it can be reached after all."""
     assert recovery.attempt is not None
     try:
         with recovery.plan.new.connect(TOOL_DATABASE) as there:

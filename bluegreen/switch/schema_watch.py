@@ -1,10 +1,10 @@
-"""What was looked at before the fence, and must be the same when it is up.
+"""Watches that the schemas checked before the fence are the same when it is up.
 
-Between the last look and the fence lie seconds in which anybody may make a table, a partition or a
-sequence, or alter a publication: what is written there then would go nowhere, without an error. So
-each database has a marker of its schema, taken before the look, and read again within the outage in
-messages that are sent anyway. Where it has moved, everything is looked at once more, before the
-decision; else that costs nothing.
+Between the last check and the fence lie seconds in which anybody may make a table, a partition or a
+sequence, or alter a publication: rows written there would go nowhere, without an error. So each
+database has a marker of its schema, taken before the check, and read again within the outage in
+messages that are sent anyway. Where it has changed, everything is checked once more, before the
+decision; otherwise that costs nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bluegreen.replication import coverage
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.readiness import left_behind, outside_sources
 
-# Sums of hashes: in no order, and of what decides where rows go. Temporary relations are nobody's
-# else.
+# Sums of hashes, independent of order, over what decides where rows go. Temporary relations concern
+# only their own session.
 _MARKER = """
 SELECT (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
                    c.oid, c.relnamespace, c.relname, c.relkind, c.relpersistence,
@@ -44,7 +44,7 @@ SELECT (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a database's schema is at one moment: each is another number when it has changed."""
+    """A database's schema at one moment: each number differs once its subject has changed."""
 
     tables: Any
     sequences: Any
@@ -69,9 +69,9 @@ class Sighting:
 
 
 class SchemaWatch:
-    """The schemas of both sides, from the last look before the fence to the decision.
+    """The schemas of both sides, from the last check before the fence to the decision.
 
-    Make it before that look. `accepted` are tables that may be left behind.
+    Make it before that check. `accepted` are tables that may be left behind.
     """
 
     def __init__(self, sides: BothSides, accepted: Collection[str]) -> None:
@@ -87,10 +87,10 @@ class SchemaWatch:
         self._now[conn] = Sighting(conn)
 
     def require_harmless(self) -> None:
-        """Raise where what has changed between the two looks would lose rows, or may do so.
+        """Raise where a change between the two checks would lose rows, or may do so.
 
-        Every connection has been looked at again, and is at rest. Raises `Refused` naming tables,
-        `Retry` for what the next attempt looks at anew.
+        Every marker has been read again, and the connections are idle. Raises `Refused` naming
+        tables, `Retry` for what the next attempt checks again.
         """
         for database in self._sides.databases:
             self._require_harmless(database)

@@ -1,7 +1,7 @@
 """The server fuse: a session on the fenced server that takes the fence off when nobody else does.
 
 It sleeps until the attempt's deadline and then aborts the attempt if it is still undecided, in one
-transaction. It needs nobody: it goes on when the machine that runs the switch is gone (measured:
+transaction. It needs no client: it goes on when the machine that runs the switch is gone (measured:
 after SIGKILL of its client the session sleeps on, aborts, and un-fences). A restart of the fenced
 server ends it.
 """
@@ -22,8 +22,8 @@ from bluegreen.switch.side import fuse_name
 
 log = logging.getLogger(__name__)
 
-# Nothing but the attempt's end may end it: an error of any kind (a lock that is held, a database
-# that was just dropped) is tried again. Sessions that began under the fence keep its read-only
+# Only the attempt's end may end it: after an error of any kind (a lock that is held, a database
+# that was just dropped) it tries again. Sessions that began under the fence keep its read-only
 # default, so they are ended after it is off.
 _FUSE = """\
 DO $do$
@@ -55,7 +55,7 @@ END $do$"""
 
 
 class ServerFuse:
-    """Armed by its making; a context at whose end, at the latest, it is disarmed."""
+    """The fuse is armed when this is made; leaving its context disarms it at the latest."""
 
     def __init__(self, server: Server, attempt: str) -> None:
         self._conn = server.connect(TOOL_DATABASE, application_name="bluegreen fuse")
@@ -84,7 +84,7 @@ class ServerFuse:
                 )
 
     def disarm(self) -> None:
-        """End the session; harmless when it is too late, has burnt, or was done before."""
+        """End the session; harmless when the fuse has burnt or was disarmed before."""
         if self._disarmed:
             return
         self._disarmed = True

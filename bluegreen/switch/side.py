@@ -25,15 +25,15 @@ _END_SECONDS = 10.0
 
 
 def application_name(attempt: str, *, finishing: bool = False) -> str:
-    """Return the name that an attempt's sessions carry, so that its successor can end them.
+    """Return the application name of an attempt's sessions, so that its successor can end them.
 
-    A finisher's have another one: who takes over from the orchestrator must not end a colleague.
+    A finisher's sessions have another: taking over from the orchestrator must not end a finisher.
     """
     return f"bluegreen finish {attempt}"[:63] if finishing else f"bluegreen {attempt}"[:63]
 
 
 def fenced_name(attempt: str) -> str:
-    """Return the name that the session takes that has put the fence up, once it holds."""
+    """Return the name that the session that put the fence up takes once the fence holds."""
     return f"bluegreen fenced {attempt}"[:63]
 
 
@@ -60,7 +60,7 @@ class Side:
         *,
         finishing: bool = False,
     ) -> Self:
-        """Connect; `stack` closes. Raises `Refused` for a reader's endpoint."""
+        """Connect; `stack` closes the connections. Raises `Refused` for a reader's endpoint."""
         name = application_name(attempt, finishing=finishing)
         tool = stack.enter_context(server.connect(TOOL_DATABASE, application_name=name))
         require_writer(tool, str(server))
@@ -73,7 +73,8 @@ class Side:
             },
         )
         for conn in connected.connections:
-            # What was executed once is never planned again: by default five more times.
+            # What was executed once is never planned again; by default the server plans five more
+            # times.
             conn.execute("SET plan_cache_mode = force_generic_plan")
         return connected
 
@@ -89,7 +90,7 @@ class Side:
     def limit(self, seconds: float) -> None:
         """Let every statement take at most `seconds`; 0 lifts the limit.
 
-        For when the orchestrator, and its watchdog with it, is gone or cut off.
+        This holds when the orchestrator, and its watchdog with it, is gone or cut off.
         """
         for conn in self.connections:
             set_seconds(conn, "statement_timeout", seconds)
@@ -97,7 +98,7 @@ class Side:
 
 @contextmanager
 def unless_committed(conn: Connection) -> Iterator[None]:
-    """Begin a transaction, and roll it back unless it has been committed within."""
+    """Begin a transaction, and roll it back unless the block has committed it."""
     conn.execute("BEGIN")
     try:
         yield
@@ -109,13 +110,13 @@ def unless_committed(conn: Connection) -> Iterator[None]:
 def end_others(
     conn: psycopg.Connection[Any], attempt: str, *, finishers: bool, spare: Sequence[int] = ()
 ) -> None:
-    """End the sessions of `attempt` on a server, but for `spare` and this one; wait until gone.
+    """End the sessions of `attempt` on a server, except `spare` and this one; wait until gone.
 
-    Those of finishers too if asked to: only when none can be at work.
+    `finishers` ends theirs too: only when none can be at work.
 
-    One whose client is dead goes on with what it was sent: it may hold the opening's row, or set
-    sequences back after the next one has opened. Only for whoever has taken the attempt over, or
-    when it has ended. Raises `Retry` when they don't go.
+    A session whose client is dead goes on with what it was sent: it may hold the opening's row, or
+    set sequences back after the next attempt has opened. Call this only after taking the attempt
+    over, or when it has ended. Raises `Retry` when sessions remain.
     """
     names = [application_name(attempt), fenced_name(attempt)]
     if finishers:
@@ -126,6 +127,6 @@ def end_others(
         row = conn.execute(_END_OTHERS, (names, mine)).fetchone()
         if row == (0,):
             return
-        # Within a transaction it would look at the same sessions again and again.
+        # Within a transaction it would see the same sessions again and again.
         conn.execute("SELECT pg_stat_clear_snapshot()")
-    raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; look again")
+    raise Retry(f"attempt {attempt}: sessions of it on {conn.info.host} don't end; try again")

@@ -1,7 +1,7 @@
 """The steps of a switch, in the order in which it passes them.
 
-Each is passed once it is done (`Timeline.passed`): the one place that sees every step, and so the
-place to look when a switch is to be watched, timed, or broken off in a test.
+Each is passed once it is done (`Timeline.passed`). That is the one place that sees every step, and
+so the place to watch or time a switch, or to interrupt it in a test.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """What has just been done; the words stand in the phases that a user reads."""
+    """What has just been done; users read these words in the phases."""
 
     READY = "ready"
     """Connections are open, sequences pre-set, a heartbeat has crossed; writers go on."""
@@ -35,7 +35,7 @@ class Step(StrEnum):
     CLOSE = "close"
     """Applications can't log in to the old writer."""
     DNS = "dns"
-    """The names lead to the new writer: they move beside `stop` and `close`, from the opening."""
+    """The names lead to the new writer; they move in parallel with `stop` and `close`."""
     DONE = "done"
     """What slipped in is counted, and the attempt is `done`."""
 

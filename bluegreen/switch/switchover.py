@@ -1,9 +1,9 @@
 """The switch: which environment accepts writes. The same for a cutover and a rollback.
 
-Everything slow comes before the fence or after the opening. Until the decision any failure takes
-the fence off again, exactly as it was put on; after it there is only forward. Abort and decision
-change the same row of the register, so only one of them can happen, and the new writer is opened
-after the decision alone: never are both sides open.
+Everything slow happens before the fence or after the opening. Until the decision any failure takes
+the fence off again, exactly as it was put on; after the decision there is only forward. Abort and
+decision change the same row of the register, so only one of them can happen. The new writer is
+opened only after the decision, so both sides are never open.
 
 Within the outage, by connection (one per database and side, and one to each tool's database):
 
@@ -24,8 +24,8 @@ Within the outage, by connection (one per database and side, and one to each too
     decide <---------------------------------------+                        :
       +------------------------------------------------------------> open, commits
 
-`--->` is sent by the orchestrator once it has the answer before, but for the first, which the
-waiting sessions see in the server by themselves; `===>` goes by replication; `:` waits.
+The orchestrator sends `--->` once it has the previous answer, except the first, which the waiting
+sessions see in the server by themselves; `===>` goes by replication; `:` waits.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
 
-# How long a decision whose opening failed is carried out by the switch itself, again and again.
+# How long the switch itself tries to carry out a decision whose opening failed.
 _INSIST_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
 
@@ -75,13 +75,13 @@ _PAUSE_SECONDS = 0.2
 def switch(plan: SwitchPlan, report: Report = log.info) -> Switched:
     """Make `plan.new` the writer; finish what an earlier attempt has begun.
 
-    Raises `Refused` or `Retry` with the old writer open again, `StayFenced` when only a decision
-    that has been made can be carried out.
+    Raises `Refused` or `Retry` with the old writer open again, `StayFenced` when a decision has
+    been made and can only be carried out.
     """
     try:
         return _switch(plan, report)
     except psycopg.Error as error:
-        # Such as a finisher that ended the other's sessions: both may be at work after a loss.
+        # For example another finisher ended our sessions: both may be at work after a loss.
         raise Retry(
             f"{plan.old} to {plan.new}: the switch was broken off: {said(error)}; {AGAIN}"
         ) from None
@@ -91,7 +91,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
     timeline = Timeline()
     attempt = _attempt_name(plan)
     with ExitStack() as stack:
-        # Its process starts while the connections are opened and the sequences pre-set.
+        # Its process starts while connections are opened and sequences pre-set.
         local_fuse = stack.enter_context(LocalFuse(plan, attempt))
         old = Side.connect(plan.old, plan.databases, stack, attempt)
         new = Side.connect(plan.new, plan.databases, stack, attempt)
@@ -107,7 +107,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
         local_fuse.wait_until_armed()
         timeline.passed(Step.ARM)
 
-        roles = fenced_roles.chosen(old.tool, plan.old, plan.role_wish)
+        roles = fenced_roles.chosen(old.tool, plan.old, plan.fence_spec)
         opening.expect(plan, new, attempt)
         with _Undecided(plan, old, attempt) as undecided:
             _register(plan, old, new, attempt)
@@ -153,7 +153,7 @@ def _switch(plan: SwitchPlan, report: Report) -> Switched:
                 plan, old, new, attempt, timeline, repeated=False, opened=opened
             )
         except ConnectionLost as error:
-            log.warning("attempt %s: %s; going on over others", attempt, error)
+            log.warning("attempt %s: %s; going on over new connections", attempt, error)
             return completion.finish(plan, attempt)
 
 
@@ -163,7 +163,7 @@ def _attempt_name(plan: SwitchPlan) -> str:
 
 
 def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched | None:
-    """Return what an earlier attempt made of it, finished now if need be; None to begin anew.
+    """Return the result of an earlier attempt, finished now if need be; None to begin one.
 
     Raises `Refused` while another attempt is under way, and unless exactly one side is open.
     """
@@ -171,7 +171,7 @@ def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched
     live = register.find_live(old.tool)
     if live is not None:
         if not recovery.resolve_live(plan, old.tool, live, report):
-            return None  # aborted: the old writer is open, and may be fenced anew
+            return None  # aborted: the old writer is open, and may be fenced again
         return completion.finish(plan, live.name)
     done = _already(plan, old, new)
     if done is None:
@@ -180,9 +180,9 @@ def _earlier(plan: SwitchPlan, old: Side, new: Side, report: Report) -> Switched
 
 
 def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
-    """Carry out, or abort, what is live in the other side's register: it made `old` the writer.
+    """Carry out, or abort, the live attempt in the other side's register, which opened `old`.
 
-    Else it would close, later, the side that this switch is about to open.
+    Otherwise it would later close the side that this switch is about to open.
     """
     live = register.find_live(new.tool)
     if live is None:
@@ -193,7 +193,7 @@ def _end_other_direction(plan: SwitchPlan, new: Side, report: Report) -> None:
 
 
 def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
-    """Return the attempt that made `new` the writer, when it is; raises unless one side is open."""
+    """Return the attempt that made `new` the writer, if it is; raises unless one side is open."""
     closed_old = closing.is_closed(old.tool, plan.databases)
     closed_new = closing.is_closed(new.tool, plan.databases)
     if closed_old and not closed_new:
@@ -216,7 +216,7 @@ def _already(plan: SwitchPlan, old: Side, new: Side) -> str | None:
 
 @contextmanager
 def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator[None]:
-    """Raise `Retry` when what is looked at is locked for longer than `plan.lag_seconds`."""
+    """Raise `Retry` when a check waits for a lock for longer than `plan.lag_seconds`."""
     conns = [*old.connections, *new.connections]
     queries.limit_lock_waits(conns, plan.lag_seconds)
     try:
@@ -231,12 +231,12 @@ def _without_long_lock_waits(plan: SwitchPlan, old: Side, new: Side) -> Iterator
 
 
 def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
-    """Check what must not be found out behind the fence, and warm everything up.
+    """Check everything that must be known before the fence, and warm everything up.
 
     Returns how many sequences were pre-set.
     """
     with _without_long_lock_waits(plan, old, new):
-        leaks.require_none(old, new, plan.role_wish)
+        leaks.require_none(old, new, plan.fence_spec)
         sides = BothSides(
             plan.deployment, plan.direction, plan.old, plan.new, old.databases, new.databases
         )
@@ -255,9 +255,9 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
 
 
 def _register(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
-    """Register the attempt; raises `Refused`, with nothing left of it, when another was faster.
+    """Register the attempt; raises `Refused`, leaving nothing, when another was faster.
 
-    Much may have happened since the first look: a heartbeat has crossed, a process was started.
+    Much may have happened since the first check: a heartbeat has crossed, a process was started.
     """
     try:
         register.begin(
@@ -273,10 +273,10 @@ def _register(plan: SwitchPlan, old: Side, new: Side, attempt: str) -> None:
 
 
 class _Undecided:
-    """The part of an attempt within which what fails is given up at once.
+    """The part of an attempt in which a failure aborts the attempt at once.
 
-    An attempt that was decided by then is carried out: `carried_out` is what came of it, and the
-    error is none.
+    An attempt that was decided by then is carried out: `carried_out` is its result, and there is
+    no error.
     """
 
     def __init__(self, plan: SwitchPlan, old: Side, attempt: str) -> None:
@@ -307,7 +307,7 @@ def _give_up(
 
     Raises `StayFenced` when neither can be done now.
     """
-    with contextlib.suppress(psycopg.Error):  # that connection may be what is broken
+    with contextlib.suppress(psycopg.Error):  # the existing connection may be what is broken
         if _abort(plan, conn, attempt):
             return None
     until = time.monotonic() + (_INSIST_SECONDS if isinstance(error, Exception) else 0)

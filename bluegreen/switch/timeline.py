@@ -9,14 +9,14 @@ from bluegreen.switch.step import OUTAGE, Step
 
 
 class Timeline:
-    """A clock of laps: each step takes from the end of the one before to its own end."""
+    """A lap clock: each step takes from the end of the one before to its own end."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
 
     def passed(self, step: Step) -> None:
-        """Note that a step is done; one that is repeated adds up. Every step comes by here."""
+        """Note that a step is done; a repeated step adds up. Every step calls this."""
         now = time.perf_counter()
         took = 1000 * (now - self._last)
         self.phases_ms[step.value] = round(self.phases_ms.get(step.value, 0.0) + took, 2)

@@ -1,4 +1,4 @@
-"""Names lead to the new writer: a switch moves them, and takes back what a later one has undone."""
+"""Moves the names to the new writer, and takes the move back if a later switch was faster."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Connection = psycopg.Connection[Any]
 def lead(plan: SwitchPlan, conn: Connection, attempt: str) -> None:
     """Move the names to the new writer, if it still is the writer; `conn` is to its register.
 
-    Route 53 knows nothing of the register, so a process that slept since it looked (a paused
-    machine) may send its change when a later switch has moved the names on. So it looks right
-    before each sending, and again behind it: what is wrong by then it takes back itself.
-    Raises `Retry` when that was so, and when the names could not be moved.
+    Route 53 knows nothing of the register, so a process that slept after its check (a paused
+    machine) may send its change when a later switch has already moved the names. So it checks
+    right before each attempt and again afterwards, and takes back a change that is wrong by then.
+    Raises `Retry` when it had to, and when the names could not be moved.
     """
     records = plan.records
     if records is None:
@@ -39,7 +39,7 @@ def lead(plan: SwitchPlan, conn: Connection, attempt: str) -> None:
             found = None if conn.closed else register.last_opening(conn)
         except psycopg.OperationalError:
             found = None
-        if found is None:  # a broken line says nothing: ask anew
+        if found is None:  # a broken connection proves nothing: ask over a new one
             with plan.new.connect(TOOL_DATABASE) as fresh:
                 found = register.last_opening(fresh)
         if found is None or found[0] != attempt or not is_writer(plan.new, conn):
@@ -47,7 +47,7 @@ def lead(plan: SwitchPlan, conn: Connection, attempt: str) -> None:
 
     dns.move(records, plan.old.region, allowed=require_opened)
     if is_writer(plan.new, conn) or not is_writer(plan.old):
-        return  # where neither takes writes, the switch under way moves them when it opens
+        return  # if neither takes writes, the switch under way moves the names when it opens
     if not records.others:
         raise Retry(f"{plan.old}: is the writer by now, but its names are not known")
 

@@ -1,8 +1,8 @@
-"""The deadline of the orchestrator: what is still executing then is cancelled on both sides.
+"""The orchestrator's deadline: statements still executing then are cancelled on both sides.
 
 The server's own limits count from the start of a statement, so one that begins late would outlast
-the deadline. What doesn't answer to the cancel either is on a dead connection, which is closed: no
-thread waits for it for ever. Nothing is sent for this within the outage.
+the deadline. A connection that doesn't react to the cancel either is dead, and is closed: no thread
+waits for it for ever. Nothing is sent for this within the outage.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bluegreen.switch.side import Side
 
 _CANCEL_SECONDS = 1.0
 _ANSWER_SECONDS = 1.0  # for the answer to a cancel
-_GRACE_SECONDS = 0.005  # for what looks at the clock itself, and then needs no cancellation
+_GRACE_SECONDS = 0.005  # for statements that check the clock themselves
 
 
 class Watchdog:
-    """Cancels whatever `sides` execute after `seconds`, unless called off before."""
+    """Cancels whatever `sides` execute after `seconds`, unless it is stopped before."""
 
     def __init__(self, sides: Sequence[Side], *, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -44,11 +44,11 @@ class Watchdog:
         self.call_off()
 
     def left(self) -> float:
-        """Return the seconds that are left."""
+        """Return how many seconds are left."""
         return max(0.0, self.deadline - time.monotonic())
 
     def call_off(self) -> None:
-        """Cancel nothing any more: once this is back, no cancellation is under way either."""
+        """Stop cancelling; when this returns, no cancellation is under way either."""
         self._timer.cancel()
         self._timer.join()
         with self._cancelling:
@@ -70,5 +70,5 @@ class Watchdog:
 
 def _cancel(conn: Connection) -> None:
     conn.abandon(after=_CANCEL_SECONDS + _ANSWER_SECONDS)
-    with contextlib.suppress(psycopg.Error):  # its own end says more
+    with contextlib.suppress(psycopg.Error):  # the statement's own error says more
         conn.cancel_safe(timeout=_CANCEL_SECONDS)

@@ -1,1 +1,1 @@
-"""Engine versions and parameter groups: what stops an upgrade, and what it leaves."""
+"""Engine versions and parameter groups: what prevents an upgrade, and what follows it."""

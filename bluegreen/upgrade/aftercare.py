@@ -1,4 +1,4 @@
-"""What a major upgrade leaves to its user: extensions of the old version, missing statistics."""
+"""What a major upgrade leaves undone: extensions of the old version, missing statistics."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ SELECT n.nspname::text AS schema, c.relname::text AS name
  ORDER BY pg_catalog.pg_table_size(c.oid) DESC, 1, 2
 """
 
-# What a session of the table's owner would have: the narrowest setting holds. The server's own
-# can't be read from a session that has another, so its default stands for it.
+# The value in a session of the table's owner: the narrowest setting holds. The server's own can't
+# be read from a session that has another, so its default stands for it.
 _OWNERS_PATH = """
 SELECT pg_catalog.set_config('search_path', coalesce((
     SELECT pg_catalog.substr(o, 13)
@@ -73,7 +73,7 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BareTable:
     """A table that has rows and no statistics."""
 
     schema: str
@@ -83,8 +83,8 @@ class Table:
 def update_extensions(conn: psycopg.Connection[Row]) -> list[str]:
     """Update each extension to the version that the server offers; return those that failed.
 
-    A failure is reported and doesn't stop the rest: the old version goes on working, and which
-    steps an extension wants besides is written in its own manual only.
+    A failure is reported and doesn't stop the rest: the old version goes on working, and further
+    steps that an extension needs are only in its own manual.
     """
     with conn.cursor(row_factory=class_row(Extension)) as cursor:
         outdated = cursor.execute(_OUTDATED).fetchall()
@@ -101,20 +101,20 @@ def update_extensions(conn: psycopg.Connection[Row]) -> list[str]:
     return failed
 
 
-def without_statistics(conn: psycopg.Connection[Row]) -> list[Table]:
+def without_statistics(conn: psycopg.Connection[Row]) -> list[BareTable]:
     """Return the tables that have rows and no statistics, the biggest first."""
-    with conn.cursor(row_factory=class_row(Table)) as cursor:
+    with conn.cursor(row_factory=class_row(BareTable)) as cursor:
         return cursor.execute(_WITHOUT_STATISTICS).fetchall()
 
 
-def analyze(server: Server, database: str, tables: Collection[Table]) -> list[str]:
+def analyze(server: Server, database: str, tables: Collection[BareTable]) -> list[str]:
     """Gather statistics of `tables`; return those that failed, each with the server's reason.
 
-    A table that is dropped meanwhile is left out. Functions in its indexes run with the search_path
+    A table that is dropped meanwhile is skipped. Functions in its indexes run with the search_path
     that its owner's own sessions have; from 17 on the server gives them an empty one.
     """
 
-    def run(share: list[Table]) -> list[str]:
+    def run(share: list[BareTable]) -> list[str]:
         failed = []
         with server.connect(database) as conn:
             for table in share:
@@ -142,7 +142,7 @@ def _exists(conn: psycopg.Connection[Row], name: sql.Identifier) -> bool:
 
 
 def _said(error: psycopg.Error) -> str:
-    """Return the server's words, and the function that it was in."""
+    """Return the server's message, and the function that it came from."""
     said = error.diag.message_primary or type(error).__name__
     where = [line for line in (error.diag.context or "").splitlines() if "function" in line]
     return f"{said}, in {where[-1]}" if where else said
@@ -151,7 +151,7 @@ def _said(error: psycopg.Error) -> str:
 def finish(server: Server, databases: Collection[str]) -> None:
     """Update the extensions and gather missing statistics, in every database.
 
-    Safe to repeat, and does only what is missing: after an interrupted run it goes on from there.
+    This is safe to repeat and does only what is missing, also after an interrupted run.
     Raises `Refused` when a table can't be analyzed: without statistics the first query after the
     cutover may take hours instead of milliseconds.
     """

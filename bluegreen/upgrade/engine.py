@@ -21,17 +21,17 @@ from bluegreen.postgres import versions
 from bluegreen.postgres.server import Server
 from bluegreen.register.writer import is_closed
 from bluegreen.upgrade import aftercare, obstacles
-from bluegreen.upgrade.engine_version import EngineVersion, Step, require_target, step
+from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require_target, step
 
 log = logging.getLogger(__name__)
 
-# From the answer to ModifyDBCluster to the status `upgrading` AWS takes up to some minutes.
+# AWS may take some minutes from its answer to ModifyDBCluster to the status `upgrading`.
 _GIVEN_UP_AFTER_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What a cluster shall run; the groups are of the wanted version's family."""
+    """What a cluster is to run; the groups are of the desired version's family."""
 
     server: Server
     databases: tuple[str, ...]
@@ -40,55 +40,55 @@ class Upgrade:
     instance_parameter_group: str | None
 
 
-def ensure(wanted: Upgrade, *, asked_before: EngineVersion | None, deadline: float) -> str:
-    """Bring the cluster to the wanted version and groups; return the version it runs.
+def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: float) -> str:
+    """Bring the cluster to the desired version and groups; return the version it runs.
 
-    `deadline` is in seconds of `time.monotonic()`. Safe to repeat after an interruption at any
-    point: an upgrade that still runs is waited for, what is done isn't done again. Raises
-    `Refused` when the upgrade can't be or AWS gave it up, `Retry` when the deadline passes.
+    `deadline` is in seconds of `time.monotonic()`. It is safe to repeat after an interruption
+    at any point: a running upgrade is waited for, and nothing is done twice. Raises `Refused` when
+    the upgrade isn't possible or AWS gave it up, `Retry` when the deadline passes.
     """
-    server = wanted.server
+    server = desired.server
     found = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
     have = EngineVersion.parse(found.engine_version)
-    todo = step(server.cluster, have, wanted.version, asked_before=asked_before)
-    if todo is not Step.NONE:
-        _require_possible(found, have, wanted, todo)
-        _modify(server, request(wanted, todo))
-        found = _wait_until_reached(wanted, found, deadline)
+    todo = step(server.cluster, have, desired.version, asked_before=asked_before)
+    if todo is not UpgradeStep.NONE:
+        _require_possible(found, have, desired, todo)
+        _modify(server, request(desired, todo))
+        found = _wait_until_reached(desired, found, deadline)
         log.info("cluster %s: upgraded from %s to %s", server.cluster, have, found.engine_version)
-    elif have > wanted.version:
+    elif have > desired.version:
         log.warning(
             "cluster %s: runs %s, newer than %s as asked for; set environment.engine_version",
             server.cluster,
             have,
-            wanted.version,
+            desired.version,
         )
-    _ensure_groups(wanted, found, deadline)
-    _wait_until_serving(wanted, deadline)
-    # A closed environment is a clone that nobody uses yet: what an interrupted run left is done
-    # there. One that serves is left as it is, unless this very run upgraded it.
-    if todo is Step.MAJOR or is_closed(server, wanted.databases):
-        aftercare.finish(server, wanted.databases)
+    _ensure_groups(desired, found, deadline)
+    _wait_until_serving(desired, deadline)
+    # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
+    # run. One that serves is left as it is, unless this very run upgraded it.
+    if todo is UpgradeStep.MAJOR or is_closed(server, desired.databases):
+        aftercare.finish(server, desired.databases)
     return found.engine_version
 
 
-def request(wanted: Upgrade, todo: Step) -> dict[str, Any]:
+def request(desired: Upgrade, todo: UpgradeStep) -> dict[str, Any]:
     """Return the arguments of ModifyDBCluster that start the upgrade.
 
     AWS takes the instances' group only together with a major upgrade, and gives instances the
     default group of the new family when it is missing then.
     """
     arguments: dict[str, Any] = {
-        "DBClusterIdentifier": wanted.server.cluster,
-        "EngineVersion": wanted.version.text,
+        "DBClusterIdentifier": desired.server.cluster,
+        "EngineVersion": desired.version.text,
         "ApplyImmediately": True,
     }
-    if todo is Step.MAJOR:
+    if todo is UpgradeStep.MAJOR:
         arguments["AllowMajorVersionUpgrade"] = True
-        if wanted.cluster_parameter_group:
-            arguments["DBClusterParameterGroupName"] = wanted.cluster_parameter_group
-        if wanted.instance_parameter_group:
-            arguments["DBInstanceParameterGroupName"] = wanted.instance_parameter_group
+        if desired.cluster_parameter_group:
+            arguments["DBClusterParameterGroupName"] = desired.cluster_parameter_group
+        if desired.instance_parameter_group:
+            arguments["DBInstanceParameterGroupName"] = desired.instance_parameter_group
     return arguments
 
 
@@ -106,16 +106,18 @@ def targets(found: Cluster) -> Mapping[str, bool]:
     }
 
 
-def _require_possible(found: Cluster, have: EngineVersion, wanted: Upgrade, todo: Step) -> None:
-    require_target(found.identifier, have, wanted.version, targets(found))
-    if todo is Step.MINOR:
+def _require_possible(
+    found: Cluster, have: EngineVersion, desired: Upgrade, todo: UpgradeStep
+) -> None:
+    require_target(found.identifier, have, desired.version, targets(found))
+    if todo is UpgradeStep.MINOR:
         return
     if found.global_cluster:
         raise Refused(
             f"cluster {found.identifier}: is a member of global database {found.global_cluster}, "
             "which AWS upgrades only as a whole; stand a deployment up with this stack as source"
         )
-    obstacles.require_none(wanted.server, wanted.databases, to_major=wanted.version.major)
+    obstacles.require_none(desired.server, desired.databases, to_major=desired.version.major)
 
 
 def _modify(server: Server, arguments: Mapping[str, Any]) -> None:
@@ -124,18 +126,18 @@ def _modify(server: Server, arguments: Mapping[str, Any]) -> None:
         client("rds", server.region).modify_db_cluster(**arguments)
 
 
-def _wait_until_reached(wanted: Upgrade, before: Cluster, deadline: float) -> Cluster:
-    """Return the cluster once it runs the wanted version.
+def _wait_until_reached(desired: Upgrade, before: Cluster, deadline: float) -> Cluster:
+    """Return the cluster once it runs the desired version.
 
-    AWS that gives an upgrade up returns to `available` with the old version and nothing pending;
-    before it begins the cluster looks the same, hence the long look.
+    When AWS gives an upgrade up, the cluster is `available` with the old version and nothing
+    pending. Before the upgrade begins it looks the same, hence the long wait.
     """
-    server = wanted.server
+    server = desired.server
     quiet_since: float | None = None
 
     def reached(now: Cluster) -> bool:
         nonlocal quiet_since
-        if EngineVersion.parse(now.engine_version) >= wanted.version:
+        if EngineVersion.parse(now.engine_version) >= desired.version:
             return True
         if now.status != cluster.AVAILABLE or now.pending_engine_version is not None:
             quiet_since = None
@@ -144,7 +146,7 @@ def _wait_until_reached(wanted: Upgrade, before: Cluster, deadline: float) -> Cl
         if time.monotonic() - quiet_since > _GIVEN_UP_AFTER_SECONDS:
             raise Refused(
                 f"cluster {server.cluster}: still {now.engine_version} and no upgrade pending, "
-                f"expected {wanted.version}; AWS gave it up: see the cluster's events and "
+                f"expected {desired.version}; AWS gave it up: see the cluster's events and "
                 "pg_upgrade_precheck.log"
             )
         return False
@@ -155,17 +157,17 @@ def _wait_until_reached(wanted: Upgrade, before: Cluster, deadline: float) -> Cl
         reached,
         deadline=deadline,
         report=log.info,
-        awaited=f"version {wanted.version} instead of {before.engine_version}",
+        awaited=f"version {desired.version} instead of {before.engine_version}",
     )
 
 
-def _ensure_groups(wanted: Upgrade, found: Cluster, deadline: float) -> None:
-    """Give cluster and instances the wanted groups where they have others.
+def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
+    """Give cluster and instances the desired groups where they have others.
 
-    Their static parameters wait for a reboot then, which is another resource's decision.
+    Static parameters then wait for a reboot, which another resource decides.
     """
-    server, rds = wanted.server, client("rds", found.region)
-    group = wanted.cluster_parameter_group
+    server, rds = desired.server, client("rds", found.region)
+    group = desired.cluster_parameter_group
     if group and found.parameter_group != group:
         with asking(f"cluster {server.cluster}: ModifyDBCluster"):
             rds.modify_db_cluster(
@@ -174,28 +176,28 @@ def _ensure_groups(wanted: Upgrade, found: Cluster, deadline: float) -> None:
                 ApplyImmediately=True,
             )
         log.info("cluster %s: parameter group %s", server.cluster, group)
-    if wanted.instance_parameter_group:
+    if desired.instance_parameter_group:
         for member in found.members:
             have = cluster.get_instance(server.region, member.identifier).parameter_groups
-            if have == (wanted.instance_parameter_group,):
+            if have == (desired.instance_parameter_group,):
                 continue
             with asking(f"instance {member.identifier}: ModifyDBInstance"):
                 rds.modify_db_instance(
                     DBInstanceIdentifier=member.identifier,
-                    DBParameterGroupName=wanted.instance_parameter_group,
+                    DBParameterGroupName=desired.instance_parameter_group,
                     ApplyImmediately=True,
                 )
             log.info(
                 "instance %s: parameter group %s",
                 member.identifier,
-                wanted.instance_parameter_group,
+                desired.instance_parameter_group,
             )
     cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
 
 
-def _wait_until_serving(wanted: Upgrade, deadline: float) -> None:
-    """Return once the server answers with at least the wanted major version."""
-    server = wanted.server
+def _wait_until_serving(desired: Upgrade, deadline: float) -> None:
+    """Return once the server answers with at least the desired major version."""
+    server = desired.server
     problem = ""
     for _ in poll_until(deadline):
         try:
@@ -204,7 +206,7 @@ def _wait_until_serving(wanted: Upgrade, deadline: float) -> None:
         except Retry as error:
             problem = str(error)
             continue
-        if major >= wanted.version.major:
+        if major >= desired.version.major:
             return
-        problem = f"cluster {server.cluster}: answers as {major}, expected {wanted.version.major}"
+        problem = f"cluster {server.cluster}: answers as {major}, expected {desired.version.major}"
     raise Retry(f"{problem}; try again")

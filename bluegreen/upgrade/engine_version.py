@@ -25,7 +25,7 @@ class EngineVersion:
     def parse(cls, text: str) -> EngineVersion:
         """Return the version that AWS writes as `text`; raises `Refused` for anything else.
 
-        A major version alone is not one: which minor AWS takes for it changes with time.
+        A major version alone won't do: which minor AWS takes for it changes with time.
         """
         match = _TEXT.fullmatch(text)
         if match is None:
@@ -36,7 +36,7 @@ class EngineVersion:
         return self.text
 
 
-class Step(Enum):
+class UpgradeStep(Enum):
     """What brings a cluster to the version that is asked for."""
 
     NONE = auto()
@@ -45,35 +45,35 @@ class Step(Enum):
 
 
 def step(
-    cluster: str, have: EngineVersion, want: EngineVersion, *, asked_before: EngineVersion | None
-) -> Step:
-    """Return what leads from `have` to `want`; raises `Refused` for a way back.
+    cluster: str, have: EngineVersion, desired: EngineVersion, *, asked_before: EngineVersion | None
+) -> UpgradeStep:
+    """Return what leads from `have` to `desired`; raises `Refused` for a way back.
 
-    `asked_before` is what the last update that succeeded asked for. A newer minor than one that
-    was asked for before and still is has come by AWS's maintenance, and stays.
+    `asked_before` is what the last update that succeeded asked for. When that is unchanged, a
+    newer minor has come by AWS's maintenance, and stays.
     """
-    if have < want:
-        return Step.MINOR if have.major == want.major else Step.MAJOR
-    if have == want or (asked_before == want and have.major == want.major):
-        return Step.NONE
+    if have < desired:
+        return UpgradeStep.MINOR if have.major == desired.major else UpgradeStep.MAJOR
+    if have == desired or (asked_before == desired and have.major == desired.major):
+        return UpgradeStep.NONE
     raise Refused(
-        f"cluster {cluster}: engine version is {have}, {want} asked for; Aurora can't go back: "
+        f"cluster {cluster}: engine version is {have}, {desired} asked for; Aurora can't go back: "
         f"set environment.engine_version to {have} or newer"
     )
 
 
 def require_target(
-    cluster: str, have: EngineVersion, want: EngineVersion, targets: Mapping[str, bool]
+    cluster: str, have: EngineVersion, desired: EngineVersion, targets: Mapping[str, bool]
 ) -> None:
-    """Raise `Refused` unless AWS upgrades from `have` to `want` in one step.
+    """Raise `Refused` unless AWS upgrades from `have` to `desired` in one step.
 
     `targets` are the versions that DescribeDBEngineVersions gives for `have`.
     """
-    if want.text in targets:
+    if desired.text in targets:
         return
     newer = sorted(EngineVersion.parse(text) for text in targets)
-    allowed = ", ".join(str(version) for version in newer if version.major == want.major)
+    allowed = ", ".join(str(version) for version in newer if version.major == desired.major)
     raise Refused(
-        f"cluster {cluster}: no upgrade from {have} to {want}; allowed to {want.major}: "
+        f"cluster {cluster}: no upgrade from {have} to {desired}; allowed to {desired.major}: "
         f"{allowed or 'none'}" + ("" if allowed else f"; to any: {', '.join(map(str, newer))}")
     )

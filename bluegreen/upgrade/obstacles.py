@@ -1,4 +1,4 @@
-"""What stops a major version upgrade, looked for before AWS is asked for one.
+"""What prevents a major version upgrade, checked before AWS is asked for one.
 
 AWS refuses most of these too, after a snapshot and some minutes, in a log file of the cluster.
 Sources: the Aurora user guide's list of checks before a major version upgrade, and pg_upgrade.
@@ -52,7 +52,7 @@ class Obstacles:
     slots: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
-    """Roles of others connected to the databases that are served."""
+    """Other roles that are connected to the served databases."""
     unconnectable_databases: tuple[str, ...] = ()
     open_template0: tuple[str, ...] = ()
     unstorable_columns: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Obstacles:
 
 
 def inspect(server: Server, databases: Collection[str], *, to_major: int) -> Obstacles:
-    """Return what would stop an upgrade of `server` to `to_major`, or what it would stop itself."""
+    """Return what would prevent an upgrade of `server` to `to_major`, or be interrupted by it."""
     with server.connect("postgres") as conn:
         closed = closing.is_closed(conn, sorted(databases))
         me = conn.info.user
@@ -110,7 +110,7 @@ def _in(database: str, names: list[str]) -> list[str]:
 
 
 def problem(found: Obstacles) -> str | None:
-    """Return why the major upgrade can't be, None when it can; the first obstacle only."""
+    """Return the first obstacle to the major upgrade, None without one."""
     for names, what, remedy in (
         (
             found.sessions if found.open_to_writers else (),
@@ -165,7 +165,7 @@ def require_none(server: Server, databases: Collection[str], *, to_major: int) -
 
 
 def require_clone_upgradable(source: Server, databases: Collection[str], *, to_major: int) -> None:
-    """Raise `Refused` for what a clone of `source` would inherit and no upgrade would take.
+    """Raise `Refused` for what a clone of `source` would inherit and its upgrade would refuse.
 
     A source serves clients and has slots; its clone is cleaned of those before its upgrade.
     """

@@ -1,4 +1,4 @@
-"""What pg_upgrade refuses, asked of each database: the queries of its own `check.c`, 14 to 18.
+"""What pg_upgrade refuses, for each database: the queries of its own `check.c`, 14 to 18.
 
 A type is refused wherever it is stored: as a column, and inside domains, arrays, composite types
 and ranges of any depth.
@@ -6,7 +6,7 @@ and ranges of any depth.
 
 from __future__ import annotations
 
-# Objects' numbers change in an upgrade, but for those of regclass, regrole and regtype. Types of
+# Objects' numbers change in an upgrade, except those of regclass, regrole and regtype. Types of
 # the catalogs themselves (FirstNormalObjectId is 16384) may change their columns. aclitem got
 # another size in 16.
 UNSTORABLE = """
@@ -64,7 +64,7 @@ SELECT pg_catalog.format('%I.%I.%I', n.nspname, c.relname, child.attname)
  ORDER BY 1
 """
 
-# It is never dumped, so nothing may have been put into it.
+# template0 is never dumped, so nothing may have been put into it.
 OPEN_TEMPLATE0 = """
 SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND datname = 'template0'
 """

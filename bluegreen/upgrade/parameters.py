@@ -1,4 +1,4 @@
-"""Static parameters: which of them aren't in force yet, and a reboot that brings them there."""
+"""Static parameters: which ones aren't in force yet, and the reboot that applies them."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingParameter:
     """A parameter that isn't in force."""
 
     name: str
     found: str | None
-    """None when the server doesn't know it."""
-    wanted: str
+    """None when the server doesn't know the parameter."""
+    desired: str
 
     def __str__(self) -> str:
-        return f"{self.name} is {self.found or 'unknown'}, expected {self.wanted}"
+        return f"{self.name} is {self.found or 'unknown'}, expected {self.desired}"
 
 
 # Values are in the same base units in `setting` and in a parameter group.
@@ -61,40 +61,40 @@ _ON = frozenset({"1", "on", "true", "yes"})
 _LOGICAL_REPLICATION = "rds.logical_replication"
 
 
-def in_force(server: Server, wanted: Mapping[str, str]) -> dict[str, Setting]:
-    """Return those of the wanted parameters that the server knows, as they are in force now."""
-    names = sorted({_server_name(name) for name in wanted})
+def in_force(server: Server, desired: Mapping[str, str]) -> dict[str, Setting]:
+    """Return those of the desired parameters that the server knows, as they are in force now."""
+    names = sorted({_server_name(name) for name in desired})
     with (
         server.connect("postgres") as conn,
         conn.cursor(row_factory=class_row(Setting)) as cursor,
     ):
         known = {row.name: row for row in cursor.execute(_SETTINGS, (names,)).fetchall()}
-    return {name: known[_server_name(name)] for name in wanted if _server_name(name) in known}
+    return {name: known[_server_name(name)] for name in desired if _server_name(name) in known}
 
 
-def pending(wanted: Mapping[str, str], found: Mapping[str, Setting]) -> list[Pending]:
+def pending(desired: Mapping[str, str], found: Mapping[str, Setting]) -> list[PendingParameter]:
     """Return the parameters that aren't in force, by name.
 
-    A value that is a formula, such as `GREATEST({DBInstanceVCPU*2},8)`, only AWS can work out, and
-    a parameter of the service's own that has no name in the server only AWS knows: both are left
-    to the parameter group's status.
+    Only AWS can work out a formula such as `GREATEST({DBInstanceVCPU*2},8)`, and only AWS knows a
+    parameter of the service that has no name in the server: both are left to the parameter group's
+    status.
     """
     return [
-        Pending(name, found[name].value if name in found else None, value)
-        for name, value in sorted(wanted.items())
+        PendingParameter(name, found[name].value if name in found else None, value)
+        for name, value in sorted(desired.items())
         if not _left_to_aws(name, value, found) and not _agrees(name, value, found.get(name))
     ]
 
 
-def effective(wanted: Mapping[str, str], found: Mapping[str, Setting]) -> dict[str, str]:
-    """Return the value in force of each wanted parameter that the server knows."""
-    return {name: found[name].value for name in sorted(wanted) if name in found}
+def effective(desired: Mapping[str, str], found: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the value in force of each desired parameter that the server knows."""
+    return {name: found[name].value for name in sorted(desired) if name in found}
 
 
 def ensure(
-    server: Server, wanted: Mapping[str, str], *, allow: AllowReboot, deadline: float
+    server: Server, desired: Mapping[str, str], *, allow: AllowReboot, deadline: float
 ) -> dict[str, str]:
-    """Bring `wanted` into force, by a reboot where that is allowed; return what is in force.
+    """Bring `desired` into force, by a reboot where that is allowed; return what is in force.
 
     `deadline` is in seconds of `time.monotonic()`. Raises `Refused` when a parameter waits for a
     reboot that isn't allowed, or isn't in the cluster's parameter group at all.
@@ -107,11 +107,11 @@ def ensure(
         report=log.info,
         awaited="parameter group applied",
     )
-    found = in_force(server, wanted)
-    waiting = pending(wanted, found)
+    found = in_force(server, desired)
+    waiting = pending(desired, found)
     rebooting = [m.identifier for m in described.members if _waits(m.parameter_group_status)]
     if not waiting and not (described.writer and described.writer.identifier in rebooting):
-        return effective(wanted, found)
+        return effective(desired, found)
     what = f"cluster {server.cluster}: " + (
         "; ".join(map(str, waiting)) or "its parameter group has static parameters not in force"
     )
@@ -130,22 +130,22 @@ def ensure(
             )
         case AllowReboot.NOW if waiting:
             _require_in_group(described, waiting)
-            found = _reboot(server, described, wanted, deadline)
-        case _:  # nothing that was asked for waits: others' parameters are no reason for an outage
+            found = _reboot(server, described, desired, deadline)
+        case _:  # no desired parameter waits, and others are no reason for an outage
             log.info("%s; what is required is in force", what)
-    return effective(wanted, found)
+    return effective(desired, found)
 
 
 def _reboot(
-    server: Server, described: Cluster, wanted: Mapping[str, str], deadline: float
+    server: Server, described: Cluster, desired: Mapping[str, str], deadline: float
 ) -> dict[str, Setting]:
     """Reboot the writer, then the readers that still wait; return what is in force then."""
     writer = described.writer
     if writer is None:
         raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
     _reboot_instance(server, writer.identifier)
-    found = _wait_until_in_force(server, wanted, deadline)
-    # Rebooting the writer restarts the readers too in many versions, so look again first.
+    found = _wait_until_in_force(server, desired, deadline)
+    # In many versions the writer's reboot restarts the readers too, so check again first.
     after = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
     for member in after.members:
         if not member.is_writer and _waits(member.parameter_group_status):
@@ -160,25 +160,25 @@ def _reboot_instance(server: Server, instance: str) -> None:
 
 
 def _wait_until_in_force(
-    server: Server, wanted: Mapping[str, str], deadline: float
+    server: Server, desired: Mapping[str, str], deadline: float
 ) -> dict[str, Setting]:
-    """Return what is in force once nothing waits; out of reach is what a reboot looks like."""
+    """Return what is in force once nothing waits; a server that reboots is out of reach."""
     problem = ""
     for _ in poll_until(deadline):
         try:
-            found = in_force(server, wanted)
+            found = in_force(server, desired)
         except Retry as error:
             problem = str(error)
             continue
-        waiting = pending(wanted, found)
+        waiting = pending(desired, found)
         if not waiting:
             return found
         problem = f"cluster {server.cluster}: after its reboot {'; '.join(map(str, waiting))}"
     raise Retry(f"{problem}; try again")
 
 
-def _require_in_group(described: Cluster, waiting: list[Pending]) -> None:
-    """Raise `Refused` unless the group holds the wanted values: else a reboot is for nothing."""
+def _require_in_group(described: Cluster, waiting: list[PendingParameter]) -> None:
+    """Raise `Refused` unless the group holds the desired values: a reboot would be in vain."""
     names = {item.name for item in waiting}
     held: dict[str, str | None] = {}
     what = f"parameter group {described.parameter_group}"
@@ -190,10 +190,10 @@ def _require_in_group(described: Cluster, waiting: list[Pending]) -> None:
                     held[parameter["ParameterName"]] = parameter.get("ParameterValue")
     for item in waiting:
         value = held.get(item.name)
-        if value is None or not _equal(value, item.wanted, "string"):
+        if value is None or not _equal(value, item.desired, "string"):
             raise Refused(
                 f"{what} of cluster {described.identifier}: {item.name} is {value or 'not set'}, "
-                f"expected {item.wanted}; set it there, a reboot alone changes nothing"
+                f"expected {item.desired}; set it there, a reboot alone changes nothing"
             )
 
 
@@ -212,15 +212,15 @@ def _left_to_aws(name: str, value: str, found: Mapping[str, Setting]) -> bool:
     )
 
 
-def _agrees(name: str, wanted: str, found: Setting | None) -> bool:
+def _agrees(name: str, desired: str, found: Setting | None) -> bool:
     if found is None:
         return False
     if name == _LOGICAL_REPLICATION:
-        return (found.value == "logical") == (wanted.lower() in _ON)
+        return (found.value == "logical") == (desired.lower() in _ON)
     if name.endswith("_libraries"):
-        # The service adds libraries of its own to shared_preload_libraries.
-        return _list(wanted) <= _list(found.value)
-    return _equal(wanted, found.value, found.kind)
+        # The service adds its own libraries to shared_preload_libraries.
+        return _list(desired) <= _list(found.value)
+    return _equal(desired, found.value, found.kind)
 
 
 def _equal(one: str, other: str, kind: str) -> bool:

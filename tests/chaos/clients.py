@@ -144,9 +144,9 @@ class _Nuisance(hostile.Stubborn):
 
 def main() -> None:
     """Be all clients until standard input ends."""
-    wish = json.loads(sys.stdin.readline())
-    application = Application(**wish["application"])
-    file = os.open(wish["file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    order = json.loads(sys.stdin.readline())
+    application = Application(**order["application"])
+    file = os.open(order["file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     stop = threading.Event()
     threads = []
     databases = application.databases
@@ -191,7 +191,7 @@ class Clients:
         self.twice = 0
 
     def __enter__(self) -> Self:
-        wish = {
+        order = {
             "file": str(self._file),
             "application": {
                 name: getattr(self.application, name)
@@ -202,7 +202,7 @@ class Clients:
             [sys.executable, "-m", "tests.chaos.clients"], stdin=subprocess.PIPE, text=True
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self
 

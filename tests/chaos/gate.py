@@ -34,12 +34,12 @@ from bluegreen.switch.timeline import Timeline
 def main() -> None:
     """Switch, with a gate."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    wish = json.loads(sys.stdin.readline())
-    server.remember(wish["logins"])
-    if wish["step"] is not None:
-        _gate(Step(wish["step"]))
+    order = json.loads(sys.stdin.readline())
+    server.remember(order["logins"])
+    if order["step"] is not None:
+        _gate(Step(order["step"]))
     try:
-        done = switch(SwitchPlan.from_line(wish["plan"]), lambda line: _say(report=line))
+        done = switch(SwitchPlan.from_line(order["plan"]), lambda line: _say(report=line))
     except BlueGreenError as error:
         _say(error=type(error).__name__, text=str(error))
     else:

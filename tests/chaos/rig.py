@@ -25,7 +25,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
 from bluegreen.replication import slot
 from bluegreen.replication.subscription import subscribing
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.step import Step
 from tests.chaos.orchestrator import Order
@@ -201,7 +201,7 @@ class Rig:
     def _moved(self, mark: str) -> None:
         """Let the old writer follow the new one, as the program does after the switch."""
         coming, running = self.coming, self.running
-        wanted = Wanted(
+        wanted = SubscriptionSpec(
             name=names.subscription(DEPLOYMENT, coming),
             publications=(names.publication(DEPLOYMENT, coming),),
             slot_name=names.slot(DEPLOYMENT, coming, DATABASE),

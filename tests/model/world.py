@@ -10,11 +10,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from bluegreen.register.register import Opening, State
+from bluegreen.register.register import AttemptState, Opening
 from bluegreen.switch.step import Step
 
 # Plain strings: an enum's hash is computed in Python, and millions of states are hashed.
-PREPARING, DECIDED, ABORTED, DONE = (state.value for state in State)
+PREPARING, DECIDED, ABORTED, DONE = (state.value for state in AttemptState)
 CLOSED, OPENED, GIVEN_UP = (opening.value for opening in Opening)
 UNREGISTERED, UNKNOWN = "", ""
 LIVE = (PREPARING, DECIDED)

@@ -21,7 +21,7 @@ from bluegreen.aws.dns import Records
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
-from bluegreen.register.register import State
+from bluegreen.register.register import AttemptState
 from bluegreen.switch import completion, old_direction, recovery, traffic
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.plan import SwitchPlan
@@ -137,11 +137,11 @@ def test_a_name_moves_although_everything_else_fails(
         with pytest.raises(Retry, match="is not over: the old side is gone; run pulumi up"):
             completion.finish(plan, attempt)
     assert _leads_to(zone) == [plan.new.host]
-    assert _state(plan, attempt) == State.DECIDED
+    assert _state(plan, attempt) == AttemptState.DECIDED
     completion.finish(plan, attempt)
     completion.finish(plan, attempt)  # once more is nothing
     assert _leads_to(zone) == [plan.new.host]
-    assert _state(plan, attempt) == State.DONE
+    assert _state(plan, attempt) == AttemptState.DONE
 
 
 def test_a_late_write_of_the_old_side_never_replaces_one_of_the_new_writer(
@@ -178,7 +178,7 @@ def test_who_dies_between_stop_and_opening_leaves_something_to_finish(
     assert enabled is False
     completion.finish(plan, attempt)
     assert switchable.open_sides() == [plan.new.cluster]
-    assert _state(plan, attempt) == State.DONE
+    assert _state(plan, attempt) == AttemptState.DONE
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def _another_id(props: dict[str, Any]) -> None:
         (_other_clone_group, "clone orders-2: shares no volume with orders-1"),
         (_older, "clone orders-2: is older than orders-1, so it is no clone of it"),
         (_itself, "clone orders-2: is the source itself"),
-        (_another_id, "expected cluster-ANOTHER; it was made anew meanwhile"),
+        (_another_id, "expected cluster-ANOTHER; it was recreated meanwhile"),
     ],
 )
 def test_refuses_what_differs_and_names_the_difference(
@@ -305,7 +305,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
 ) -> None:
     weak = sql.Identifier("weak")
     with seam.source.connect() as there:
-        heartbeat.seal(there)  # to be compared with the clone's
+        heartbeat.leave_marker(there)  # to be compared with the clone's
     with seam.connect() as conn:
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(weak, sql.Literal(PASSWORD))

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.postgres.publications import Publication, Table
+from bluegreen.postgres.publications import Publication, PublishedTable
 from bluegreen.replication import database_code
 from bluegreen.replication.database_code import Code
 from lab.postgres.server import LabServer
@@ -115,7 +115,7 @@ def test_triggers_that_an_apply_worker_fires_are_named(conn: Connection) -> None
     run(conn, "ALTER TABLE part_1 ENABLE ALWAYS TRIGGER all_parts")
     assert "all_parts on app.part_1 (ALWAYS)" in found(conn).triggers
     # Rows of a root are routed to its partitions, whichever of them is published.
-    root = Publication("p", all_tables=False, tables=frozenset({Table("app", "part")}))
+    root = Publication("p", all_tables=False, tables=frozenset({PublishedTable("app", "part")}))
     assert found(conn, root).triggers == [
         "all_parts on app.part_1 (ALWAYS)",
         "one_part on app.part_2 (ALWAYS)",
@@ -147,7 +147,7 @@ def test_columns_that_an_apply_worker_would_fill_by_writing_are_named(conn: Conn
     )
     assert found(conn).defaults == []
     some = Publication(
-        "p", False, tables=frozenset({Table("app", "filled", columns=frozenset({"id"}))})
+        "p", False, tables=frozenset({PublishedTable("app", "filled", columns=frozenset({"id"}))})
     )
     assert [name.partition(" ")[0] for name in found(conn, some).defaults] == [
         f"app.filled.{name}" for name in "abcd"

@@ -177,7 +177,7 @@ def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
     with pair.source.connect(TOOL_DATABASE) as conn:
         live = register.find_live(conn)
     assert live is not None
-    assert live.state is register.State.DECIDED
+    assert live.state is register.AttemptState.DECIDED
 
 
 def test_who_comes_early_or_late_is_told_so_while_replication_goes_the_other_way(

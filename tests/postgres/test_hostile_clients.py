@@ -14,7 +14,7 @@ from bluegreen.errors import Refused, Retry
 from bluegreen.finding import Level
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import closing
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.readiness import leaks, strangers
 from bluegreen.switch.switchover import switch
 from lab.postgres.server import LabServer
@@ -125,8 +125,12 @@ def test_who_keeps_login_and_may_write_is_refused_whatever_the_role_is_called(
 def test_what_the_settings_leave_open_on_purpose_is_a_warning() -> None:
     warned = [
         finding.line()
-        for wish in (Wish(fence="read-only"), Wish(old_side="readable"), Wish())
-        for finding in leaks.chosen(wish)
+        for fence_spec in (
+            FenceSpec(fence="read-only"),
+            FenceSpec(old_side="readable"),
+            FenceSpec(),
+        )
+        for finding in leaks.chosen(fence_spec)
         if finding.level is Level.WARN
     ]
     assert [line.partition(";")[0] for line in warned] == [

@@ -13,7 +13,7 @@ from bluegreen import names
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.register import register
-from bluegreen.register.register import Opening, State
+from bluegreen.register.register import AttemptState, Opening
 from tests.fixtures.postgres import MakeServer
 from tests.model.world import OPENING_CHANGES, REGISTER_CHANGES, UNKNOWN, UNREGISTERED
 
@@ -82,7 +82,7 @@ OPENING: dict[str, Callable[[Connection], None]] = {
 }
 
 
-@pytest.mark.parametrize("state", [UNREGISTERED, *State])
+@pytest.mark.parametrize("state", [UNREGISTERED, *AttemptState])
 @pytest.mark.parametrize("command", REGISTER)
 def test_each_command_changes_the_register_as_the_model_says(
     tool: Connection, command: str, state: str

@@ -168,7 +168,7 @@ def test_one_that_was_made_anew_by_hand_is_told(
     _drop(conn, props["name"])
     conn.execute("INSERT INTO orders VALUES (1)")
     conn.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (props["name"],))
-    _is_told(host, made, props, "replaced", r"made anew by somebody else; .*clone again")
+    _is_told(host, made, props, "replaced", r"recreated by somebody else; .*clone again")
     peeked = conn.execute(
         "SELECT FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, 'proto_version', '1',"
         " 'publication_names', %s)",

@@ -65,7 +65,7 @@ def test_a_slot_that_was_moved_while_it_was_disabled_is_told(
     subscribed.write()
     (*before, lost) = subscribed.ids("source")
     move(subscribed)
-    said = r"moved, or made anew, by hand.*clone again"
+    said = r"moved, or recreated, by hand.*clone again"
     with pytest.raises(HostError, match=said) as raised:
         host.update(made, subscribed.props)
     assert "\n" not in str(raised.value)

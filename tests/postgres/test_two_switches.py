@@ -62,7 +62,7 @@ def test_who_was_overtaken_between_look_and_register_touches_nothing(
     assert switchable.open_sides() == [pair.target.cluster]
     # The other's own abort is as powerless: what is closed belongs to an attempt that is done.
     with pair.source.connect(TOOL_DATABASE) as conn:
-        with pytest.raises(Refused, match=r"was closed meanwhile, by .*; look again"):
+        with pytest.raises(Refused, match=r"was closed meanwhile, by .*; try again"):
             register.begin(conn, "late", pair.target.cluster, seconds=60)
         conn.execute(
             "INSERT INTO bluegreen.register (attempt, state, new_writer, deadline)"

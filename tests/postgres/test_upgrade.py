@@ -13,7 +13,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register import register
 from bluegreen.replication import heartbeat
 from bluegreen.upgrade import aftercare, obstacles
-from bluegreen.upgrade.aftercare import Table
+from bluegreen.upgrade.aftercare import BareTable
 from lab.postgres import clone
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, MakeServer
@@ -30,10 +30,10 @@ INSERT INTO parts SELECT generate_series(0, 99);
 CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM orders;
 """
 FULL = {
-    Table("public", "orders"),
-    Table("public", 'odd "name'),
-    Table("public", "parts"),
-    Table("public", "summary"),
+    BareTable("public", "orders"),
+    BareTable("public", 'odd "name'),
+    BareTable("public", "parts"),
+    BareTable("public", "summary"),
 }
 
 
@@ -126,7 +126,7 @@ def test_an_index_finds_its_functions_where_its_owner_would(lab: LabServer, serv
         with pytest.raises(Refused, match=r"app\.words: function fold.*in PL/pgSQL function .*bad"):
             aftercare.finish(server, ["app"])
         # The others are done all the same.
-        assert aftercare.without_statistics(conn) == [Table("app", "words")]
+        assert aftercare.without_statistics(conn) == [BareTable("app", "words")]
         conn.execute("ALTER ROLE keeper IN DATABASE app SET search_path = app")
         conn.execute("ALTER DATABASE app SET search_path = public")
         aftercare.finish(server, ["app"])

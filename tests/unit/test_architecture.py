@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "bluegreen": set(),
     "bluegreen_cli": {"bluegreen"},
-    "settings.py": set(),
+    "settings.py": {"bluegreen"},
     "dynamic_providers": {"bluegreen"},
     "components": {"bluegreen", "dynamic_providers", "hooks", "settings"},
     "hooks": {"bluegreen", "settings"},

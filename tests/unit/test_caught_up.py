@@ -8,7 +8,7 @@ import pytest
 
 from bluegreen.errors import BlueGreenError, CloneAgain, Refused, Retry
 from bluegreen.postgres.slots import Status
-from bluegreen.replication.backlog import Backlog, Look, duration
+from bluegreen.replication.backlog import Backlog, Sample, duration
 from bluegreen.replication.caught_up import Health, Limits, Stability, hopeless
 from tests.unit.test_subscription import LIVE
 
@@ -79,37 +79,37 @@ def test_stable_only_after_the_whole_time_within_the_limit() -> None:
 
 def test_the_pace_tells_when_it_will_be_done() -> None:
     backlog = Backlog()
-    backlog.note(Look(0, written=100_000_000, applied=0))
-    pace = backlog.note(Look(2, written=102_000_000, applied=12_000_000))
+    backlog.note(Sample(0, written=100_000_000, applied=0))
+    pace = backlog.note(Sample(2, written=102_000_000, applied=12_000_000))
     assert pace.seconds_left == pytest.approx(90 / 5)
     assert str(pace) == "90.0 MB left at 6.0 MB/s, about 18 s"
 
 
 def test_falling_behind_has_no_end() -> None:
     backlog = Backlog()
-    backlog.note(Look(0, written=0, applied=0))
-    pace = backlog.note(Look(1, written=5_000_000, applied=1_000_000))
+    backlog.note(Sample(0, written=0, applied=0))
+    pace = backlog.note(Sample(1, written=5_000_000, applied=1_000_000))
     assert pace.seconds_left is None
     assert str(pace) == "4.0 MB left at 1.0 MB/s, not getting nearer"
 
 
 def test_the_first_look_knows_no_pace() -> None:
-    assert str(Backlog().note(Look(0, written=3_000_000, applied=1_000_000))) == "2.0 MB left"
+    assert str(Backlog().note(Sample(0, written=3_000_000, applied=1_000_000))) == "2.0 MB left"
 
 
 def test_positions_that_go_back_start_the_pace_anew() -> None:
     """After a crash the slot's position is an older one: no rate of minus a gigabyte."""
     backlog = Backlog()
-    backlog.note(Look(0, written=10, applied=10))
-    backlog.note(Look(1, written=20, applied=20))
-    assert backlog.note(Look(2, written=21, applied=5)).applied_per_second is None
+    backlog.note(Sample(0, written=10, applied=10))
+    backlog.note(Sample(1, written=20, applied=20))
+    assert backlog.note(Sample(2, written=21, applied=5)).applied_per_second is None
 
 
 def test_only_the_last_seconds_count() -> None:
     backlog = Backlog()
     for second in range(20):
         applied = 0 if second < 9 else (second - 9) * 1_000_000
-        pace = backlog.note(Look(second, written=100_000_000, applied=applied))
+        pace = backlog.note(Sample(second, written=100_000_000, applied=applied))
     assert pace.applied_per_second == pytest.approx(1_000_000)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.upgrade.engine import Upgrade, request
-from bluegreen.upgrade.engine_version import EngineVersion, Step, require_target, step
+from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require_target, step
 
 V = EngineVersion.parse
 SERVER = Server("orders-2", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
@@ -28,9 +28,13 @@ def test_what_is_not_a_version_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("have", "want", "expected"),
-    [("16.6", "16.6", Step.NONE), ("16.6", "16.10", Step.MINOR), ("16.6", "18.1", Step.MAJOR)],
+    [
+        ("16.6", "16.6", UpgradeStep.NONE),
+        ("16.6", "16.10", UpgradeStep.MINOR),
+        ("16.6", "18.1", UpgradeStep.MAJOR),
+    ],
 )
-def test_the_step_follows_from_the_versions(have: str, want: str, expected: Step) -> None:
+def test_the_step_follows_from_the_versions(have: str, want: str, expected: UpgradeStep) -> None:
     assert step("orders-2", V(have), V(want), asked_before=None) is expected
 
 
@@ -38,7 +42,7 @@ def test_the_step_follows_from_the_versions(have: str, want: str, expected: Step
 def test_going_back_is_refused_and_nothing_else(m1: int, n1: int, m2: int, n2: int) -> None:
     have, want = V(f"{m1}.{n1}"), V(f"{m2}.{n2}")
     if want >= have:
-        assert (step("c", have, want, asked_before=None) is Step.NONE) is (have == want)
+        assert (step("c", have, want, asked_before=None) is UpgradeStep.NONE) is (have == want)
     else:
         with pytest.raises(Refused, match="can't go back"):
             step("c", have, want, asked_before=None)
@@ -46,7 +50,7 @@ def test_going_back_is_refused_and_nothing_else(m1: int, n1: int, m2: int, n2: i
 
 def test_a_minor_that_aws_brought_is_kept() -> None:
     asked = V("16.6")
-    assert step("c", V("16.8"), asked, asked_before=asked) is Step.NONE
+    assert step("c", V("16.8"), asked, asked_before=asked) is UpgradeStep.NONE
     with pytest.raises(Refused, match=r"set environment.engine_version to 16\.8"):
         step("c", V("16.8"), asked, asked_before=V("16.8"))
     with pytest.raises(Refused, match="can't go back"):
@@ -67,7 +71,7 @@ def upgrade(version: str) -> Upgrade:
 
 
 def test_a_major_upgrade_names_the_groups_of_the_new_family() -> None:
-    assert request(upgrade("18.1"), Step.MAJOR) == {
+    assert request(upgrade("18.1"), UpgradeStep.MAJOR) == {
         "DBClusterIdentifier": "orders-2",
         "EngineVersion": "18.1",
         "ApplyImmediately": True,
@@ -78,7 +82,7 @@ def test_a_major_upgrade_names_the_groups_of_the_new_family() -> None:
 
 
 def test_a_minor_upgrade_sends_neither_permission_nor_groups() -> None:
-    assert request(upgrade("16.10"), Step.MINOR) == {
+    assert request(upgrade("16.10"), UpgradeStep.MINOR) == {
         "DBClusterIdentifier": "orders-2",
         "EngineVersion": "16.10",
         "ApplyImmediately": True,

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bluegreen.errors import Refused
-from bluegreen.postgres.publications import Publication, Table
+from bluegreen.postgres.publications import Publication, PublishedTable
 from bluegreen.replication.publication.definition import difference, statements
 from bluegreen.replication.publication.scope import from_scope, to_scope
 from tests.fixtures.zoo import ODD
 
 ALL = Publication("bg", all_tables=True)
-ODD_TABLE = Table(ODD, 'a"b', frozenset({"i d"}), '"i d" > 0')
+ODD_TABLE = PublishedTable(ODD, 'a"b', frozenset({"i d"}), '"i d" > 0')
 LIST = Publication("bg", all_tables=False, tables=frozenset({ODD_TABLE}))
 SCHEMA = Publication("bg", all_tables=False, schemas=frozenset({"s"}))
 OPTIONS = "publish = 'delete, insert, truncate, update', publish_via_partition_root = false"
@@ -77,7 +77,7 @@ def test_what_only_a_drop_could_change_is_refused(
     [
         ({}, "scope.kind: got None, expected all, schemas or tables"),
         ({"kind": "some"}, "scope.kind: got 'some', expected"),
-        ({"kind": "all", "tables": []}, "scope.tables: goes not with kind all; known: kind, oper"),
+        ({"kind": "all", "tables": []}, "not allowed with kind all; allowed: kind, oper"),
         ({"kind": "tables"}, "scope.tables: is empty"),
         ({"kind": "schemas", "schemas": []}, "scope.schemas: is empty"),
         ({"kind": "tables", "tables": [{"name": "t"}]}, "expected schema and name"),
@@ -131,5 +131,5 @@ def test_a_publication_without_heartbeat_is_told_from_every_wish() -> None:
 
 
 def test_a_difference_names_both_sides_and_not_what_they_share() -> None:
-    more = replace(LIST, tables=LIST.tables | {Table("s", "extra")})
+    more = replace(LIST, tables=LIST.tables | {PublishedTable("s", "extra")})
     assert difference(more, LIST) == 'has "s"."extra", expected nothing else'

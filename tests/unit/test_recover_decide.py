@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from bluegreen.register.register import Opening, State
+from bluegreen.register.register import AttemptState, Opening
 from bluegreen.switch.recovery import Snapshot, Verdict, decide
 
 DECIDED = Snapshot(
     old="orders-1",
     new="orders-2",
     attempt="green-1",
-    state=State.DECIDED,
+    state=AttemptState.DECIDED,
     overdue=False,
     opening=Opening.CLOSED,
     new_reachable=True,
@@ -35,7 +35,12 @@ EVERYTHING = [
         never_opened=vouched,
     )
     for state, overdue, opening, reachable, exists, vouched in itertools.product(
-        [None, *State], [False, True], [None, *Opening], [False, True], [False, True], [False, True]
+        [None, *AttemptState],
+        [False, True],
+        [None, *Opening],
+        [False, True],
+        [False, True],
+        [False, True],
     )
 ]
 
@@ -44,11 +49,13 @@ EVERYTHING = [
     ("seen", "verdict"),
     [
         pytest.param(replace(DECIDED, state=None, attempt=None), Verdict.NOTHING, id="none"),
-        pytest.param(replace(DECIDED, state=State.DONE), Verdict.NOTHING, id="done"),
-        pytest.param(replace(DECIDED, state=State.ABORTED), Verdict.NOTHING, id="aborted"),
-        pytest.param(replace(DECIDED, state=State.PREPARING), Verdict.WAIT, id="preparing"),
+        pytest.param(replace(DECIDED, state=AttemptState.DONE), Verdict.NOTHING, id="done"),
+        pytest.param(replace(DECIDED, state=AttemptState.ABORTED), Verdict.NOTHING, id="aborted"),
+        pytest.param(replace(DECIDED, state=AttemptState.PREPARING), Verdict.WAIT, id="preparing"),
         pytest.param(
-            replace(DECIDED, state=State.PREPARING, overdue=True), Verdict.ABORT, id="overdue"
+            replace(DECIDED, state=AttemptState.PREPARING, overdue=True),
+            Verdict.ABORT,
+            id="overdue",
         ),
         pytest.param(DECIDED, Verdict.FINISH, id="decided"),
         pytest.param(replace(DECIDED, opening=Opening.OPENED), Verdict.FINISH, id="opened"),
@@ -67,7 +74,7 @@ def test_nothing_takes_the_fence_off_a_decided_attempt_without_a_proof() -> None
     """Proof: the new writer gave up, is gone as AWS says, or an operator vouches."""
     backward = {Verdict.ABORT, Verdict.GO_BACK}
     for seen in EVERYTHING:
-        if decide(seen).verdict not in backward or seen.state is not State.DECIDED:
+        if decide(seen).verdict not in backward or seen.state is not AttemptState.DECIDED:
             continue
         lost = not seen.new_reachable and (seen.never_opened or not seen.new_exists)
         assert lost or seen.opening is Opening.GIVEN_UP, seen
@@ -75,7 +82,9 @@ def test_nothing_takes_the_fence_off_a_decided_attempt_without_a_proof() -> None
 
 def test_a_new_writer_that_has_opened_is_never_left_again() -> None:
     opened = [s for s in EVERYTHING if s.new_reachable and s.opening is Opening.OPENED]
-    assert {decide(s).verdict for s in opened if s.state is State.DECIDED} == {Verdict.FINISH}
+    assert {decide(s).verdict for s in opened if s.state is AttemptState.DECIDED} == {
+        Verdict.FINISH
+    }
 
 
 def test_what_an_operator_vouches_for_counts_less_than_what_is_seen() -> None:

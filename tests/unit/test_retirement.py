@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bluegreen.deployment.retirement import Environment, Retirement, problem, protected
+from bluegreen.deployment.retirement import Retirement, RetirementFacts, problem, protected
 from bluegreen.postgres.server import Credentials, Server
 
 SERVER = Server("orders-1", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r"))
 BLUE = Retirement(SERVER, ("app",), "blue", None, deletion_protection=False, retire=False)
 GREEN = replace(BLUE, stack="green", deployment="green")
-IDLE = Environment("orders-1", closed=True, attempt=None, slots=(), subscriptions=())
+IDLE = RetirementFacts("orders-1", closed=True, attempt=None, slots=(), subscriptions=())
 
 
-def refused(asked: Retirement, found: Environment) -> str:
+def refused(asked: Retirement, found: RetirementFacts) -> str:
     text = problem(asked, found)
     assert text is not None
     assert "\n" not in text

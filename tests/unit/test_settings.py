@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
-from settings import Settings, SettingsError, Switch, load
+from bluegreen.switch.declared import How
+from bluegreen.switch.plan import SwitchPlan
+from settings import Replication, Settings, SettingsError, Switch, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -163,6 +166,14 @@ def test_a_switch_that_is_not_chosen_otherwise_is_the_librarys() -> None:
     chosen = Switch()
     assert (chosen.fence, chosen.old_side) == (DEFAULT_FENCE, DEFAULT_OLD_SIDE)
     assert DEFAULT_FENCE == "no-login"
+
+
+def test_a_time_limit_has_one_default() -> None:
+    plan = {one.name: one.default for one in fields(SwitchPlan) if one.name.endswith("_seconds")}
+    settings = Switch().model_dump() | Replication().model_dump()
+    assert {name: settings[name] for name in plan} == plan
+    declared = How(lag_seconds=plan["lag_seconds"], drain_seconds=plan["drain_seconds"])
+    assert {name: getattr(declared, name) for name in plan} == plan
 
 
 def test_every_setting_is_described() -> None:

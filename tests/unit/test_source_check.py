@@ -8,7 +8,7 @@ import pytest
 
 from bluegreen.deployment.source_check import (
     ReplicationRole,
-    Source,
+    SourceFacts,
     cloning_problem,
     replicating_problem,
 )
@@ -32,7 +32,7 @@ ROOM = Capacity(
     max_origins=20,
     used_origins=0,
 )
-FIT = Source(
+FIT = SourceFacts(
     cluster="orders-1",
     wal_level="logical",
     capacity=ROOM,

@@ -11,9 +11,9 @@ from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.postgres.subscriptions import Streaming, Subscription, problems
 from bluegreen.replication.subscription import failing_transaction, options
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 
-WANTED = Wanted(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
+WANTED = SubscriptionSpec(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
 
 LIVE = Subscription(
     oid=1,
@@ -73,7 +73,9 @@ def test_each_major_gets_the_best_that_it_has(major: int, more: dict[str, str]) 
         (replace(WANTED, origin="none"), 15, "origin=none"),
     ],
 )
-def test_what_is_asked_for_by_name_must_be_there(wanted: Wanted, major: int, named: str) -> None:
+def test_what_is_asked_for_by_name_must_be_there(
+    wanted: SubscriptionSpec, major: int, named: str
+) -> None:
     with pytest.raises(Refused, match=rf"subscription bg: {named}.* needs PostgreSQL {major + 1}"):
         options.require_features(major, wanted)
     options.require_features(major + 1, wanted)
@@ -118,7 +120,7 @@ def test_what_can_not_be_altered_is_named(live: Subscription, said: str) -> None
         ),
         (
             replace(LIVE, skipped="0/2"),
-            ["leaves out the transaction that finishes at 0/2: its rows lack"],
+            ["skips the transaction that finishes at 0/2: its rows are missing"],
         ),
     ],
 )

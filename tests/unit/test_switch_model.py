@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from bluegreen.register.register import Opening, State
+from bluegreen.register.register import AttemptState, Opening
 from tests.model import world
 from tests.model.explore import STUCK, Overlap, explore
 from tests.model.rules import Rule
@@ -145,7 +145,7 @@ def test_without_a_rule_there_is_a_way_to_disaster(
 def test_the_states_are_the_codes_own() -> None:
     register = {state for change in world.REGISTER_CHANGES.values() for state in change}
     opening = {state for change in world.OPENING_CHANGES.values() for state in change}
-    assert register - {world.UNREGISTERED} == set(State)
+    assert register - {world.UNREGISTERED} == set(AttemptState)
     assert opening - {world.UNKNOWN} == set(Opening)
 
 

@@ -1,4 +1,4 @@
-"""Every state with every wish: what is allowed is the table, all else is refused by name."""
+"""Every state with every desired one: what is allowed is the table, all else is refused by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.deployment.transition import ALLOWED, State, Wishes, refusals
+from bluegreen.deployment.transition import ALLOWED, StackSpec, StackState, refusals
 
-PLAIN = Wishes(
-    stack="green",
+PLAIN = StackSpec(
+    name="green",
     cluster="orders-2",
     region="eu-west-1",
     databases=frozenset({"app"}),
@@ -28,29 +28,29 @@ SWITCHED = replace(FORWARD, cutover=True)
 FINAL = replace(SWITCHED, rollback=False)
 REHEARSAL = replace(FORWARD, rehearsal=True)
 BY_STATE = {
-    State.PLAIN: PLAIN,
-    State.FORWARD: FORWARD,
-    State.SWITCHED: SWITCHED,
-    State.FINAL: FINAL,
-    State.REHEARSAL: REHEARSAL,
+    StackState.PLAIN: PLAIN,
+    StackState.FORWARD: FORWARD,
+    StackState.SWITCHED: SWITCHED,
+    StackState.FINAL: FINAL,
+    StackState.REHEARSAL: REHEARSAL,
 }
 
 
-def reason(had: Wishes | None, want: Wishes) -> str:
+def reason(had: StackSpec | None, desired: StackSpec) -> str:
     """Return the one refusal, as the user reads it."""
-    [found] = refusals(had, want)
+    [found] = refusals(had, desired)
     assert "\n" not in found.reason
     return f"{found.setting}: {found.reason}"
 
 
-@pytest.mark.parametrize(("had", "want"), product([None, *State], State))
-def test_the_table_is_the_whole_truth(had: State | None, want: State) -> None:
-    found = refusals(BY_STATE[had] if had else None, BY_STATE[want])
-    assert bool(found) is (want not in ALLOWED[had])
+@pytest.mark.parametrize(("had", "desired"), product([None, *StackState], StackState))
+def test_the_table_is_the_whole_truth(had: StackState | None, desired: StackState) -> None:
+    found = refusals(BY_STATE[had] if had else None, BY_STATE[desired])
+    assert bool(found) is (desired not in ALLOWED[had])
 
 
-def test_each_state_is_recognised_from_its_wishes() -> None:
-    assert {state: wishes.state for state, wishes in BY_STATE.items()} == {s: s for s in State}
+def test_each_state_is_recognised_from_its_spec() -> None:
+    assert {state: spec.state for state, spec in BY_STATE.items()} == {s: s for s in StackState}
 
 
 def test_a_first_up_never_cuts_over() -> None:
@@ -68,19 +68,19 @@ def test_a_source_is_refused_where_an_environment_is() -> None:
 
 
 @pytest.mark.parametrize("had", [FORWARD, SWITCHED, REHEARSAL])
-def test_a_source_stays_until_the_end(had: Wishes) -> None:
+def test_a_source_stays_until_the_end(had: StackSpec) -> None:
     gone = replace(had, source_stack="", source_cluster="", source_region="", rehearsal=False)
     assert "can't be removed" in reason(had, gone)
 
 
 @pytest.mark.parametrize("had", [FORWARD, SWITCHED, FINAL, REHEARSAL])
 @pytest.mark.parametrize("change", [{"source_stack": "other"}, {"source_cluster": "other"}])
-def test_a_source_never_changes(had: Wishes, change: dict[str, str]) -> None:
+def test_a_source_never_changes(had: StackSpec, change: dict[str, str]) -> None:
     assert "source can't change from 'blue' (orders-1)" in reason(had, replace(had, **change))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("had", [FORWARD, SWITCHED, FINAL])
-def test_a_source_unknown_at_preview_is_the_same_source(had: Wishes) -> None:
+def test_a_source_unknown_at_preview_is_the_same_source(had: StackSpec) -> None:
     assert refusals(had, replace(had, source_cluster="", source_region="")) == []
 
 
@@ -91,7 +91,7 @@ def test_the_way_back_can_not_be_given_up_before_the_cutover() -> None:
 
 
 @pytest.mark.parametrize("back", [FORWARD, SWITCHED, replace(FORWARD, rollback=False)])
-def test_there_is_no_way_back_from_final(back: Wishes) -> None:
+def test_there_is_no_way_back_from_final(back: StackSpec) -> None:
     assert "the way back was given up" in reason(FINAL, back)
 
 
@@ -114,24 +114,24 @@ def test_a_rehearsal_is_never_cut_over_to() -> None:
 
 
 @pytest.mark.parametrize("had", BY_STATE.values(), ids=str)
-def test_a_stack_keeps_its_cluster_and_region(had: Wishes) -> None:
+def test_a_stack_keeps_its_cluster_and_region(had: StackSpec) -> None:
     assert "can't become" in reason(had, replace(had, cluster="orders-3"))
     assert "can't move" in reason(had, replace(had, region="eu-west-2", source_region=""))
 
 
 @pytest.mark.parametrize("had", [FORWARD, SWITCHED])
-def test_databases_are_fixed_while_slots_are_for_them(had: Wishes) -> None:
+def test_databases_are_fixed_while_slots_are_for_them(had: StackSpec) -> None:
     more = replace(had, databases=frozenset({"app", "billing"}))
     assert "changed: billing" in reason(had, more)
 
 
 @pytest.mark.parametrize("had", [PLAIN, FINAL, REHEARSAL])
-def test_databases_may_change_where_nothing_replicates(had: Wishes) -> None:
+def test_databases_may_change_where_nothing_replicates(had: StackSpec) -> None:
     assert refusals(had, replace(had, databases=frozenset({"app", "billing"}))) == []
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("change", "expected"),
     [
         pytest.param({"databases": frozenset()}, "no database named", id="none"),
         pytest.param({"databases": frozenset({"bluegreen"})}, "the tool itself", id="tool"),
@@ -140,11 +140,11 @@ def test_databases_may_change_where_nothing_replicates(had: Wishes) -> None:
         pytest.param({"source_region": "us-east-1"}, "only within one Region", id="region"),
     ],
 )
-def test_wishes_that_contradict_themselves(wish: dict[str, str], expected: str) -> None:
-    assert expected in reason(None, replace(FORWARD, **wish))  # type: ignore[arg-type]
+def test_specs_that_contradict_themselves(change: dict[str, str], expected: str) -> None:
+    assert expected in reason(None, replace(FORWARD, **change))  # type: ignore[arg-type]
 
 
-wishes = st.builds(
+specs = st.builds(
     replace,
     st.sampled_from(list(BY_STATE.values())),
     cutover=st.booleans(),
@@ -155,17 +155,17 @@ wishes = st.builds(
 )
 
 
-@given(path=st.lists(wishes, max_size=8))
-def test_no_walk_leaves_the_table_or_loses_the_source_early(path: list[Wishes]) -> None:
-    had: Wishes | None = None
-    for want in path:
-        if refusals(had, want):
+@given(path=st.lists(specs, max_size=8))
+def test_no_walk_leaves_the_table_or_loses_the_source_early(path: list[StackSpec]) -> None:
+    had: StackSpec | None = None
+    for desired in path:
+        if refusals(had, desired):
             continue
         before = had.state if had else None
-        assert want.state in ALLOWED[before]
+        assert desired.state in ALLOWED[before]
         # The writer moves only in an update that changes nothing else of the switch.
-        if had and had.source and want.source and had.cutover != want.cutover:
-            assert had.rollback == want.rollback
-        if before in (State.FORWARD, State.SWITCHED):
-            assert want.source
-        had = want
+        if had and had.source and desired.source and had.cutover != desired.cutover:
+            assert had.rollback == desired.rollback
+        if before in (StackState.FORWARD, StackState.SWITCHED):
+            assert desired.source
+        had = desired

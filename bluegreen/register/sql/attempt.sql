@@ -1,8 +1,8 @@
 -- An attempt, in the register of the environment that it leaves: begun, decided, taken back.
 
--- Locks the register for the rest of the transaction, and says which attempt is live; NULL when none
--- is. The lock is in the way of beginnings, and of every change of a row; not of a finisher, who
--- holds a row for as long as his drain takes.
+-- Locks the register for the rest of the transaction, and says which attempt is live; NULL without
+-- one. The lock blocks beginnings, and every change of a row, but not a finisher, which holds a row
+-- for as long as its drain takes.
 CREATE OR REPLACE FUNCTION bluegreen.lock_register() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
@@ -11,7 +11,7 @@ BEGIN
       FROM bluegreen.register WHERE state IN ('preparing', 'decided'));
 END $function$;
 
--- Registers an attempt that its server fuse will abort after `seconds`, or says why not. Looking
+-- Registers an attempt that its server fuse will abort after `seconds`, or says why not. Checking
 -- and registering are one transaction: what a caller has seen before may have changed since (seen:
 -- two switches half a second apart, and the abort of the second opened what the first had closed).
 CREATE OR REPLACE FUNCTION bluegreen.begin_switch(
@@ -27,7 +27,7 @@ BEGIN
     SELECT coalesce(min(attempt), 'the clone''s making') INTO found FROM bluegreen.closure
      HAVING count(*) > 0;
     IF found IS NOT NULL THEN
-        RETURN format('was closed meanwhile, by %s; look again', found);
+        RETURN format('was closed meanwhile, by %s; try again', found);
     END IF;
     found := array_to_string(bluegreen.closed_among(databases), ', ');
     IF found <> '' THEN
@@ -39,8 +39,8 @@ BEGIN
         RETURN format('can''t be fenced: %s; expected databases that exist, allow connections and'
             ' are no templates', found);
     END IF;
-    -- This environment is open, so no decided attempt waits to open it. Whoever expected to, an
-    -- orchestrator that slept since, would leave the other side while this attempt is live.
+    -- This environment is open, so no decided attempt waits to open it. An orchestrator that
+    -- expected to, and slept since, would leave the other side while this attempt is live.
     UPDATE bluegreen.opening SET state = 'given up', changed_at = clock_timestamp()
         WHERE state = 'closed';
     INSERT INTO bluegreen.register (attempt, state, new_writer, deadline, turn) VALUES (which,
@@ -97,8 +97,8 @@ BEGIN
     RETURN true;
 END $function$;
 
--- What all call who abort or go back: one command, so that nothing is left half done by a caller
--- who dies. The sessions are ended behind the commit: before, new ones would be born the same. A
+-- Every abort and every way back calls this one command, so that a caller that dies leaves nothing
+-- half done. The sessions are ended after the commit: earlier, new ones would get the default, too.
 -- procedure that commits may have no settings of its own, so its names are qualified.
 CREATE OR REPLACE PROCEDURE bluegreen.open_again(
     which text, from_state text, INOUT taken_back boolean

@@ -1,7 +1,7 @@
 -- Closing an environment, and undoing it.
 --
--- Closed is what belongs to the application: the tool's database stays writable for the register,
--- AWS's own is none of ours, and applications don't write to templates.
+-- The application's databases are closed: the tool's database stays writable for the register,
+-- AWS's own is left alone, and applications don't write to templates.
 
 -- `which` is the attempt that closes; NULL for a clone, which no attempt has closed: only an
 -- opening opens it.
@@ -21,7 +21,7 @@ BEGIN
            AND d.datname NOT IN ('bluegreen', 'rdsadmin')
          ORDER BY d.datname
     LOOP
-        -- Closed already: what was there before is known, and not to be overwritten.
+        -- Closed already: its earlier value is known, and must not be overwritten.
         INSERT INTO bluegreen.closure (kind, name, previous, attempt)
             VALUES ('database', item.datname, item.previous, which) ON CONFLICT DO NOTHING;
         EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', item.datname);
@@ -53,7 +53,7 @@ BEGIN
     RETURN true;
 END $function$;
 
--- Undoes what `which` has closed; whatever is closed if it is NULL.
+-- Undoes what `which` has closed; everything that is closed if it is NULL.
 CREATE OR REPLACE FUNCTION bluegreen.reopen_roles(which text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
@@ -68,7 +68,7 @@ BEGIN
     END LOOP;
 END $function$;
 
--- Where the old side is to be read on, fence mode no-login was for the switch only.
+-- If the old side stays readable, fence mode no-login was for the switch only.
 CREATE OR REPLACE FUNCTION bluegreen.let_roles_in(which text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN

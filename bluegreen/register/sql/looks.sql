@@ -1,6 +1,6 @@
--- What is closed here, and what could be.
+-- What is closed here, and what could be closed.
 
--- Which of `databases` are read-only by default, however that is spelt.
+-- Which of `databases` are read-only by default, however that is spelled.
 CREATE OR REPLACE FUNCTION bluegreen.closed_among(databases text[]) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN

@@ -1,8 +1,8 @@
 -- The same attempt, on the environment that it opens.
 
 -- Notes on the environment to be opened that it is closed for this attempt, or says why not.
--- Excludes a beginning here: an attempt that leaves this environment is live, or its beginning
--- gives up what is expected here.
+-- It excludes a beginning here: either an attempt that leaves this environment is live already, or
+-- its beginning gives up what is expected here.
 CREATE OR REPLACE FUNCTION bluegreen.expect_opening(
     which text, its_old_writer text, databases text[]
 ) RETURNS text
@@ -16,7 +16,7 @@ BEGIN
     SELECT string_agg(wanted, ', ' ORDER BY wanted) INTO found FROM unnest(databases) wanted
      WHERE wanted <> ALL (bluegreen.closed_among(databases));
     IF found IS NOT NULL THEN
-        RETURN format('accepts writes in %s, expected it to be closed; look again', found);
+        RETURN format('accepts writes in %s, expected it to be closed; try again', found);
     END IF;
     -- Counted when the attempt that left is done, so it is known as soon as none is live.
     SELECT sum(slipped)::text INTO found FROM bluegreen.register HAVING sum(slipped) > 0;
@@ -30,8 +30,8 @@ BEGIN
 END $function$;
 
 -- Claims the opening by the attempt's turn in the register of the side that it leaves; false when
--- a later one has. Who has ended there may sleep and wake up when his successor is at work: only
--- the order in which they were registered says who may give up whom.
+-- a later one has. An attempt that has ended there may sleep and wake up when its successor is at
+-- work: only the order in which they were registered says which may give up the other.
 CREATE OR REPLACE FUNCTION bluegreen.claim_opening(which text, its_turn bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog SET lock_timeout = '10s' AS $function$
 DECLARE
@@ -52,8 +52,8 @@ BEGIN
     RETURN true;
 END $function$;
 
--- Opens what is closed here, whoever closed it. `databases` are those that must be open then: a
--- register that was lost and made again knows of nothing, and would call a closed side open.
+-- Opens what is closed here, whatever closed it. `databases` are those that must be open then: a
+-- register that was lost and recreated knows of nothing, and would call a closed side open.
 CREATE OR REPLACE FUNCTION bluegreen.open_environment(
     which text, its_mark pg_lsn, databases text[]
 ) RETURNS boolean

@@ -1,6 +1,6 @@
--- Ending the sessions that could write on, or that would keep a setting of the fence.
+-- Ending the sessions that could still write, or that would keep a setting of the fence.
 
--- Ends the sessions in `databases` that began by `until`, but for `ours`, AWS's and the server's;
+-- Ends the sessions in `databases` that began by `until`, except `ours`, AWS's and the server's;
 -- returns how many there were. A client's may be a WAL sender that streams nothing (it takes SQL as
 -- well), a worker of an extension, or one whose role was dropped meanwhile. Ending a superuser's
 -- takes one, and one refusal would fail it as a whole.
@@ -21,13 +21,13 @@ BEGIN
        AND (r.rolsuper IS NOT TRUE OR current_setting('is_superuser') = 'on'));
 END $function$;
 
--- Who holds a virtual transaction id and shows no user yet, of `suspects` if there are any given.
+-- Sessions that hold a virtual transaction id and show no user yet; of `suspects`, if given.
 CREATE OR REPLACE FUNCTION bluegreen.still_starting(suspects int[]) RETURNS int[]
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 DECLARE
     starting int[];
 BEGIN
-    -- Locks first, sessions second: who gives the one up is among the other by then.
+    -- Locks first, sessions second: one that has released its lock shows as a session by then.
     SELECT coalesce(array_agg(l.pid), '{}') INTO starting
       FROM pg_locks l
      WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid();
@@ -39,7 +39,7 @@ BEGIN
             AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend')));
 END $function$;
 
--- Only a superuser, or whom a provider lets, may end who has not logged in yet.
+-- Only a superuser, or a role that a provider permits, may end a session that has not logged in.
 CREATE OR REPLACE FUNCTION bluegreen.end_starting(pids int[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN

@@ -1,4 +1,4 @@
--- What the register keeps. Run in one transaction whenever somebody needs it: makes what is missing.
+-- What the register keeps. This runs in one transaction when needed, and makes what is missing.
 
 CREATE SCHEMA IF NOT EXISTS bluegreen;
 CREATE TABLE IF NOT EXISTS bluegreen.register (
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS bluegreen.closure (
     attempt     text,
     PRIMARY KEY (kind, name)
 );
--- What a register of an earlier version has or lacks.
+-- Changes to a register of an earlier version.
 ALTER TABLE bluegreen.register ADD COLUMN IF NOT EXISTS closed text[];
 ALTER TABLE bluegreen.register ADD COLUMN IF NOT EXISTS turn bigint;
 ALTER TABLE bluegreen.closure ADD COLUMN IF NOT EXISTS attempt text;

@@ -1,6 +1,6 @@
-"""Replica identities that a deployment declares: set while tables are published, undone afterwards.
+"""Replica identities that a deployment declares: set while tables are published, undone later.
 
-What the tables had before is remembered on the server, in the comment of the tool's schema: it
+The tables' earlier identities are remembered on the server, in the comment of the tool's schema: it
 survives an interrupted update, and a clone inherits it together with the identities themselves.
 """
 
@@ -30,15 +30,15 @@ _LOCK_TIMEOUT_MS = 2000
 
 
 def in_force(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict[str, str]:
-    """Return `declared` as the server has it: a key whose table or partition differs says so."""
+    """Return `declared` as the server has it: a table or partition that differs shows its own."""
     found = {}
-    for text, wish in declared.items():
+    for text, desired in declared.items():
         try:
-            resolved = resolve(conn, {text: wish})
+            resolved = resolve(conn, {text: desired})
         except Refused:
-            continue  # the table or its index is gone: so is its declaration
-        other = [table for table, wanted in resolved.values() if table.identity != wanted]
-        found[text] = str(other[0].identity) if other else wish
+            continue  # the table or its index is gone, and so is its declaration
+        other = [table for table, identity in resolved.values() if table.identity != identity]
+        found[text] = str(other[0].identity) if other else desired
     return found
 
 
@@ -48,7 +48,7 @@ def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
     try:
         return {table_name(key): Identity.parse(text) for key, text in entries.items()}
     except (ValueError, AttributeError):
-        return {}  # a comment of somebody else's: nothing of ours to remember
+        return {}  # somebody else's comment: it remembers nothing of ours
 
 
 def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity]) -> None:
@@ -58,12 +58,12 @@ def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity
 
 def declare(
     conn: psycopg.Connection[Any],
-    wanted: Mapping[TableName, tuple[TableIdentity, Identity]],
+    desired: Mapping[TableName, tuple[TableIdentity, Identity]],
     *,
     deadline: float,
 ) -> None:
-    """Give each table its identity, each in a transaction that also remembers the one before."""
-    for key, (table, identity) in wanted.items():
+    """Give each table its identity, in a transaction that also remembers the earlier one."""
+    for key, (table, identity) in desired.items():
         if table.identity == identity:
             continue
         _alter(conn, key, identity, before=table.identity, deadline=deadline)
@@ -71,7 +71,7 @@ def declare(
 
 
 def undo(conn: psycopg.Connection[Any], tables: Iterable[TableName], *, deadline: float) -> None:
-    """Give `tables` back what they had before `declare`; others are left alone."""
+    """Give `tables` back the identities that they had before `declare`; leave others alone."""
     before = remembered(conn)
     for key in tables:
         if key not in before:
@@ -88,9 +88,9 @@ def _alter(
     before: Identity | None,
     deadline: float,
 ) -> None:
-    """Alter one table; `before` is remembered, and None forgets what was.
+    """Alter one table; `before` is remembered, and None forgets what was remembered.
 
-    A short lock timeout: waiting for AccessExclusiveLock makes everybody else queue behind it.
+    The lock timeout is short: waiting for AccessExclusiveLock makes everybody else queue behind it.
     """
     while True:
         try:

@@ -1,85 +1,86 @@
-"""Publications: the statements and the words that lead from one to another; `publishing` acts."""
+"""Publications: what turns one into another, as statements and in words; `publishing` acts."""
 
 from __future__ import annotations
 
 from psycopg import sql
 
 from bluegreen.errors import Refused
-from bluegreen.postgres.publications import Publication, Table
+from bluegreen.postgres.publications import Publication, PublishedTable
 
 _MOST_NAMED = 5
 
 
-def statements(have: Publication | None, want: Publication) -> list[sql.Composed]:
-    """Return what turns `have` into `want`: nothing when they agree.
+def statements(have: Publication | None, desired: Publication) -> list[sql.Composed]:
+    """Return the statements that turn `have` into `desired`: none when they agree.
 
     Raises `Refused` where `unchangeable` has a reason.
     """
-    if have == want:
+    if have == desired:
         return []
-    name = sql.Identifier(want.name)
+    name = sql.Identifier(desired.name)
     if have is None:
         create = sql.SQL("CREATE PUBLICATION {} FOR {} WITH ({})")
-        return [create.format(name, _scope(want), _options(want))]
-    if (why := unchangeable(have, want)) is not None:
+        return [create.format(name, _scope(desired), _options(desired))]
+    if (why := unchangeable(have, desired)) is not None:
         raise Refused(why)
     todo = []
-    if (have.schemas, have.tables) != (want.schemas, want.tables):
-        todo.append(sql.SQL("ALTER PUBLICATION {} SET {}").format(name, _scope(want)))
-    if have.operations != want.operations:
-        todo.append(sql.SQL("ALTER PUBLICATION {} SET ({})").format(name, _options(want)))
-    if have.generated and not want.generated:
+    if (have.schemas, have.tables) != (desired.schemas, desired.tables):
+        todo.append(sql.SQL("ALTER PUBLICATION {} SET {}").format(name, _scope(desired)))
+    if have.operations != desired.operations:
+        todo.append(sql.SQL("ALTER PUBLICATION {} SET ({})").format(name, _options(desired)))
+    if have.generated and not desired.generated:
         none = sql.SQL("ALTER PUBLICATION {} SET (publish_generated_columns = none)")
         todo.append(none.format(name))
     return todo
 
 
-def unchangeable(have: Publication, want: Publication) -> str | None:
-    """Return why `have` can't become `want` in place, None when it can.
+def unchangeable(have: Publication, desired: Publication) -> str | None:
+    """Return why `have` can't become `desired` in place, None when it can.
 
-    Between all tables and a choice only a drop leads. A partition root in place of its partitions
-    could be altered, but until the subscription is refreshed its rows are skipped without an error.
+    Only a drop leads from all tables to a choice, or back. Sending a partition root in place of its
+    partitions could be altered, but its rows are skipped without an error until the subscription is
+    refreshed.
     """
-    if have.all_tables != want.all_tables:
+    if have.all_tables != desired.all_tables:
         what = "can't change between all tables and a choice of them"
-    elif have.via_root != want.via_root:
+    elif have.via_root != desired.via_root:
         what = "can't change publish_via_partition_root"
     else:
         return None
     return (
-        f"publication {want.name!r}: {what} while a slot reads it (rows in between would be lost); "
-        "destroy the deployment and stand it up anew with the other choice"
+        f"publication {desired.name!r}: {what} while a slot reads it (rows in between would be "
+        "lost); destroy the deployment and stand it up again with the other choice"
     )
 
 
-def _scope(want: Publication) -> sql.Composable:
-    if want.all_tables:
+def _scope(desired: Publication) -> sql.Composable:
+    if desired.all_tables:
         return sql.SQL("ALL TABLES")
     parts: list[sql.Composable] = []
-    if want.tables:
-        tables = sorted(want.tables, key=lambda one: one.key)
+    if desired.tables:
+        tables = sorted(desired.tables, key=lambda one: one.key)
         parts.append(sql.SQL("TABLE {}").format(sql.SQL(", ").join(map(listed, tables))))
-    if want.schemas:
-        names = map(sql.Identifier, sorted(want.schemas))
+    if desired.schemas:
+        names = map(sql.Identifier, sorted(desired.schemas))
         parts.append(sql.SQL("TABLES IN SCHEMA {}").format(sql.SQL(", ").join(names)))
     return sql.SQL(", ").join(parts)
 
 
-def listed(table: Table) -> sql.Composed:
+def listed(table: PublishedTable) -> sql.Composed:
     """Return a table as CREATE PUBLICATION takes it."""
     text = sql.SQL("{}").format(sql.Identifier(table.schema, table.name))
     if table.columns is not None:
         names = sql.SQL(", ").join(map(sql.Identifier, sorted(table.columns)))
         text += sql.SQL(" ({})").format(names)
     if table.where is not None:
-        # An expression of the administrator's own; `_execute` lets it be one statement only.
+        # The administrator's own expression; `_execute` accepts one statement only.
         text += sql.SQL(" WHERE ({})").format(sql.SQL(table.where))
     return text
 
 
-def _options(want: Publication) -> sql.Composed:
+def _options(desired: Publication) -> sql.Composed:
     return sql.SQL("publish = {}, publish_via_partition_root = {}").format(
-        sql.Literal(", ".join(sorted(want.operations))), sql.Literal(want.via_root)
+        sql.Literal(", ".join(sorted(desired.operations))), sql.Literal(desired.via_root)
     )
 
 
@@ -96,9 +97,9 @@ def described(have: Publication) -> list[str]:
     return lines
 
 
-def difference(have: Publication, want: Publication) -> str:
-    """Return in words what `have` and `want` do not share."""
-    has, expected = set(described(have)), set(described(want))
+def difference(have: Publication, desired: Publication) -> str:
+    """Return in words where `have` and `desired` differ."""
+    has, expected = set(described(have)), set(described(desired))
     return f"has {_some(has - expected)}, expected {_some(expected - has)}"
 
 

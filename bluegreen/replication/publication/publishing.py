@@ -1,8 +1,8 @@
 """Publishing: publications made, altered and dropped on a server.
 
-A publication is altered in place or not at all: drop it and make it anew under a slot that still
-has to decode, and 16 fails for ever while 18 skips the rows between without an error (measured on
-16.14 and 18.4).
+A publication is altered in place or not at all. If it were dropped and recreated while a slot still
+has to decode, 16 would fail for ever and 18 would skip the rows between without an error (measured
+on 16.14 and 18.4).
 """
 
 from __future__ import annotations
@@ -40,86 +40,88 @@ SELECT pid, query FROM pg_catalog.pg_stat_activity WHERE starts_with(query, 'STA
 
 def ensure(
     conn: psycopg.Connection[Any],
-    want: Publication,
+    desired: Publication,
     identities: Mapping[str, str],
     *,
     alter: bool,
     deadline: float,
 ) -> Publication:
-    """Make the server's publication equal to `want`, in place, and return it as the server has it.
+    """Make the server's publication equal to `desired`, in place; return it as the server has it.
 
     `identities` declares tables' replica identities, `{"schema.table": "full" | "index NAME"}`;
-    without `alter` one that exists is taken over only when it is equal. `deadline` is in seconds of
-    `time.monotonic()`. Raises `Refused` before anything changes where writes would break or another
-    one has the name, `CloneAgain` when it is gone under a slot, `Retry` when locks are held.
+    without `alter` an existing one is taken over only when it is equal. `deadline` is in seconds of
+    `time.monotonic()`. Raises `Refused`, with nothing changed, where writes would break or another
+    one has the name, `CloneAgain` when it is gone while a slot reads it, `Retry` for held locks.
     """
-    with remedies.explained(conn, f"publication {want.name!r}"):
-        _require_features(conn, want)
-        have = publications.inspect(conn, want.name)
-        _require_there(conn, have, want)
+    with remedies.explained(conn, f"publication {desired.name!r}"):
+        _require_features(conn, desired)
+        have = publications.inspect(conn, desired.name)
+        _require_there(conn, have, desired)
         if not alter:
-            owned.require_marked(conn, _KIND, want.name)
-        if have is not None and not alter and have.all_tables != want.all_tables:
-            raise Refused(_other(have, want))
+            owned.require_marked(conn, _KIND, desired.name)
+        if have is not None and not alter and have.all_tables != desired.all_tables:
+            raise Refused(_other(have, desired))
         declared = replica_identity.resolve(conn, identities)
         planned, have, problems = _patiently(
-            conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
+            conn, desired.name, deadline, lambda: _rehearse(conn, desired, declared)
         )
         if have is not None and not alter and have != planned:
             raise Refused(_other(have, planned))
-        replica_identity.require_none(want.name, problems)
+        replica_identity.require_none(desired.name, problems)
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
-        if have is not None and not owned.is_marked(conn, _KIND, want.name):
-            owned.mark(conn, _KIND, want.name)  # of a version before marks: the state knows it
+        if have is not None and not owned.is_marked(conn, _KIND, desired.name):
+            owned.mark(
+                conn, _KIND, desired.name
+            )  # made by a version before marks: the state knows it
         if have != planned:
-            count = _patiently(conn, want.name, deadline, lambda: _apply(conn, want))
-            log.info("publication %s: %d statement(s) committed", want.name, count)
+            count = _patiently(conn, desired.name, deadline, lambda: _apply(conn, desired))
+            log.info("publication %s: %d statement(s) committed", desired.name, count)
         stale = declared_identity.remembered(conn).keys() - declared.keys()
         declared_identity.undo(conn, stale, deadline=deadline)
     return planned
 
 
 def _require_there(
-    conn: psycopg.Connection[Any], have: Publication | None, want: Publication
+    conn: psycopg.Connection[Any], have: Publication | None, desired: Publication
 ) -> None:
-    if have is None and (reading := readers(conn, want.name)):
+    if have is None and (reading := readers(conn, desired.name)):
         raise CloneAgain(
-            f"publication {want.name!r}: gone while slot {', '.join(reading)} reads it; made anew, "
-            "the rows in between would be lost without an error; clone again"
+            f"publication {desired.name!r}: gone while slot {', '.join(reading)} reads it; "
+            "recreated, the rows in between would be lost without an error; clone again"
         )
 
 
-def _other(have: Publication, want: Publication) -> str:
+def _other(have: Publication, desired: Publication) -> str:
     return (
-        f"publication {want.name!r}: exists and differs: {difference(have, want)}; drop it by hand "
-        "if nothing reads it, or declare what it has"
+        f"publication {desired.name!r}: exists and differs: {difference(have, desired)}; drop it "
+        "by hand if nothing reads it, or declare what it has"
     )
 
 
 def require_publishable(
     conn: psycopg.Connection[Any],
-    want: Publication,
+    desired: Publication,
     identities: Mapping[str, str],
     *,
     deadline: float,
 ) -> None:
     """Raise what `ensure` would refuse, and change nothing."""
-    with remedies.explained(conn, f"publication {want.name!r}"):
-        _require_features(conn, want)
-        owned.require_marked(conn, _KIND, want.name)
+    with remedies.explained(conn, f"publication {desired.name!r}"):
+        _require_features(conn, desired)
+        owned.require_marked(conn, _KIND, desired.name)
         declared = replica_identity.resolve(conn, identities)
         _, _, problems = _patiently(
-            conn, want.name, deadline, lambda: _rehearse(conn, want, declared)
+            conn, desired.name, deadline, lambda: _rehearse(conn, desired, declared)
         )
-        replica_identity.require_none(want.name, problems)
+        replica_identity.require_none(desired.name, problems)
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
-    """Drop the publication with heartbeat and declared identities; none there is fine.
+    """Drop the publication with heartbeat and declared identities; a missing one is fine.
 
-    Raises `Refused` while a slot reads it, and where somebody else made it, or what depends on the
-    heartbeats.
+    Raises `Refused` while a slot reads it, and where somebody else made it, or something that
+    depends on the heartbeats.
     """
     owned.require_marked(conn, _KIND, name)
     if reading := readers(conn, name):
@@ -137,7 +139,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
 
 
 def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
-    """Raise what is in the way of dropping everything, before anything is dropped."""
+    """Raise what prevents dropping everything, before anything is dropped."""
     with conn.transaction(force_rollback=True):
         _limit_lock_wait(conn)
         conn.execute(statement)
@@ -148,7 +150,7 @@ def _rehearse_drop(conn: psycopg.Connection[Any], statement: sql.Composed) -> No
 def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
     """Return the slots of this database that read publication `name`, or will.
 
-    One that nobody reads now is known by its name only.
+    A slot that nobody reads now is recognised by its name only.
     """
     quoted = sql.Identifier(name).as_string()
     commands: dict[int | None, str] = dict(conn.execute(_COMMANDS).fetchall())
@@ -161,35 +163,35 @@ def readers(conn: psycopg.Connection[Any], name: str) -> list[str]:
     ]
 
 
-def _require_features(conn: psycopg.Connection[Any], want: Publication) -> None:
-    what, major = f"publication {want.name!r}", versions.major(conn)
-    if want.schemas:
+def _require_features(conn: psycopg.Connection[Any], desired: Publication) -> None:
+    what, major = f"publication {desired.name!r}", versions.major(conn)
+    if desired.schemas:
         versions.require(major, Feature.SCHEMA_PUBLICATION, what)
-    if any(one.where is not None for one in want.tables):
+    if any(one.where is not None for one in desired.tables):
         versions.require(major, Feature.ROW_FILTER, what)
-    if any(one.columns is not None for one in want.tables):
+    if any(one.columns is not None for one in desired.tables):
         versions.require(major, Feature.COLUMN_LIST, what)
 
 
 def _rehearse(
     conn: psycopg.Connection[Any],
-    want: Publication,
+    desired: Publication,
     declared: Mapping[TableName, tuple[TableIdentity, Identity]],
 ) -> tuple[Publication, Publication | None, dict[TableName, str]]:
-    """Return what the server would make of `want`, what it has, and which writes would break.
+    """Return what the server would make of `desired`, what it has, and which writes would break.
 
-    Done for real in a transaction that is rolled back: only the server knows which tables a scope
-    means, partitions and inheritance included, and how it spells a filter. Nobody else sees it.
+    This happens in a transaction that is rolled back, so nobody else sees it: only the server knows
+    which tables a scope means, partitions and inheritance included, and how it spells a filter.
     """
     with conn.transaction(force_rollback=True):
         _limit_lock_wait(conn)
         heartbeat.ensure(conn)
-        have = publications.inspect(conn, want.name)
-        for statement in statements(have, want):
+        have = publications.inspect(conn, desired.name)
+        for statement in statements(have, desired):
             _execute(conn, statement)
-        planned = publications.inspect(conn, want.name)
+        planned = publications.inspect(conn, desired.name)
         assert planned is not None
-        tables = replica_identity.published(conn, want.name)
+        tables = replica_identity.published(conn, desired.name)
         restored = declared_identity.remembered(conn)
     problems = {}
     for table in tables:
@@ -203,15 +205,15 @@ def _rehearse(
     return planned, have, problems
 
 
-def _apply(conn: psycopg.Connection[Any], want: Publication) -> int:
+def _apply(conn: psycopg.Connection[Any], desired: Publication) -> int:
     with conn.transaction():
         _limit_lock_wait(conn)
-        have = publications.inspect(conn, want.name)
-        todo = statements(have, want)
+        have = publications.inspect(conn, desired.name)
+        todo = statements(have, desired)
         for statement in todo:
             _execute(conn, statement)
         if have is None:
-            owned.mark(conn, _KIND, want.name)
+            owned.mark(conn, _KIND, desired.name)
     return len(todo)
 
 
@@ -246,7 +248,7 @@ def _limit_lock_wait(conn: psycopg.Connection[Any]) -> None:
 def _patiently(
     conn: psycopg.Connection[Any], name: str, deadline: float, act: Callable[[], T]
 ) -> T:
-    """Return `act()`, tried again while somebody else's lock is in the way."""
+    """Return `act()`, repeated while somebody else's lock is in the way."""
     while True:
         try:
             return act()

@@ -1,8 +1,7 @@
 """Replica identities: what an UPDATE or DELETE sends along so that the subscriber finds the row.
 
 A published table without one refuses every UPDATE and DELETE, on production, at once. So the
-publication asks here first. What is declared for a table, and undone afterwards, is the business of
-`declared_identity`.
+publication asks here first. `declared_identity` sets and undoes what is declared for a table.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _MOST_NAMED = 20
 
 # The apply compares rows column by column where no key finds them, by the type's default equality
 # (lookup_type_cache): a btree or hash class of the type or of one it is binary coercible to. An
-# array, a domain or a composite type is as good as what it is made of.
+# array, a domain or a composite type has equality when its parts do.
 _INCOMPARABLE = """
 WITH RECURSIVE incomparable AS (
   SELECT t.oid FROM pg_catalog.pg_type t
@@ -87,8 +86,8 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS re
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 """
 
-# A writer's UPDATE is checked where its row is stored: with publish_via_partition_root a root is
-# sent, and its list and filter apply, but each partition has an identity of its own.
+# An UPDATE is checked where its row is stored: with publish_via_partition_root a root is sent, and
+# its list and filter apply, but each partition has its own identity.
 _PUBLISHED = """
   JOIN (SELECT s.publication, s.oid AS sent, coalesce(t.relid, s.oid) AS stored
           FROM ({sent}) s
@@ -109,7 +108,7 @@ _NAMED = """
  ORDER BY c.relkind, 1, 2
 """
 
-# A partition's index has a name of its own; it is attached to the parent's.
+# A partition's index has its own name; it is attached to the parent's index.
 _CHILD_INDEX = """
 SELECT x.relname::text FROM pg_catalog.pg_class p
   JOIN pg_catalog.pg_namespace s ON s.oid = p.relnamespace,
@@ -146,7 +145,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class TableIdentity:
-    """A table with everything that decides whether it may be published, as the server has it."""
+    """A table with all that decides whether it may be published, as the server has it."""
 
     schema: str
     name: str
@@ -155,11 +154,11 @@ class TableIdentity:
     indexes: list[dict[str, Any]]
     columns: list[str] | None
     generated: list[str] | None
-    """Its generated columns: never sent, since the other side computes its own."""
+    """Its generated columns: never sent, since the other side computes them itself."""
     incomparable: list[str] | None
-    """Columns with their types, where these have no equality to find a row by."""
+    """Columns, with type, whose type has no equality to find a row by."""
     full_needs_generated: bool
-    """From 18 on the server refuses to write where a full identity would miss a column."""
+    """Whether the server refuses to write where a full identity would miss a column: from 18 on."""
     listed: list[str] | None
     """The publication's column list; None publishes every column."""
     filtered: list[str] | None
@@ -172,7 +171,7 @@ class TableIdentity:
 
     @property
     def identity(self) -> Identity:
-        """Return the identity in force; an index that was dropped since leaves its name empty."""
+        """Return the identity in force; its name is empty when its index was dropped since."""
         kind = _KINDS[self.letter]
         chosen = next((one["name"] for one in self.indexes if one["chosen"]), "")
         return Identity(kind, chosen if kind == "index" else None)
@@ -195,7 +194,7 @@ def problem(table: TableIdentity, identity: Identity) -> str | None:
         if generated and table.full_needs_generated:
             return f"its identity is full, but generated {_names(generated)} can't be sent"
         if table.incomparable and _key_columns(table, Identity("default")) is None:
-            # With a primary key the other side finds the row by that (GetRelationIdentityOrPK).
+            # With a primary key the other side finds the row by the key (GetRelationIdentityOrPK).
             return f"its identity is full, but {_names(set(table.incomparable))} has no equality"
         return None
     key = _key_columns(table, identity)
@@ -254,16 +253,18 @@ def _query(columns: str, where: str) -> Any:
 def resolve(
     conn: psycopg.Connection[Any], declared: Mapping[str, str]
 ) -> dict[TableName, tuple[TableIdentity, Identity]]:
-    """Return each declared table, and each partition of one, with the identity it shall have.
+    """Return each declared table, and each partition of one, with the desired identity.
 
     Raises `Refused` for a table that does not exist, or an index that can't identify rows.
     """
     found: dict[TableName, tuple[TableIdentity, Identity]] = {}
-    for text, wish in declared.items():
+    for text, desired in declared.items():
         schema, name = table_name(text)
-        identity = Identity.parse(wish)
+        identity = Identity.parse(desired)
         if identity.kind not in ("full", "index"):
-            raise Refused(f"replica identity of {text}: got {wish!r}, expected full or index NAME")
+            raise Refused(
+                f"replica identity of {text}: got {desired!r}, expected full or index NAME"
+            )
         with conn.cursor(row_factory=class_row(TableIdentity)) as cursor:
             query = _query("NULL::text[] AS listed, NULL::text[] AS filtered", _NAMED)
             tables = cursor.execute(query, {"schema": schema, "name": name}).fetchall()

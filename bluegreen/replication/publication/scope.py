@@ -1,7 +1,7 @@
-"""The `scope` of a publication: what users write, and what the server has said in the same words.
+"""The `scope` of a publication: what users write, and what the server has, in the same words.
 
 `{"kind": "all"}`, `{"kind": "schemas", "schemas": [...]}` or `{"kind": "tables", "tables": [...]}`,
-where schemas and tables may stand together and a table is
+where schemas and tables may be combined and a table is
 `{"schema": ..., "name": ..., "columns": [...], "where": "..."}`. Beside them, in any kind,
 `operations` (all of insert, update, delete, truncate by default) and `publish_via_partition_root`.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_SCHEMA
-from bluegreen.postgres.publications import OPERATIONS, Publication, Table
+from bluegreen.postgres.publications import OPERATIONS, Publication, PublishedTable
 from bluegreen.postgres.table_names import shown
 
-# The heartbeat shows that rows cross, so every publication has it.
-TOOL_TABLES = frozenset({Table(TOOL_SCHEMA, "heartbeat")})
+# The heartbeat proves that rows cross, so every publication has it.
+TOOL_TABLES = frozenset({PublishedTable(TOOL_SCHEMA, "heartbeat")})
 
 _KEYS = {
     "all": {"kind", "operations", "publish_via_partition_root"},
@@ -40,8 +40,8 @@ def from_scope(name: str, scope: Mapping[str, Any]) -> Publication:
     unknown = sorted(set(scope) - _KEYS[kind])
     if unknown:
         raise Refused(
-            f"{what}.{unknown[0]}: goes not with kind {kind}; "
-            f"known: {', '.join(sorted(_KEYS[kind]))}"
+            f"{what}.{unknown[0]}: not allowed with kind {kind}; "
+            f"allowed: {', '.join(sorted(_KEYS[kind]))}"
         )
     operations = frozenset(scope.get("operations") or OPERATIONS)
     if not operations <= OPERATIONS:
@@ -62,8 +62,8 @@ def from_scope(name: str, scope: Mapping[str, Any]) -> Publication:
     )
 
 
-def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozenset[Table]:
-    found: dict[tuple[str, str], Table] = {}
+def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozenset[PublishedTable]:
+    found: dict[tuple[str, str], PublishedTable] = {}
     for entry in entries or ():
         if not set(entry) <= _TABLE_KEYS or not (entry.get("schema") and entry.get("name")):
             raise Refused(
@@ -71,7 +71,7 @@ def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozens
                 "columns and where"
             )
         columns = entry.get("columns")
-        table = Table(
+        table = PublishedTable(
             entry["schema"],
             entry["name"],
             frozenset(columns) if columns else None,
@@ -84,7 +84,7 @@ def _tables(what: str, entries: Collection[Mapping[str, Any]] | None) -> frozens
 
 
 def to_scope(have: Publication) -> dict[str, Any]:
-    """Return the `scope` of what the server has, with extra keys for what no wish can say."""
+    """Return the `scope` of what the server has; extra keys hold what no `scope` can ask for."""
     tables = [
         {"schema": one.schema, "name": one.name}
         | ({"columns": sorted(one.columns)} if one.columns is not None else {})

@@ -1,7 +1,7 @@
-"""A subscription's connection to its publisher: its text, what it says now, and keeping it secret.
+"""A subscription's connection to its publisher: its text, its live value, and keeping it secret.
 
-The text holds the replication role's password, in clear in the catalog too. It is built when it is
-needed, run where no log takes it, and never part of an error.
+The text holds the replication role's password, which the catalog stores in clear. It is built when
+it is needed, executed where no log records it, and never part of an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRUSTED = "SELECT pg_catalog.current_setting('ssl_ca_file', true)"
 
 _ADDRESS = ("host", "port", "dbname")
 
-# What could write a statement down; names of modules that aren't loaded are settable too.
+# Settings that could log a statement; those of modules that aren't loaded can be set too.
 _SILENCED = (
     ("log_statement", "none"),
     ("log_min_error_statement", "panic"),
@@ -42,7 +42,7 @@ _SILENCED = (
     ("pgaudit.log", "none"),
     ("pg_stat_statements.track_utility", "off"),
 )
-# Whether a setting, left as it is, would write a statement that makes a subscription.
+# Whether a setting, left as it is, would log a statement that makes a subscription.
 _WRITES = """
 SELECT CASE %(name)s
        WHEN 'log_statement' THEN value IN ('ddl', 'mod', 'all')
@@ -65,28 +65,32 @@ def text(subscriber: psycopg.Connection[Any], publisher: Server, name: str) -> s
     return publisher.subscription_conninfo(subscriber.info.dbname, name, ca_file=trusted)
 
 
-def agrees(conn: psycopg.Connection[Any], name: str, wanted: str) -> bool | None:
-    """Return whether the subscription's connection says what `wanted` says.
+def agrees(conn: psycopg.Connection[Any], name: str, text: str) -> bool | None:
+    """Return whether the subscription's connection says what `text` says.
 
-    None when this role may not read it, as without superuser rights. How soon a dead connection is
-    noticed is no difference where nothing is said of it: earlier releases did not.
+    None when this role may not read it, as without superuser rights. A connection that does not set
+    TCP's timeouts doesn't differ by that: earlier releases set none.
     """
-    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
-    return None if have is None else {key: want[key] for key in TCP if key in want} | have == want
+    have, desired = _read(conn, name), conninfo.conninfo_to_dict(text)
+    return (
+        None
+        if have is None
+        else {key: desired[key] for key in TCP if key in desired} | have == desired
+    )
 
 
-def other_address(conn: psycopg.Connection[Any], name: str, wanted: str) -> str | None:
-    """Return in words how the subscription reads from another place, None if it doesn't.
+def other_address(conn: psycopg.Connection[Any], name: str, text: str) -> str | None:
+    """Return in words how the subscription's address differs, None if it doesn't.
 
     None as well when this role may not read it.
     """
-    have, want = _read(conn, name), conninfo.conninfo_to_dict(wanted)
+    have, desired = _read(conn, name), conninfo.conninfo_to_dict(text)
     if have is None:
         return None
     found = [
-        f"{key} {have.get(key)!s}, expected {want.get(key)!s}"
+        f"{key} {have.get(key)!s}, expected {desired.get(key)!s}"
         for key in _ADDRESS
-        if str(have.get(key)) != str(want.get(key))
+        if str(have.get(key)) != str(desired.get(key))
     ]
     return f"connects to {'; '.join(found)}" if found else None
 
@@ -102,20 +106,20 @@ def _read(conn: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
 def try_login(publisher: Server, database: str) -> None:
     """Open and close a replication connection, as the subscription's worker will.
 
-    A worker's own failure shows in its server's log alone. Raises `Refused` or `Retry` with the
-    publisher's words: a wrong password, no right to replicate, no free sender.
+    A worker's own failure shows in its server's log only. Raises `Refused` or `Retry` with the
+    publisher's message: a wrong password, no right to replicate, no free sender.
     """
     publisher.try_replication(database)
 
 
-def try_from_subscriber(conn: psycopg.Connection[Any], wanted: str, name: str) -> None:
-    """Let the subscriber's server connect as `wanted` says, with a password that is none.
+def try_from_subscriber(conn: psycopg.Connection[Any], text: str, name: str) -> None:
+    """Let the subscriber's server connect as `text` says, with a password that is none.
 
     To be told it is wrong proves the way, the certificates and the publisher's name; so a statement
     with the real one does not fail, and stand in the server's log, for any of these. What is made
     for it is rolled back. Raises `Refused` for TLS, `Retry` for a publisher that is out of reach.
     """
-    none = conninfo.make_conninfo(wanted, password=secrets.token_hex(16))
+    none = conninfo.make_conninfo(text, password=secrets.token_hex(16))
     statement = sql.SQL(
         "CREATE SUBSCRIPTION {name} CONNECTION {text} PUBLICATION {name} WITH (connect = true,"
         " create_slot = false, slot_name = NONE, copy_data = false, enabled = false)"
@@ -144,10 +148,10 @@ def _unconnected(what: str, said: str) -> Refused | Retry:
     )
 
 
-def set_text(conn: psycopg.Connection[Any], name: str, wanted: str) -> None:
-    """Alter the connection; a running worker starts again with it by itself."""
+def set_text(conn: psycopg.Connection[Any], name: str, text: str) -> None:
+    """Alter the connection; a running worker restarts with it by itself."""
     statement = sql.SQL("ALTER SUBSCRIPTION {} CONNECTION {}")
-    execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(wanted)), name)
+    execute_secret(conn, statement.format(sql.Identifier(name), sql.Literal(text)), name)
     log.info("subscription %s: connection set", name)
 
 
@@ -158,7 +162,7 @@ def lead_nowhere(conn: psycopg.Connection[Any], name: str) -> None:
 
 
 def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name: str) -> None:
-    """Run a statement that holds the password; neither log nor error of ours shows its text."""
+    """Run a statement that holds the password; no log or error of ours shows its text."""
     _keep_out_of_server_log(conn)
     what = f"subscription {name}"
     try:
@@ -185,7 +189,8 @@ def _primary(error: psycopg.Error) -> str:
 def _keep_out_of_server_log(conn: psycopg.Connection[Any]) -> None:
     """Stop this session's statements from being logged, where the role may do so.
 
-    Where it may not, and the server would log them, that is said: the log then has the password.
+    Where it may not, and the server would log them, a warning says so: the log then holds the
+    password.
     """
     loud = []
     for parameter, value in _SILENCED:

@@ -1,8 +1,8 @@
 """The role that first copies are made as: may it read every row of the tables to be copied?
 
-Changes come out of the WAL, whoever may read the tables. A first copy is a query of the role that
-the subscription connects as: without SELECT it fails in the standby's log alone, and under row
-security it copies a part of the rows without an error.
+Changes come from the WAL, whatever a role may read. A first copy is a query of the role that the
+subscription connects as: without SELECT it fails, in the standby's log only, and under row security
+it copies a part of the rows without an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.remedies import quoted
 from bluegreen.postgres.table_names import TableName
 
-# Row security as check_enable_rls decides it; a policy that lets this role see every row is none.
+# Row security as check_enable_rls decides it; a policy that shows this role every row is harmless.
 _UNREADABLE = """
 SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), pg_catalog.quote_ident(n.nspname),
        NOT pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE') AS no_usage,

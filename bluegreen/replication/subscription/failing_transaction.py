@@ -1,8 +1,9 @@
 """Which transaction a stopped subscription can't apply, read from the slot it waits behind.
 
-The reason itself stands in the subscriber's log alone, which Aurora shows only outside of SQL. But
-what comes next in the slot is what failed: where it finishes (the LSN that the log names, and that
-`ALTER SUBSCRIPTION ... SKIP` takes) and which tables it writes. No row is ever decoded into text.
+The reason itself is in the subscriber's log only, which Aurora shows outside of SQL. But the next
+transaction in the slot is the one that failed, so it is known where it finishes (the LSN that the
+log names, and that `ALTER SUBSCRIPTION ... SKIP` takes) and which tables it writes. No row is ever
+decoded into text.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from psycopg import errors
 
 from bluegreen.lsn import Lsn
 
-# A large transaction is decoded as a whole: better no answer than a long one.
+# A large transaction is decoded as a whole: no answer is better than a late one.
 _LIMIT_MS = 3000
 
-# With one change asked for, the server stops after the first transaction that is not empty; what
-# was applied already comes first, since the slot's confirmed position is late.
+# Asked for one change, the server stops after the first transaction that is not empty. Transactions
+# that were applied already come first, since the slot's confirmed position is late.
 _PEEK = """
 SELECT CASE WHEN pg_catalog.substr(c.data, 1, 1) IN ('B', 'R') THEN c.data
             ELSE pg_catalog.substr(c.data, 1, 5) END
@@ -29,7 +30,7 @@ SELECT CASE WHEN pg_catalog.substr(c.data, 1, 1) IN ('B', 'R') THEN c.data
     %s, NULL, %s, 'proto_version', '1', 'publication_names', %s) c
  WHERE pg_catalog.substr(c.data, 1, 1) IN ('B', 'R', 'I', 'U', 'D')
 """
-# Names of any bytes may stand there, which the server could not turn into UTF-8.
+# Names may hold any bytes there, which the server could not turn into UTF-8.
 _AS_IT_IS = """
 SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', true)
  WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
@@ -43,7 +44,7 @@ class FailingTransaction:
 
     xid: int
     finished_at: Lsn
-    """As the server's log says it: `finished at`."""
+    """The LSN that the server's log calls `finished at`."""
     tables: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -54,9 +55,9 @@ class FailingTransaction:
 def find(
     publisher: psycopg.Connection[Any], slot: str, publications: Sequence[str], position: Lsn
 ) -> FailingTransaction | None:
-    """Return what stands next in `slot` after `position`; None when it can't be told now.
+    """Return the next transaction in `slot` after `position`; None when it isn't known now.
 
-    The slot is only looked at. It can't be while a worker reads it.
+    The slot is only peeked at, which isn't possible while a worker reads it.
     """
     names = ",".join('"' + name.replace('"', '""') + '"' for name in publications)
     try:

@@ -1,12 +1,12 @@
-"""What a subscription shall be like, and which options that means on each PostgreSQL major.
+"""The desired subscription, and which options that means on each PostgreSQL major.
 
-Values to values only. Not settable, with the reason: `two_phase` stays off (a prepared transaction
-would hold its locks on the standby too, and COMMIT PREPARED passes a fence); `failover` stays off
-(Aurora's storage keeps slots over a failover, and it must agree with the slot's own);
-`password_required` stays on (only superusers may switch it off); `synchronous_commit` stays off (a
-synchronous apply waits for the storage at every commit: 171 to 380 a second measured; the switch
-makes durable what was applied before it opens); `connect`, `create_slot`, `copy_data` are what the
-seam needs.
+This module only turns values into values. Not settable, with the reason: `two_phase` stays off (a
+prepared transaction would hold its locks on the standby too, and COMMIT PREPARED passes a fence);
+`failover` stays off (Aurora's storage keeps slots over a failover, and it must agree with the
+slot's own); `password_required` stays on (only superusers may switch it off); `synchronous_commit`
+stays off (a synchronous apply waits for the storage at every commit: 171 to 380 a second measured;
+the switch makes durable what was applied before it opens); `connect`, `create_slot`, `copy_data`
+are what the seam needs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Origin = Literal["none", "any"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A subscription as it shall be; its connection announces itself by the same name.
+class SubscriptionSpec:
+    """A desired subscription; its connection has the same name as its application name.
 
     None means the best that the subscriber's major has.
     """
@@ -38,37 +38,37 @@ class Wanted:
     binary: bool = False
     origin: Origin | None = None
     disable_on_error: bool = False
-    """To it a publisher that restarts is an error too (seen on 18.4): nothing goes on by itself."""
+    """A publisher's restart is an error too (seen on 18.4): then nothing resumes by itself."""
     run_as_owner: bool = False
     owner: str | None = None
-    """The role whose rights the apply needs; None is whoever makes it."""
+    """The role whose rights the apply uses; None is the role that makes the subscription."""
     copy_new_tables: bool = True
-    """Whether tables that are published later are copied, or start empty-handed."""
+    """Whether tables that are published later are copied, or start without their rows."""
 
     def __str__(self) -> str:
         return f"subscription {self.name}"
 
 
-def require_features(major: int, wanted: Wanted) -> None:
+def require_features(major: int, desired: SubscriptionSpec) -> None:
     """Raise `Refused` when a subscriber of `major` lacks what is asked for by name."""
     asked = {
-        Feature.STREAMING_PARALLEL: wanted.streaming == "parallel",
-        Feature.DISABLE_ON_ERROR: wanted.disable_on_error,
-        Feature.RUN_AS_OWNER: wanted.run_as_owner,
-        Feature.ORIGIN_NONE: wanted.origin == "none",
+        Feature.STREAMING_PARALLEL: desired.streaming == "parallel",
+        Feature.DISABLE_ON_ERROR: desired.disable_on_error,
+        Feature.RUN_AS_OWNER: desired.run_as_owner,
+        Feature.ORIGIN_NONE: desired.origin == "none",
     }
     for feature, is_asked in asked.items():
         if is_asked:
-            versions.require(major, feature, str(wanted))
+            versions.require(major, feature, str(desired))
 
 
-def streaming_problem(wanted: Streaming | None, major: int, found: str) -> str | None:
+def streaming_problem(desired: Streaming | None, major: int, found: str) -> str | None:
     """Return why a subscriber of `major` can't take the setting, None when it can.
 
-    `found` is what to say of it: which server runs which version.
+    `found` words which server runs which version.
     """
     least = versions.LEAST_MAJOR[Feature.STREAMING_PARALLEL]
-    if wanted != "parallel" or major >= least:
+    if desired != "parallel" or major >= least:
         return None
     return (
         f"got 'parallel', but {found}; allowed from {least} on: leave it out for "
@@ -76,20 +76,20 @@ def streaming_problem(wanted: Streaming | None, major: int, found: str) -> str |
     )
 
 
-def options(major: int, wanted: Wanted) -> dict[str, str]:
+def options(major: int, desired: SubscriptionSpec) -> dict[str, str]:
     """Return the options that can be altered at any time, as `CREATE SUBSCRIPTION` writes them."""
     best: Streaming = "parallel" if versions.has(major, Feature.STREAMING_PARALLEL) else "on"
     found = {
-        "streaming": wanted.streaming or best,
-        "binary": _word(wanted.binary),
+        "streaming": desired.streaming or best,
+        "binary": _word(desired.binary),
         "synchronous_commit": "off",
     }
     if versions.has(major, Feature.ORIGIN_NONE):
-        found["origin"] = wanted.origin or "none"
+        found["origin"] = desired.origin or "none"
     if versions.has(major, Feature.DISABLE_ON_ERROR):
-        found["disable_on_error"] = _word(wanted.disable_on_error)
+        found["disable_on_error"] = _word(desired.disable_on_error)
     if versions.has(major, Feature.RUN_AS_OWNER):
-        found["run_as_owner"] = _word(wanted.run_as_owner)
+        found["run_as_owner"] = _word(desired.run_as_owner)
     return found
 
 
@@ -105,31 +105,31 @@ def live_options(have: Subscription) -> dict[str, str]:
     }
 
 
-def altered_options(major: int, have: Subscription, wanted: Wanted) -> dict[str, str]:
-    """Return what `ALTER SUBSCRIPTION ... SET` has to say; empty when nothing differs."""
+def altered_options(major: int, have: Subscription, desired: SubscriptionSpec) -> dict[str, str]:
+    """Return the options for `ALTER SUBSCRIPTION ... SET`; empty when nothing differs."""
     live = live_options(have)
-    return {k: v for k, v in options(major, wanted).items() if live[k] != v}
+    return {k: v for k, v in options(major, desired).items() if live[k] != v}
 
 
-def alterable(major: int, have: Subscription, wanted: Wanted) -> list[str]:
+def alterable(major: int, have: Subscription, desired: SubscriptionSpec) -> list[str]:
     """Return in words what differs and can be altered in place."""
     live = live_options(have)
     found = [
         f"{option} is {live[option]}, expected {value}"
-        for option, value in altered_options(major, have, wanted).items()
+        for option, value in altered_options(major, have, desired).items()
     ]
-    if set(have.publications) != set(wanted.publications):
-        found.append(f"reads {_list(have.publications)}, expected {_list(wanted.publications)}")
-    if wanted.owner is not None and have.owner != wanted.owner:
-        found.append(f"its owner is {have.owner!r}, expected {wanted.owner!r}")
+    if set(have.publications) != set(desired.publications):
+        found.append(f"reads {_list(have.publications)}, expected {_list(desired.publications)}")
+    if desired.owner is not None and have.owner != desired.owner:
+        found.append(f"its owner is {have.owner!r}, expected {desired.owner!r}")
     return found
 
 
-def fixed(have: Subscription, wanted: Wanted) -> list[str]:
+def fixed(have: Subscription, desired: SubscriptionSpec) -> list[str]:
     """Return in words what differs and can't be altered without losing or doubling rows."""
     found = []
-    if have.slot_name != wanted.slot_name:
-        found.append(f"reads slot {have.slot_name!r}, expected {wanted.slot_name!r}")
+    if have.slot_name != desired.slot_name:
+        found.append(f"reads slot {have.slot_name!r}, expected {desired.slot_name!r}")
     if have.two_phase:
         found.append("two_phase is on, expected off")
     if have.failover:

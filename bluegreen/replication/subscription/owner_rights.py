@@ -1,4 +1,4 @@
-"""What a subscription's owner needs to apply rows, looked for before one of them stops the apply.
+"""What a subscription's owner needs to apply rows, checked before a lack stops the apply.
 
 From 16 on the apply becomes each table's owner by SET ROLE unless `run_as_owner`; before, and with
 `run_as_owner`, it writes with the rights of the subscription's owner.
@@ -25,7 +25,7 @@ SELECT r.rolcanlogin,
   FROM pg_catalog.pg_roles r WHERE r.rolname = %s
 """
 
-# Those that are here, and how a statement writes their names.
+# The tables that exist here, and their names as a statement writes them.
 _TABLES = """
        ROWS FROM (pg_catalog.unnest(%(schemas)s::text[]), pg_catalog.unnest(%(names)s::text[]))
        AS w(schema, name)
@@ -74,8 +74,8 @@ def require_appliable(
 ) -> None:
     """Raise `Refused` when `role`, a subscription's owner, could not apply rows to `tables`.
 
-    Otherwise the first such row would stop the apply, long after. Tables that are not here are
-    none of its business.
+    Otherwise the first such row would stop the apply, much later. Tables that don't exist here are
+    not checked.
     """
     login = conn.execute(_MAY_LOG_IN, (role,)).fetchone()
     if login is None or not login[0]:

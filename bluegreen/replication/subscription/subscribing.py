@@ -1,8 +1,8 @@
 """Subscriptions: what the standby applies from the writer, from exactly the position it is given.
 
-One is made disabled on a slot that exists, its origin is set, then it is enabled; each step looks
-first, so that an interrupted run goes on where it stopped. Slots are never made, dropped or even
-asked for here: dropping a subscription works with the publisher gone.
+A subscription is made disabled on an existing slot, its origin is set, then it is enabled. Each
+step checks first, so that an interrupted run continues where it stopped. Slots are never made or
+dropped here: dropping a subscription works with the publisher gone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bluegreen.register import closing
 from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.replication.subscription.tables import refresh
 
 log = logging.getLogger(__name__)
@@ -46,61 +46,61 @@ def ensure(
     subscriber: psycopg.Connection[Any],
     publisher: psycopg.Connection[Any],
     source: Server,
-    wanted: Wanted,
+    desired: SubscriptionSpec,
     *,
     alter: bool,
     deadline: float,
 ) -> Subscription:
-    """Make the subscription in `subscriber`'s database equal to `wanted` and return it.
+    """Make the subscription in `subscriber`'s database equal to `desired` and return it.
 
-    `publisher` is a connection to the database of `source` that it subscribes to. What exists and
-    differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement and
-    password always follow: an interrupted run of ours leaves it disabled. Raises `CloneAgain` when
-    what lies after the start can't be sent any more, `Refused` when the wish can't be granted,
-    `Retry` for what passes; `deadline` is in seconds of `time.monotonic()`.
+    `publisher` is a connection to the database of `source` that it subscribes to. An existing one
+    that differs is altered if `alter`, else refused by name: it may be somebody else's. Enablement
+    and password are always set: an interrupted run of ours leaves it disabled. Raises `CloneAgain`
+    when rows after the start can't be sent any more, `Refused` when the server can't have it so,
+    `Retry` for what is temporary; `deadline` is in seconds of `time.monotonic()`.
     """
     major = versions.major(subscriber)
-    subscription_options.require_features(major, wanted)
-    require_writer(subscriber, f"{wanted}: its own server")
-    require_writer(publisher, f"{wanted}: {source}")
-    _require_published(publisher, source, wanted)
-    tables = publications.sent_tables(publisher, wanted.publications)
-    text = connection.text(subscriber, source, wanted.name)
-    have = subscriptions.inspect(subscriber, wanted.name)
+    subscription_options.require_features(major, desired)
+    require_writer(subscriber, f"{desired}: its own server")
+    require_writer(publisher, f"{desired}: {source}")
+    _require_published(publisher, source, desired)
+    tables = publications.sent_tables(publisher, desired.publications)
+    text = connection.text(subscriber, source, desired.name)
+    have = subscriptions.inspect(subscriber, desired.name)
     if not alter:
-        owned.require_marked(subscriber, _KIND, wanted.name)
+        owned.require_marked(subscriber, _KIND, desired.name)
     if have is not None and have.slot_name is None:
-        # A drop of ours was interrupted after it had let go of the slot.
-        drop(subscriber, wanted.name, deadline=deadline)
+        # A drop of ours was interrupted after it had released the slot.
+        drop(subscriber, desired.name, deadline=deadline)
         have = None
-    owner = wanted.owner or (have.owner if have else subscriber.info.user)
+    owner = desired.owner or (have.owner if have else subscriber.info.user)
     owner_rights.require_appliable(
-        subscriber, str(wanted), owner, tables, run_as_owner=wanted.run_as_owner
+        subscriber, str(desired), owner, tables, run_as_owner=desired.run_as_owner
     )
     made = have is None
     if have is None:
-        require_slot(publisher, source, wanted)
+        require_slot(publisher, source, desired)
         connection.try_login(source, publisher.info.dbname)
-        connection.try_from_subscriber(subscriber, text, wanted.name)
-        _require_worker(subscriber, wanted)
-        _create(subscriber, text, wanted)
-        have = _get(subscriber, wanted.name)
+        connection.try_from_subscriber(subscriber, text, desired.name)
+        _require_worker(subscriber, desired)
+        _create(subscriber, text, desired)
+        have = _get(subscriber, desired.name)
     else:
-        _require_same(subscriber, have, wanted, text, alter=alter)
-        if not owned.is_marked(subscriber, _KIND, wanted.name):
-            with remedies.explained(subscriber, str(wanted)):
-                owned.mark(subscriber, _KIND, wanted.name)  # the state knows it
-        require_none_skipped(publisher, subscriber, source, have, since=wanted.start)
-        if not alter and not have.enabled and have.position == wanted.start:
-            require_slot(publisher, source, wanted)
-    if have.position < wanted.start:
-        have = _set_start(subscriber, publisher, source, have, wanted, deadline=deadline)
-    _alter(subscriber, source, have, wanted, text)
-    if _set_enabled(subscriber, wanted, deadline=deadline) or (made and not wanted.enabled):
-        _seal(publisher)
-    enabled = _get(subscriber, wanted.name).enabled
-    refresh(subscriber, publisher, source, wanted, enabled=enabled)
-    return _get(subscriber, wanted.name)
+        _require_same(subscriber, have, desired, text, alter=alter)
+        if not owned.is_marked(subscriber, _KIND, desired.name):
+            with remedies.explained(subscriber, str(desired)):
+                owned.mark(subscriber, _KIND, desired.name)  # the state knows it
+        require_none_skipped(publisher, subscriber, source, have, since=desired.start)
+        if not alter and not have.enabled and have.position == desired.start:
+            require_slot(publisher, source, desired)
+    if have.position < desired.start:
+        have = _set_start(subscriber, publisher, source, have, desired, deadline=deadline)
+    _alter(subscriber, source, have, desired, text)
+    if _set_enabled(subscriber, desired, deadline=deadline) or (made and not desired.enabled):
+        _leave_marker(publisher)
+    enabled = _get(subscriber, desired.name).enabled
+    refresh(subscriber, publisher, source, desired, enabled=enabled)
+    return _get(subscriber, desired.name)
 
 
 def _get(conn: psycopg.Connection[Any], name: str) -> Subscription:
@@ -110,55 +110,64 @@ def _get(conn: psycopg.Connection[Any], name: str) -> Subscription:
     return have
 
 
-def _require_published(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
-    missing = publications.missing(publisher, wanted.publications)
+def _require_published(
+    publisher: psycopg.Connection[Any], source: Server, desired: SubscriptionSpec
+) -> None:
+    missing = publications.missing(publisher, desired.publications)
     if missing:
         raise Refused(
-            f"{wanted}: {source} has no publication {', '.join(map(repr, missing))} in this "
+            f"{desired}: {source} has no publication {', '.join(map(repr, missing))} in this "
             "database; create it first"
         )
 
 
-def _require_worker(conn: psycopg.Connection[Any], wanted: Wanted) -> None:
-    lacking = capacity.enabling_problem(capacity.inspect(conn)) if wanted.enabled else None
+def _require_worker(conn: psycopg.Connection[Any], desired: SubscriptionSpec) -> None:
+    lacking = capacity.enabling_problem(capacity.inspect(conn)) if desired.enabled else None
     if lacking is not None:
-        raise Refused(f"{wanted}: {lacking}")
+        raise Refused(f"{desired}: {lacking}")
 
 
 def _require_same(
-    conn: psycopg.Connection[Any], have: Subscription, wanted: Wanted, text: str, *, alter: bool
+    conn: psycopg.Connection[Any],
+    have: Subscription,
+    desired: SubscriptionSpec,
+    text: str,
+    *,
+    alter: bool,
 ) -> None:
-    """Raise `Refused`, naming the differences, unless what exists is or may be made the wish."""
-    found = subscription_options.fixed(have, wanted)
+    """Raise `Refused`, naming the differences, unless what exists is or may be made as desired."""
+    found = subscription_options.fixed(have, desired)
     if not alter:
-        found += subscription_options.alterable(versions.major(conn), have, wanted)
-        elsewhere = connection.other_address(conn, wanted.name, text)
+        found += subscription_options.alterable(versions.major(conn), have, desired)
+        elsewhere = connection.other_address(conn, desired.name, text)
         found += [elsewhere] if elsewhere else []
     if found:
         raise Refused(
-            f"{wanted}: exists and {'; '.join(found)}; drop it if it is unused, or choose another "
+            f"{desired}: exists and {'; '.join(found)}; drop it if it is unused, or choose another "
             "name"
         )
 
 
-def require_slot(publisher: psycopg.Connection[Any], source: Server, wanted: Wanted) -> None:
+def require_slot(
+    publisher: psycopg.Connection[Any], source: Server, desired: SubscriptionSpec
+) -> None:
     """Raise `CloneAgain` unless the slot still has everything from the start on.
 
-    A slot that is past the start is not refused by the server: it sends from where it is, silently
-    (measured on 16.14 and 18.4). Later on slot and origin can't be compared so: the confirmed
-    position also moves over what isn't published, and back in a crash. `require_none_skipped` tells
-    what can still be told then.
+    The server does not refuse a slot that is past the start: it silently sends from where the slot
+    is (measured on 16.14 and 18.4). Later slot and origin can't be compared like this: the
+    confirmed position also moves over what isn't published, and back in a crash. Then
+    `require_none_skipped` finds what can still be found.
     """
-    have = slot.require_readable(publisher, wanted.slot_name, str(source))
-    if have.active_pid is not None and have.reader != wanted.name:
+    have = slot.require_readable(publisher, desired.slot_name, str(source))
+    if have.active_pid is not None and have.reader != desired.name:
         raise Refused(
             f"slot {have.name} on {source}: read by pid {have.active_pid} ({have.reader!r}); end "
             "that subscription first"
         )
-    if have.confirmed > wanted.start:
+    if have.confirmed > desired.start:
         raise CloneAgain(
             f"slot {have.name} on {source}: confirmed up to {have.confirmed}, past the start "
-            f"{wanted.start}; the rows between would be missing: clone again"
+            f"{desired.start}; the rows between would be missing: clone again"
         )
 
 
@@ -170,9 +179,9 @@ def require_none_skipped(
     *,
     since: Lsn | None,
 ) -> None:
-    """Raise `CloneAgain` when its slot can't be read, or was moved over what it had not applied.
+    """Raise `CloneAgain` when its slot can't be read, or was moved past what it had not applied.
 
-    A slot that is past the origin may be right: it moves over what isn't published. But when it is
+    A slot that is past the origin may be fine: it moves over what isn't published. But when it is
     past a heartbeat that has not arrived, it was advanced or recreated by hand (or the origin was),
     and the rows around that heartbeat are missing. `since` is where the subscription starts.
     """
@@ -182,44 +191,44 @@ def require_none_skipped(
     why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
         raise CloneAgain(
-            f"slot {name} on {source}: {why}; slot or subscription was moved, or made anew, by "
-            "hand, and rows are missing: clone again"
+            f"slot {name} on {source}: {why}; slot or subscription was moved, or recreated, "
+            "by hand, and rows are missing: clone again"
         )
 
 
-def _seal(publisher: psycopg.Connection[Any]) -> None:
-    """Mark where a subscription stops, so that a slot moved while it does can be told.
+def _leave_marker(publisher: psycopg.Connection[Any]) -> None:
+    """Mark where a subscription stops, so that moving its slot meanwhile is noticed.
 
     Not on a standby: its heartbeats are its writer's.
     """
     if not closing.is_closed(publisher, [publisher.info.dbname]):
-        heartbeat.seal(publisher)
+        heartbeat.leave_marker(publisher)
 
 
-def _create(conn: psycopg.Connection[Any], text: str, wanted: Wanted) -> None:
+def _create(conn: psycopg.Connection[Any], text: str, desired: SubscriptionSpec) -> None:
     options = {
-        # connect=true: otherwise it would know no tables and drop their rows silently.
+        # With connect=false it would know no tables and drop their rows silently.
         "connect": "true",
         "create_slot": "false",
-        "slot_name": wanted.slot_name,
+        "slot_name": desired.slot_name,
         "copy_data": "false",
         "enabled": "false",
-        **subscription_options.options(versions.major(conn), wanted),
+        **subscription_options.options(versions.major(conn), desired),
     }
     statement = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({})").format(
-        sql.Identifier(wanted.name),
+        sql.Identifier(desired.name),
         sql.Literal(text),
-        _publications(wanted),
+        _publications(desired),
         _assignments(options),
     )
     # One message, and so one transaction.
-    both = sql.SQL("; ").join([statement, owned.marking(_KIND, wanted.name)])
-    connection.execute_secret(conn, both, wanted.name)
-    log.info("%s: made, disabled", wanted)
+    both = sql.SQL("; ").join([statement, owned.marking(_KIND, desired.name)])
+    connection.execute_secret(conn, both, desired.name)
+    log.info("%s: made, disabled", desired)
 
 
-def _publications(wanted: Wanted) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, wanted.publications))
+def _publications(desired: SubscriptionSpec) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, desired.publications))
 
 
 def _assignments(options: dict[str, str]) -> sql.Composed:
@@ -234,28 +243,28 @@ def _set_start(
     publisher: psycopg.Connection[Any],
     source: Server,
     have: Subscription,
-    wanted: Wanted,
+    desired: SubscriptionSpec,
     *,
     deadline: float,
 ) -> Subscription:
     """Set where a subscription that has applied nothing yet starts."""
     if have.enabled:
-        # Enabled without a start, by hand: its worker may be applying this very moment.
+        # Somebody enabled it without a start: its worker may be applying at this moment.
         _disable(subscriber, have, deadline=deadline)
-        have = _get(subscriber, wanted.name)
-    if have.position >= wanted.start:
+        have = _get(subscriber, desired.name)
+    if have.position >= desired.start:
         return have
     if have.position != 0:
         raise Refused(
-            f"{wanted}: has applied up to {have.position}, before its start {wanted.start}; it "
+            f"{desired}: has applied up to {have.position}, before its start {desired.start}; it "
             "belongs to another clone or switch: drop it and try again"
         )
-    require_slot(publisher, source, wanted)
+    require_slot(publisher, source, desired)
     try:
-        with remedies.explained(subscriber, str(wanted)):
+        with remedies.explained(subscriber, str(desired)):
             subscriber.execute(
                 "SELECT pg_catalog.pg_replication_origin_advance('pg_' || %s::int8, %s::pg_lsn)",
-                (have.oid, str(wanted.start)),
+                (have.oid, str(desired.start)),
             )
     except errors.ConfigurationLimitExceeded as error:
         limit = (
@@ -264,49 +273,55 @@ def _set_start(
             else "max_replication_slots"
         )
         raise Refused(
-            f"{wanted}: {error.diag.message_primary}; raise {limit} on the subscriber"
+            f"{desired}: {error.diag.message_primary}; raise {limit} on the subscriber"
         ) from None
-    log.info("%s: starts at %s", wanted, wanted.start)
-    return _get(subscriber, wanted.name)
+    log.info("%s: starts at %s", desired, desired.start)
+    return _get(subscriber, desired.name)
 
 
 def _alter(
-    conn: psycopg.Connection[Any], source: Server, have: Subscription, wanted: Wanted, text: str
+    conn: psycopg.Connection[Any],
+    source: Server,
+    have: Subscription,
+    desired: SubscriptionSpec,
+    text: str,
 ) -> None:
-    """Bring owner, options, publications and connection to the wish, each only if it differs."""
-    name = sql.Identifier(wanted.name)
+    """Alter owner, options, publications and connection, each only where it differs."""
+    name = sql.Identifier(desired.name)
     changes: dict[str, sql.Composed] = {}
-    if wanted.owner is not None and have.owner != wanted.owner:
+    if desired.owner is not None and have.owner != desired.owner:
         owner = sql.SQL("ALTER SUBSCRIPTION {} OWNER TO {}")
-        changes[f"owned by {wanted.owner}"] = owner.format(name, sql.Identifier(wanted.owner))
-    options = subscription_options.altered_options(versions.major(conn), have, wanted)
+        changes[f"owned by {desired.owner}"] = owner.format(name, sql.Identifier(desired.owner))
+    options = subscription_options.altered_options(versions.major(conn), have, desired)
     if options:
         changed = sql.SQL("ALTER SUBSCRIPTION {} SET ({})").format(name, _assignments(options))
         changes[f"{', '.join(options)} set"] = changed
-    if set(have.publications) != set(wanted.publications):
+    if set(have.publications) != set(desired.publications):
         reads = sql.SQL("ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (refresh = false)")
-        changes[f"reads {', '.join(wanted.publications)}"] = reads.format(
-            name, _publications(wanted)
+        changes[f"reads {', '.join(desired.publications)}"] = reads.format(
+            name, _publications(desired)
         )
     for words, statement in changes.items():
-        with remedies.explained(conn, str(wanted)):
+        with remedies.explained(conn, str(desired)):
             conn.execute(statement)
-        log.info("%s: %s", wanted, words)
-    if connection.agrees(conn, wanted.name, text) is not True:
-        # The server would take any password, and its worker fail afterwards.
+        log.info("%s: %s", desired, words)
+    if connection.agrees(conn, desired.name, text) is not True:
+        # The server would accept any password, and the worker would fail later.
         connection.try_login(source, conn.info.dbname)
-        connection.try_from_subscriber(conn, text, wanted.name)
-        connection.set_text(conn, wanted.name, text)
+        connection.try_from_subscriber(conn, text, desired.name)
+        connection.set_text(conn, desired.name, text)
 
 
-def _set_enabled(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: float) -> bool:
-    """Enable or disable it; tell whether it was stopped now."""
-    have = _get(conn, wanted.name)
-    if wanted.enabled and not have.enabled:
-        _require_worker(conn, wanted)
-        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(wanted.name)))
-        log.info("%s: enabled", wanted)
-    elif have.enabled and not wanted.enabled:
+def _set_enabled(
+    conn: psycopg.Connection[Any], desired: SubscriptionSpec, *, deadline: float
+) -> bool:
+    """Enable or disable it; return whether it was stopped now."""
+    have = _get(conn, desired.name)
+    if desired.enabled and not have.enabled:
+        _require_worker(conn, desired)
+        conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(desired.name)))
+        log.info("%s: enabled", desired)
+    elif have.enabled and not desired.enabled:
         _disable(conn, have, deadline=deadline)
         return True
     return False
@@ -315,7 +330,7 @@ def _set_enabled(conn: psycopg.Connection[Any], wanted: Wanted, *, deadline: flo
 def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: float) -> None:
     """Disable it and wait until none of its workers runs.
 
-    They are ended: of itself a worker takes about a second to notice (measured).
+    The workers are ended: by itself a worker takes about a second to notice (measured).
     """
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(have.name)))
     for _ in poll_until(deadline, first=0.01, most=0.2):
@@ -338,7 +353,7 @@ def drop_own(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> li
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:
-    """Drop the subscription without a word to its publisher; none there is fine.
+    """Drop the subscription without contacting its publisher; a missing one is fine.
 
     Returns the names of slots that first copies of its tables may have left on the publisher:
     hand them to `drop_copy_slots`.
@@ -350,7 +365,8 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
     _disable(conn, have, deadline=deadline)
     copy_slots = subscriptions.copy_slots(conn, have.oid)
     if copy_slots:
-        # While a first copy is unfinished the drop would call the publisher to clean up there.
+        # While a first copy is unfinished the drop would connect to the publisher to clean up
+        # there.
         connection.lead_nowhere(conn, name)
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
     conn.execute(sql.SQL("DROP SUBSCRIPTION IF EXISTS {}").format(identifier))
@@ -361,7 +377,7 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
 
 
 def drop_copy_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
-    """Drop on the publisher what `drop` named; those that are not there are fine."""
+    """Drop on the publisher the slots that `drop` named; missing ones are fine."""
     for name in names:
         have = slots.inspect(publisher, name)
         if have is not None and have.active_pid is None:

@@ -14,11 +14,11 @@ from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication import coverage
 from bluegreen.replication.coverage import Coverage, names_of
 from bluegreen.replication.subscription import copying_role
-from bluegreen.replication.subscription.options import Wanted
+from bluegreen.replication.subscription.options import SubscriptionSpec
 
 log = logging.getLogger(__name__)
 
-# A parent without ONLY has its children's rows; a partitioned table with ONLY has none.
+# Without ONLY a parent shows its children's rows; with ONLY a partitioned table shows none.
 _PARTITIONED = """
 SELECT c.relkind = 'p' FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -31,54 +31,61 @@ _FILLED_TREE = sql.SQL("SELECT EXISTS (SELECT FROM {})")
 
 
 def refresh(
-    subscriber: Connection, publisher: Connection, source: Server, wanted: Wanted, *, enabled: bool
+    subscriber: Connection,
+    publisher: Connection,
+    source: Server,
+    desired: SubscriptionSpec,
+    *,
+    enabled: bool,
 ) -> None:
-    """Take in tables that were published since, and let go of those that no longer are.
+    """Add tables that were published since, and remove those that no longer are.
 
-    New ones must exist here, and be empty and readable whole if they are to be copied: else
-    `Refused` before anything is changed. A disabled subscription can't be refreshed; what is new
-    waits until it is `enabled`.
+    New ones must exist here, and be empty and fully readable if they are to be copied; otherwise
+    this raises `Refused` before anything is changed. A disabled subscription can't be refreshed;
+    new tables wait until it is `enabled`.
     """
-    found = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
+    found = coverage.inspect(publisher, subscriber, desired.publications, desired.name)
     if not found.outdated:
         return
     for table in found.missing:
         raise Refused(
-            f"{wanted}: table {shown(table)} is published but not here; create it on the"
+            f"{desired}: table {shown(table)} is published but not here; create it on the"
             " subscriber, then try again"
         )
     new = found.unsubscribed
-    if wanted.copy_new_tables and new:
-        _require_empty(subscriber, wanted, new)
+    if desired.copy_new_tables and new:
+        _require_empty(subscriber, desired, new)
         role, _ = secret_login(source.credentials.replication_secret_arn, source.region)
-        copying_role.require_readable(publisher, str(wanted), role, new)
+        copying_role.require_readable(publisher, str(desired), role, new)
     if not enabled:
-        log.info("%s: disabled, so %d table(s) wait", wanted, len(new) + len(found.withdrawn))
+        log.info("%s: disabled, so %d table(s) wait", desired, len(new) + len(found.withdrawn))
         return
     subscriber.execute(
         sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = {})").format(
-            sql.Identifier(wanted.name),
-            sql.SQL("true") if wanted.copy_new_tables else sql.SQL("false"),
+            sql.Identifier(desired.name),
+            sql.SQL("true") if desired.copy_new_tables else sql.SQL("false"),
         )
     )
-    _tell(wanted, found)
+    _report(desired, found)
 
 
-def _tell(wanted: Wanted, found: Coverage) -> None:
+def _report(desired: SubscriptionSpec, found: Coverage) -> None:
     if found.unsubscribed:
-        how = "copied" if wanted.copy_new_tables else "not copied"
-        log.info("%s: %s taken in, %s", wanted, ", ".join(names_of(found.unsubscribed)), how)
+        how = "copied" if desired.copy_new_tables else "not copied"
+        log.info("%s: %s taken in, %s", desired, ", ".join(names_of(found.unsubscribed)), how)
     if found.withdrawn:
-        log.info("%s: %s let go", wanted, ", ".join(names_of(found.withdrawn)))
+        log.info("%s: %s let go", desired, ", ".join(names_of(found.withdrawn)))
 
 
-def _require_empty(conn: Connection, wanted: Wanted, tables: Sequence[TableName]) -> None:
+def _require_empty(
+    conn: Connection, desired: SubscriptionSpec, tables: Sequence[TableName]
+) -> None:
     for table in tables:
         partitioned = conn.execute(_PARTITIONED, table).fetchone() == (True,)
         query = _FILLED_TREE if partitioned else _FILLED
         if conn.execute(query.format(sql.Identifier(*table))).fetchone() == (True,):
             raise Refused(
-                f"{wanted}: table {shown(table)} was published later and has rows here, so it can't"
-                " be copied; truncate it on the subscriber, or set copy_new_tables to false if it"
-                " has all"
+                f"{desired}: table {shown(table)} was published later and has rows here, so it"
+                " can't be copied; truncate it on the subscriber, or set copy_new_tables to false"
+                " if it has all"
             )

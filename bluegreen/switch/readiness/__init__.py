@@ -1,1 +1,1 @@
-"""May the writer be moved now? What is found out before a switch."""
+"""May the writer be moved now? The checks before a switch."""

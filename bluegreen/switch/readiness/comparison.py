@@ -1,8 +1,8 @@
-"""How two fingerprints differ. What a difference means is for `side_findings` to say.
+"""How two fingerprints differ; `side_findings` decides what a difference means.
 
-Majors spell the same expression in different ways, and an upgrade makes a schema anew from its
-text. So between two majors a definition is equal when it is so without casts, parentheses,
-qualifiers and white space outside of literals. Within one major every character counts.
+Majors spell the same expression in different ways, and an upgrade recreates a schema from its text.
+So between two majors definitions are equal when they agree without casts, parentheses, qualifiers
+and white space outside of literals. Within one major every character counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bluegreen.switch.readiness.fingerprint import Fact, Fingerprint
 
-# Wholes before their parts: a part of what is missing is not named too.
+# Wholes before their parts: parts of a missing whole are not named too.
 _ORDER = (
     "role",
     "database",
@@ -36,7 +36,7 @@ _QUALIFIER = re.compile(r'(?:"(?:[^"]|"")*"|\w+)\.(?=["\w])')
 _NOISE = re.compile(r"[\s();]+")
 _NOT_VALID = " NOT VALID"
 
-# 17 is the first to have it, and takes GRANT ALL of an older one to hold it.
+# New in 17, which takes GRANT ALL of an older major to include it.
 _MAINTAIN = re.compile(r"(, )?MAINTAIN( WITH GRANT OPTION)?")
 _HAS_MAINTAIN = 17
 _KINDS_OF_PRIVILEGES = ("privilege", "default privileges")
@@ -44,14 +44,14 @@ _KINDS_OF_PRIVILEGES = ("privilege", "default privileges")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One fact that is not the same on both sides; None where there is none of that name."""
+    """One fact that differs between the sides; None where a side has none of that name."""
 
     writer: Fact | None
     standby: Fact | None
 
     @property
     def fact(self) -> Fact:
-        """Return the fact of whichever side has it, the writer's first."""
+        """Return the fact of the side that has it, the writer's first."""
         found = self.writer or self.standby
         assert found is not None
         return found
@@ -60,12 +60,12 @@ class Difference:
 def differences(
     writer: Fingerprint, standby: Fingerprint, missing: Iterable[str] = ()
 ) -> list[Difference]:
-    """Return every difference but what follows from another one, wholes first.
+    """Return every difference except those that follow from another one, wholes first.
 
-    `missing` has what is known to be missing on a side, as `kind name`: a role, for a database.
+    `missing` holds what a side is known to lack, as `kind name`: a role, for a database.
     """
     found, gone = [], set(missing)
-    # Most are equal to the letter, and there are a hundred thousand of them.
+    # Most facts are equal to the letter, and there are a hundred thousand of them.
     unequal = {key for key, _ in writer.facts.items() ^ standby.facts.items()}
     for key in sorted(unequal, key=lambda key: (_rank(key[0]), key)):
         one = Difference(writer.facts.get(key), standby.facts.get(key))
@@ -81,7 +81,7 @@ def differences(
 
 
 def missing(found: Iterable[Difference]) -> set[str]:
-    """Return what one side does not have, as `kind name`."""
+    """Return what one side lacks, as `kind name`."""
     return {
         f"{one.fact.kind} {one.fact.name}"
         for one in found
@@ -100,7 +100,7 @@ def _alike(one: Fact, other: Fact, major: int, other_major: int) -> bool:
     if one.kind in _KINDS_OF_PRIVILEGES and min(major, other_major) < _HAS_MAINTAIN:
         return _without_maintain(left) == _without_maintain(right)
     if one.kind == "constraint":
-        # New rows are held to it all the same.
+        # New rows are checked against it too.
         left, right = left.removesuffix(_NOT_VALID), right.removesuffix(_NOT_VALID)
     return left == right or (major != other_major and plain(left) == plain(right))
 
@@ -115,7 +115,7 @@ def _without_maintain(privileges: str) -> str:
 
 
 def plain(definition: str) -> str:
-    """Return what a definition says in any major's spelling, to be compared and not to be run."""
+    """Return a definition in a spelling common to all majors; for comparison, not for execution."""
     parts = _LITERAL.split(definition)
     for number in range(0, len(parts), 2):
         text = _CAST.sub("", parts[number])

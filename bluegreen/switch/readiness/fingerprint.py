@@ -1,7 +1,7 @@
 """Fingerprints: all of one side that an application or replication relies on, as plain facts.
 
-Read with one query for a cluster and one for each of its databases; `comparison` finds how two of
-them differ. Passwords are not in it: only a superuser may see those.
+A fingerprint takes one query for a cluster and one for each of its databases; `comparison` finds
+how two of them differ. It holds no passwords: only a superuser may see those.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
 from bluegreen.switch.readiness.fingerprint_sql import CLOSED, CLUSTER, DATABASE
 
-# The expressions in it would each be compiled: 0.7 s before the first row.
+# With JIT each expression would be compiled: 0.7 s before the first row.
 _PLAIN = "SET jit = off; SET search_path = pg_catalog"
 
 
 class Fact(NamedTuple):
-    """One thing that there is."""
+    """One thing that exists."""
 
     kind: str
     name: str
@@ -47,7 +47,7 @@ def of_cluster(server: Server) -> Fingerprint:
 
 
 def of_database(conn: Connection) -> Fingerprint:
-    """Return what is in the database of `conn`."""
+    """Return what the database of `conn` holds."""
     return _read(conn, DATABASE, {})
 
 

@@ -1,15 +1,16 @@
 """The queries of a fingerprint: one for a cluster as a whole, one for each database.
 
 Every row is a fact: its kind, its name, what it is part of, the role that it is about, and its
-definition. A part of what is missing is not said to be missing too, so parts name their whole as
-`kind name`. Names are quoted as SQL needs them. Written for 14 to 18: a column that not all have is
-read through `to_jsonb`. Left out are the system's own, the tool's own, and what an extension brings
-along, since that follows from the extension's version: but for its tables, whose rows replicate.
+definition. Parts name their whole as `kind name`, since the parts of a missing whole are not
+reported too. Names are quoted as SQL needs them. Written for 14 to 18: a column that not all have
+is read through `to_jsonb`. Left out are the system's own, the tool's own, and what an extension
+brings along, since that follows from the extension's version; except its tables, whose rows
+replicate.
 """
 
 from __future__ import annotations
 
-# AWS makes and alters these by itself. An application may have a role that begins with rds, too.
+# AWS makes and alters these by itself. An application's role may begin with rds, too.
 _AWS = "'^(pg_|rds_|rds(admin|topmgr|repladmin|writeforwarduser|proxyadmin)$)'"
 _GRANTEE = "CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END"
 _PRIVILEGES = """\
@@ -18,7 +19,7 @@ string_agg(DISTINCT a.privilege_type
 
 
 def _filled(query: str) -> str:
-    """Return a query with what several of its parts ask alike in its place."""
+    """Return a query with the expressions that several of its parts share filled in."""
     parts = {"{aws}": _AWS, "{grantee}": _GRANTEE, "{privileges}": _PRIVILEGES}
     for place, part in parts.items():
         query = query.replace(place, part)
@@ -103,7 +104,7 @@ SELECT 'slot', quote_ident(slot_name) || coalesce(' in ' || quote_ident(database
 
 CLOSED = """\
 SELECT name FROM bluegreen.closure WHERE kind = 'role'"""
-"""Roles that the tool has taken LOGIN from, and will give back."""
+"""Roles that the tool has taken LOGIN from, and will give it back to."""
 
 DATABASE = _filled("""
 WITH ns AS MATERIALIZED (

@@ -11,12 +11,12 @@ from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
 from bluegreen.register import fence_mode, fenced_roles, register
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.readiness import strangers
 from bluegreen.switch.side import Side
 
 _PREPARED = "SELECT gid FROM pg_prepared_xacts ORDER BY 1"
-# AWS's own may have one, and are nobody's to fence; a role without LOGIN has no use for it.
+# AWS's own may have one, but nobody may fence those; a role without LOGIN can't use it.
 _OWN_READ_ONLY = """\
 SELECT r.rolname || coalesce(' in ' || d.datname, '')
   FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
@@ -35,44 +35,44 @@ SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """What the fence can't hold, or the administrator can't put up."""
+    """What passes the fence, or prevents the administrator from putting it up."""
 
     prepared: list[str]
     own_read_only: list[str]
     not_ours: list[str]
     """Databases whose owner's privileges the administrator lacks, on either side."""
     superusers: list[str]
-    """Sessions that only a superuser may end, when the administrator is none."""
+    """Sessions that only a superuser may end, if the administrator is none."""
     of_our_roles: list[str]
-    """Sessions of others as the administrator, or as the role that replicates."""
+    """Other clients' sessions as the administrator, or as the role that replicates."""
     logging_in: list[str]
     """Logins that do not end, which the fence has to wait for."""
     slipped: list[str]
-    """What came to the new writer after it had been left, and is nowhere else."""
-    roles: dict[str, fenced_roles.Seen]
+    """Writes that came to the new writer after it had been left, and are nowhere else."""
+    roles: dict[str, fenced_roles.RoleFacts]
     """By cluster, the old writer's first."""
-    wish: Wish
+    fence_spec: FenceSpec
 
 
 def _not_ours(conn: Connection) -> list[str]:
     return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
 
 
-def require_none(old: Side, new: Side, wish: Wish) -> None:
-    """Raise `Refused` for what could write through the fence: a switch's own last look.
+def require_none(old: Side, new: Side, fence_spec: FenceSpec) -> None:
+    """Raise `Refused` for what could write through the fence: a switch's own last check.
 
-    The report may be old by then, and who calls the switch as a library has not read any.
+    The report may be old by then, and a program that calls the library may not have read one.
     """
-    found = inspect((old.server, old.databases), (new.server, new.databases), wish)
+    found = inspect((old.server, old.databases), (new.server, new.databases), fence_spec)
     require_unblocked(judge(found), old.server)
 
 
 def inspect(
     old: tuple[Server, Mapping[str, Connection]],
     new: tuple[Server, Mapping[str, Connection]],
-    wish: Wish,
+    fence_spec: FenceSpec,
 ) -> Leaks:
-    """Look at both environments: each a server and connections to the databases that move."""
+    """Inspect both environments: each a server and connections to the databases that move."""
     first, other = next(iter(old[1].values())), next(iter(new[1].values()))
     return Leaks(
         prepared=column(first, _PREPARED),
@@ -85,9 +85,10 @@ def inspect(
         logging_in=strangers.logging_in(first),
         slipped=_slipped(new[0]),
         roles={
-            str(server): fenced_roles.inspect(conns, server, wish) for server, conns in (old, new)
+            str(server): fenced_roles.inspect(conns, server, fence_spec)
+            for server, conns in (old, new)
         },
-        wish=wish,
+        fence_spec=fence_spec,
     )
 
 
@@ -98,10 +99,20 @@ def _slipped(server: Server) -> list[str]:
 
 
 def judge(leaks: Leaks) -> list[Finding]:
-    """Judge what was seen."""
-    old = next(iter(leaks.roles.values()))
-    found = [
-        *chosen(leaks.wish),
+    """Judge what was found."""
+    return [
+        *chosen(leaks.fence_spec),
+        *_passing(leaks),
+        *_sessions(leaks),
+        *_slipped_writes(leaks),
+        *_settings(next(iter(leaks.roles.values()))),
+        *(one for cluster, roles in leaks.roles.items() for one in _administrator(cluster, roles)),
+    ]
+
+
+def _passing(leaks: Leaks) -> list[Finding]:
+    """Judge what a fence doesn't stop, and databases that it can't be put on."""
+    return [
         expect_none(
             "prepared transactions",
             leaks.prepared,
@@ -118,6 +129,12 @@ def judge(leaks: Leaks) -> list[Finding]:
             "the fence needs their owners' privileges: GRANT owner TO admin, or ALTER DATABASE"
             " ... OWNER TO admin",
         ),
+    ]
+
+
+def _sessions(leaks: Leaks) -> list[Finding]:
+    """Judge the sessions that the fence can't end."""
+    return [
         expect_none(
             "sessions of superusers",
             leaks.superusers,
@@ -136,48 +153,62 @@ def judge(leaks: Leaks) -> list[Finding]:
             " their clients",
             Level.WARN,
         ),
+    ]
+
+
+def _slipped_writes(leaks: Leaks) -> list[Finding]:
+    """Judge late writes that an earlier switch left on the old side."""
+    return [
         expect_none(
             f"after it had been left, writes on {list(leaks.roles)[1]}",
             leaks.slipped,
             "they are nowhere else: bring them over, then set register.slipped to 0 in its database"
             " bluegreen",
-        ),
+        )
+    ]
+
+
+def _settings(roles: fenced_roles.RoleFacts) -> list[Finding]:
+    """Judge which roles the settings fence on the old writer."""
+    return [
         expect_none(
             "switch.roles and switch.spare_roles",
-            old.problems,
+            roles.problems,
             "leave it out, or fix its name",
         ),
         expect_none(
             "roles that keep LOGIN and may write",
-            old.keepers,
+            roles.keepers,
             "BEGIN READ WRITE would pass the fence, and write on the old side: take them off"
             " switch.spare_roles, name them in switch.roles, or REVOKE (from PUBLIC too)",
         ),
     ]
-    for cluster, roles in leaks.roles.items():
-        found += [
-            expect_none(
-                f"roles that the administrator can't alter on {cluster}",
-                roles.unalterable,
-                "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
-                " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
-            ),
-            expect_none(
-                f"what the administrator lacks on {cluster}",
-                roles.lacking,
-                "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
-                " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
-            ),
-        ]
-    return found
 
 
-def chosen(wish: Wish) -> list[Finding]:
-    """Return what the settings leave open on purpose."""
+def _administrator(cluster: str, roles: fenced_roles.RoleFacts) -> list[Finding]:
+    """Judge what the administrator may do on one side."""
+    return [
+        expect_none(
+            f"roles that the administrator can't alter on {cluster}",
+            roles.unalterable,
+            "LOGIN is taken from them on the old side: CREATEROLE, and from 16 on GRANT role"
+            " TO admin WITH ADMIN OPTION; one of AWS's own belongs in switch.spare_roles",
+        ),
+        expect_none(
+            f"what the administrator lacks on {cluster}",
+            roles.lacking,
+            "to end sessions, to see them, and to read the slot: GRANT pg_signal_backend,"
+            " pg_monitor TO admin, ALTER ROLE admin REPLICATION (Aurora: GRANT rds_superuser)",
+        ),
+    ]
+
+
+def chosen(fence_spec: FenceSpec) -> list[Finding]:
+    """Return what the settings permit on purpose."""
     found = []
-    if wish.fence == "read-only":
+    if fence_spec.fence == "read-only":
         found.append(Finding(Level.WARN, "switch.fence", "is read-only", fence_mode.WARNING))
-    if wish.old_side == "readable":
+    if fence_spec.old_side == "readable":
         found.append(
             Finding(
                 Level.WARN,

@@ -1,7 +1,7 @@
 """What replication leaves behind: tables sent in part or not at all, and what no publication sends.
 
-Judged by what the server itself says it publishes, so that roots and partitions, lists, filters and
-whole schemas need no rules of their own here.
+The server itself says what it publishes, so that roots and partitions, lists, filters and whole
+schemas need no rules of their own here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bluegreen.replication.both_sides import BothSides
 LARGE_OBJECTS = ("pg_catalog", "pg_largeobject")
 """What to name in accept_stale when they may be left behind."""
 
-# With publish_via_partition_root a root is sent, and each of its partitions is stored.
+# With publish_via_partition_root the root is sent, and its partitions store the rows.
 _IN_PART = """
 WITH sent AS MATERIALIZED (
   SELECT s.oid, s.relkind, s.filtered,
@@ -61,7 +61,7 @@ class LeftBehind:
 
     database: str
     in_part: dict[TableName, str]
-    """Why each of them is not wholly replicated, in the running direction or on the way back."""
+    """Why each table is not fully replicated, in the running direction or on the way back."""
     unlogged: list[str]
     materialized: list[str]
     unsent: list[str]
@@ -79,7 +79,7 @@ def in_part(conn: Connection, publication: str) -> dict[TableName, str]:
 
 
 def inspect(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
-    """Look at one database; its publication of the way back counts too, if there is to be one."""
+    """Inspect one database; the way back's publication counts too, if there is to be one."""
     old, new = sides.olds[database], sides.news[database]
     found = in_part(old, sides.publication())
     if way_back:
@@ -98,13 +98,13 @@ def inspect(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
 
 def _unsent_operations(conn: Connection, name: str) -> list[str]:
     have = publications.inspect(conn, name)
-    # Without INSERT or UPDATE there would be no heartbeat, so these are always sent.
+    # INSERT and UPDATE carry the heartbeat, so these are always sent.
     sent = have.operations if have is not None else publications.OPERATIONS
     return sorted(one.upper() for one in publications.OPERATIONS - sent)
 
 
 def judge(found: LeftBehind, may_stay: Collection[TableName]) -> Iterator[Finding]:
-    """Judge one database; the tables `may_stay` behind."""
+    """Judge one database; tables in `may_stay` are accepted."""
     stale = {table: why for table, why in found.in_part.items() if table not in may_stay}
     yield expect_none(
         f"{found.database}: tables not wholly replicated",
@@ -140,7 +140,7 @@ def judge(found: LeftBehind, may_stay: Collection[TableName]) -> Iterator[Findin
 def findings(
     sides: BothSides, accept_stale: Collection[str], *, way_back: bool
 ) -> Iterator[Finding]:
-    """Look at every database and judge; raises `Refused` for a name that is no schema.table."""
+    """Inspect and judge every database; raises `Refused` for a name that is no schema.table."""
     tables = accepted(accept_stale)
     for database in sides.databases:
         yield from judge(inspect(sides, database, way_back=way_back), tables)
@@ -152,5 +152,5 @@ def accepted(accept_stale: Collection[str]) -> set[TableName]:
 
 
 def require_none(sides: BothSides, accept_stale: Collection[str], *, way_back: bool) -> None:
-    """Raise `Refused` for the first thing that would be left behind without being accepted."""
+    """Raise `Refused` for the first thing that would be left behind and is not accepted."""
     require_unblocked(findings(sides, accept_stale, way_back=way_back), sides.new)

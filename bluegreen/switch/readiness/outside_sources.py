@@ -1,9 +1,8 @@
-"""Rows that reach the writer from outside: they are not sent on, or come through the fence.
+"""Rows that reach the writer from outside: they are not sent on, or pass the fence.
 
-A subscription has `origin = none`, so that rows do not go round between the two sides. With that a
-publisher leaves out every row that was written under a replication origin, without an error: by the
-apply worker of another subscription, by pglogical or another tool of its kind, or by a session that
-has set one up.
+A subscription has `origin = none`, so that rows do not circulate between the two sides. A publisher
+then silently leaves out every row that was written under a replication origin: by the apply worker
+of another subscription, by pglogical or a similar tool, or by a session that has set one up.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from bluegreen.replication.both_sides import BothSides
 
 
 def findings(sides: BothSides) -> Iterator[Finding]:
-    """Judge what brings rows to the writer besides its clients."""
+    """Judge what writes rows on the writer besides its clients."""
     old = sides.old_cluster
     ours = [names.subscription(sides.deployment, direction) for direction in Direction]
     yield expect_none(
@@ -27,7 +26,7 @@ def findings(sides: BothSides) -> Iterator[Finding]:
         [str(one) for one in subscriptions.inspect_all(old) if one.name not in ours],
         "their apply workers write through the fence, and their rows go no further: drop them",
     )
-    # Before, one side or the other knows no such filter, and everything is sent.
+    # Before that version a side has no such filter, and everything is sent.
     filtered = all(
         versions.supports(conn, Feature.ORIGIN_NONE) for conn in (old, sides.new_cluster)
     )
@@ -39,5 +38,5 @@ def findings(sides: BothSides) -> Iterator[Finding]:
 
 
 def require_none(sides: BothSides) -> None:
-    """Raise `Refused` for the first of them."""
+    """Raise `Refused` for the first such source."""
     require_unblocked(findings(sides), sides.old)

@@ -1,7 +1,6 @@
-"""Readiness: may the writer be moved now? Everything is looked at first, then judged.
+"""Readiness: may the writer be moved now? Everything is inspected first, then judged.
 
-A blocker is what the fence can't hold (`leaks`), or what would make the switch lose rows or take
-long.
+A blocker is what passes the fence (`leaks`), or what would make the switch lose rows or take long.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.register import closing
-from bluegreen.register.fenced_roles import Wish
+from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.replication import coverage, database_code, sequences, session_timeouts
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.declared import DeclaredSwitch
@@ -35,30 +34,30 @@ from bluegreen.switch.readiness import (
 from bluegreen.switch.readiness.side_findings import Tolerance
 
 _LONG_SECONDS = 60
-_LOCK_SECONDS = 10.0  # a report that waits for somebody's DDL says nothing at all
+_LOCK_SECONDS = 10.0  # a report that waits for somebody's DDL would report nothing
 _WIDTH = 96
 _INDENT = " " * 8  # where a finding's words begin
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which switch is asked about: the writer is to move from `old` to `new`."""
+    """The switch in question: the writer is to move from `old` to `new`."""
 
     deployment: str
     old: Server
     new: Server
     databases: tuple[str, ...]
     accept_stale: tuple[str, ...]
-    role_wish: Wish = field(default_factory=Wish)
+    fence_spec: FenceSpec = field(default_factory=FenceSpec)
     accept_differences: tuple[str, ...] = ()
     direction: Direction | None = None
-    """Of the replication that runs now; None asks the writer which slots it has."""
+    """Of the replication that runs now; None finds it from the writer's slots."""
     rollback: bool = True
     """Whether there is to be a way back."""
 
     @classmethod
     def of(cls, declared: DeclaredSwitch) -> Self:
-        """Return the question that a declared switch asks."""
+        """Return the question for a declared switch."""
         plan = declared.plan()
         return cls(
             deployment=plan.deployment,
@@ -66,7 +65,7 @@ class Question:
             new=plan.new,
             databases=plan.databases,
             accept_stale=plan.accept_stale,
-            role_wish=plan.role_wish,
+            fence_spec=plan.fence_spec,
             accept_differences=declared.switch.accept_differences,
             direction=plan.direction,
             rollback=plan.rollback,
@@ -74,12 +73,12 @@ class Question:
 
 
 Check = Callable[[Question, BothSides], list[Finding]]
-"""One part of the report: it looks at both sides and judges what it saw."""
+"""One part of the report: it inspects both sides and judges what it found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What was seen of one database's replication."""
+    """What was found about one database's replication."""
 
     name: str
     subscription: Subscription | None
@@ -95,14 +94,15 @@ SELECT format('pid %%s of %%s, %%s s', pid, usename, extract(epoch FROM now() - 
 
 
 def check(asked: Question) -> list[Finding]:
-    """Look at both sides and judge; raises `Retry` when one can't be reached."""
+    """Inspect both sides and judge; raises `Retry` when one can't be reached."""
     with ExitStack() as stack:
         old = {n: stack.enter_context(asked.old.connect(n)) for n in asked.databases}
         new = {n: stack.enter_context(asked.new.connect(n)) for n in asked.databases}
         queries.limit_lock_waits([*old.values(), *new.values()], _LOCK_SECONDS)
         first = min(asked.databases)
         if closing.is_closed(old[first], asked.databases):
-            # Nothing is to be begun: replication may be stopped already, as it is after an opening.
+            # No new switch begins here: replication may be stopped already, as it is after an
+            # opening.
             return [Finding(Level.OK, "an earlier switch", "was broken off; it is ended first")]
         direction = asked.direction or _running(asked, first, old[first])
         sides = BothSides(asked.deployment, direction, asked.old, asked.new, old, new)
@@ -110,14 +110,14 @@ def check(asked: Question) -> list[Finding]:
 
 
 def _running(asked: Question, name: str, old: Connection) -> Direction:
-    """Return the direction whose slot is on the writer: rows flow away from it."""
+    """Return the direction whose slot is on the writer, away from which rows flow."""
     there = slots.inspect(old, names.slot(asked.deployment, Direction.FORWARD, name))
     return Direction.FORWARD if there is not None else Direction.REVERSE
 
 
 def _leaks(asked: Question, sides: BothSides) -> list[Finding]:
     return leaks.judge(
-        leaks.inspect((sides.old, sides.olds), (sides.new, sides.news), asked.role_wish)
+        leaks.inspect((sides.old, sides.olds), (sides.new, sides.news), asked.fence_spec)
     )
 
 
@@ -184,7 +184,7 @@ CHECKS: tuple[Check, ...] = (
     _code,
     _timeouts,
 )
-"""The report, in its order; whoever has something to add adds a function here."""
+"""The parts of the report, in order; a new check is a function here."""
 
 
 def _look_at_database(sides: BothSides, name: str) -> Database:
@@ -212,8 +212,8 @@ def _judge(database: Database) -> list[Finding]:
     return found
 
 
-# An UPDATE or DELETE that found no row: the sides differ. What else conflicts stops the apply, or
-# is applied all the same.
+# An UPDATE or DELETE that found no row: the sides differ. Other conflicts stop the apply, or the
+# row is applied anyway.
 _DIVERGED = ("update_missing", "delete_missing")
 
 
@@ -240,9 +240,7 @@ def _subscription(database: Database) -> Finding:
     behind = database.bytes_behind
     lag = "lag unknown" if behind is None else f"{behind:,} bytes behind"
     if have.skipped:
-        return Finding(
-            Level.BLOCK, subject, f"runs, {lag}, but leaves a transaction out", "clone again"
-        )
+        return Finding(Level.BLOCK, subject, f"runs, {lag}, but skips a transaction", "clone again")
     errors = have.apply_errors + have.sync_errors
     if errors:
         return Finding(Level.WARN, subject, f"runs, {lag}, {errors} errors so far")
@@ -250,7 +248,7 @@ def _subscription(database: Database) -> Finding:
 
 
 def render(findings: list[Finding]) -> list[str]:
-    """Return the report as lines of at most 96 columns, and of more for a longer word."""
+    """Return the report as lines of at most 96 columns, unless a word is longer."""
     blocked = sum(finding.level is Level.BLOCK for finding in findings)
     verdict = f"{blocked} blocker(s)" if blocked else "ready"
     lines = [f"readiness: {verdict}, {len(findings)} checks"]

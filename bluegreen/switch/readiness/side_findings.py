@@ -1,6 +1,6 @@
 """What the differences between the two sides mean for a switch, in either direction.
 
-A blocker is what would lose rows, end replication on the way there or back, let the application
+A blocker is what would lose rows, stop replication there or on the way back, make the application
 fail on the new writer, or give back a right that was taken away on the old one.
 """
 
@@ -21,7 +21,7 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.table_names import TableName, table_name
-from bluegreen.switch.readiness import comparison, fingerprint, mending
+from bluegreen.switch.readiness import comparison, fingerprint, fixes
 from bluegreen.switch.readiness.comparison import Difference
 from bluegreen.switch.readiness.fingerprint import Fact
 
@@ -76,12 +76,12 @@ _LEVELS: dict[str, tuple[Level, Level, Level]] = {
     "user mapping": (_B, _W, _W),
     "object": (_B, _W, _W),
     "large objects": (_B, _W, _B),
-    # A role that the tool has closed, and will give LOGIN back to.
+    # A role that the tool has taken LOGIN from, and will give it back to.
     "closed": (Level.OK, Level.OK, Level.OK),
     # Whether partitions are sent as their root: not compared, but it changes what counts.
     "roots": (Level.OK, Level.OK, Level.OK),
 }
-# Without these the application would read and write other tables, or as somebody else.
+# Without these the application would use other tables, or act as another role.
 _VITAL_SETTINGS = ("search_path of ", "role of ")
 _ROWS = ("relation", "partition", "column")
 
@@ -91,7 +91,7 @@ _FORGET = "DELETE FROM bluegreen.closure WHERE kind = 'role' AND name ="
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What the settings say about differences."""
+    """What the settings accept."""
 
     differences: tuple[str, ...] = ()
     """Findings that are accepted, by their subject: `app: index public.orders_at`."""
@@ -99,13 +99,13 @@ class Tolerance:
     """Tables that may be left behind, as `schema.table`."""
 
     def tables(self) -> set[TableName]:
-        """Return the tables by schema and name."""
+        """Return the tables as schema and name."""
         found = set()
         for one in self.stale:
             try:
                 found.add(table_name(one))
             except Refused:
-                continue  # said by who judges the setting
+                continue  # the judgement of the setting reports that
         return found
 
 
@@ -116,7 +116,7 @@ def check(
 ) -> list[Finding]:
     """Compare the writer with the standby: each a server and connections to what moves."""
     sides = str(old[0]), str(new[0])
-    with ThreadPoolExecutor(len(sides)) as pool:  # a side each: 10,000 tables take seconds
+    with ThreadPoolExecutor(len(sides)) as pool:  # both sides at once: 10,000 tables take seconds
         writer, standby = pool.map(fingerprint.of_cluster, (old[0], new[0]))
         found = comparison.differences(writer, standby)
         missing = comparison.missing(found)
@@ -222,7 +222,7 @@ def _found(one: Difference, sides: tuple[str, str]) -> str:
 
 
 def _from_where_they_differ(writer: str, standby: str) -> tuple[str, str]:
-    """Return both as one line each, without the words that they begin with alike."""
+    """Return both as one line each, without the words that both begin with."""
     words, others = writer.split(), standby.split()
     alike = sum(
         1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))
@@ -260,7 +260,7 @@ def _remedy(one: Difference, sides: tuple[str, str], closed: Collection[str]) ->
             return f"its consumer gets nothing more after the switch: let it read from {standby}"
         case "large objects":
             return "they are not replicated: copy them, or clone again"
-    if text := mending.statement(one):
+    if text := fixes.statement(one):
         return f"on {standby}: {text}"
     return f"make {standby} like {sides[0]}"
 
@@ -283,7 +283,7 @@ def _left_behind(*sides: Mapping[tuple[str, str], Fact], listed: Collection[str]
 
 
 def _unknown(tolerance: Tolerance, findings: Iterable[Finding]) -> list[Finding]:
-    """Return a warning for accepted differences that there are none of."""
+    """Return a warning for accepted differences that don't exist."""
     subjects = {one.subject for one in findings}
     return [
         Finding(

@@ -1,4 +1,4 @@
-"""What a server may do to slots that fall behind or rest: our slots must outlive both."""
+"""When a server gives up slots that fall behind or are not read: ours must survive both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bluegreen.replication import slot
 from bluegreen.replication.both_sides import BothSides
 
 _LEAST_KEPT_MB = 10_240
-"""Less WAL is written within the hour that an upgrade or a paused standby takes; ours to choose."""
+"""More than the WAL of the hour that an upgrade or a paused standby takes; our choice."""
 
 
 def findings(sides: BothSides) -> Iterator[Finding]:
-    """Judge the limits of both servers, and whether the slots that run are within them."""
+    """Judge the limits of both servers, and whether the slots in use are within them."""
     for server, conn in ((sides.old, sides.old_cluster), (sides.new, sides.new_cluster)):
         found = limits.inspect(conn)
         yield expect_none(

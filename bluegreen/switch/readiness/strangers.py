@@ -1,4 +1,4 @@
-"""Sessions that a fence would not hold, or would wait for, and that are not the tool's."""
+"""Sessions of others that a fence would not stop, or would wait for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bluegreen.postgres.queries import Connection, column
 # How long a login may take before it counts as one that does not end.
 _LOGIN_SECONDS = 1.0
 
-# Every session of the tool's bears its name.
+# Every session of the tool has its name.
 _OF_OUR_ROLES = """\
 SELECT format('%%s as %%s in %%s (pid %%s)',
               coalesce(nullif(application_name, ''), 'unnamed'), usename, datname, pid)
@@ -19,7 +19,7 @@ SELECT format('%%s as %%s in %%s (pid %%s)',
  WHERE backend_type = 'client backend' AND usename = ANY (%s) AND datname = ANY (%s)
    AND application_name !~ '^bluegreen( |$)'
  ORDER BY 1"""
-# Workers of extensions, too, such as a scheduler's, run as somebody.
+# Workers of extensions, such as a scheduler's, run as some role too.
 _SUPERUSERS = """\
 SELECT DISTINCT format('%s in %s', a.usename, a.datname)
   FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
@@ -27,7 +27,7 @@ SELECT DISTINCT format('%s in %s', a.usename, a.datname)
    AND r.rolsuper AND a.usename <> 'rdsadmin' AND a.datname IS NOT NULL
    AND current_setting('is_superuser') = 'off'
  ORDER BY 1"""
-# Up to 17 who is logging in is in no view; in 18 it shows without a user.
+# Up to 17 no view shows an unfinished login; in 18 it shows without a user.
 _LOGGING_IN = """\
 SELECT l.pid FROM pg_locks l
  WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid()
@@ -37,19 +37,19 @@ SELECT l.pid FROM pg_locks l
 
 
 def of_our_roles(conn: Connection, roles: Sequence[str], databases: Sequence[str]) -> list[str]:
-    """Return who is logged in as a role of the tool's, and is not the tool."""
+    """Return the sessions as one of the tool's roles that are not the tool's."""
     return column(conn, _OF_OUR_ROLES, list(roles), list(databases))
 
 
 def of_superusers(conn: Connection) -> list[str]:
-    """Return the sessions that only a superuser may end, when the administrator is none."""
+    """Return the sessions that only a superuser may end, if the administrator is none."""
     return column(conn, _SUPERUSERS)
 
 
 def logging_in(conn: Connection) -> list[str]:
     """Return the logins that do not end, by process id; takes a second when there are any.
 
-    A client that stops in the middle of its login is there until `authentication_timeout`.
+    A client that stops in the middle of its login stays until `authentication_timeout`.
     """
     found = set(column(conn, _LOGGING_IN))
     deadline = time.monotonic() + _LOGIN_SECONDS

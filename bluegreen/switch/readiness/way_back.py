@@ -1,8 +1,8 @@
-"""The way back: what its replication will need is there before the way there is taken.
+"""The way back: what its replication will need must exist before a switch.
 
-After a switch the old writer becomes the standby of the other direction. A slot that was lost, a
-table that is missing there or no room for its subscription would show only then, when the new
-writer has taken rows already: too late to go back without loss.
+After a switch the old writer becomes the standby of the other direction. A lost slot, a missing
+table or a lack of room for its subscription would show only then, when the new writer has taken
+rows already: too late to go back without loss.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bluegreen.replication.both_sides import BothSides
 from bluegreen.replication.publication import replica_identity
 from bluegreen.replication.subscription import owner_rights
 
-# From 16 on; before, a superuser may, and services let their administrators.
+# From 16 on; earlier, only superusers may, and services permit it to their administrators.
 _MAY_SUBSCRIBE = """
 SELECT r.rolsuper OR CASE
          WHEN pg_catalog.to_regrole('pg_create_subscription') IS NULL THEN true
@@ -35,7 +35,7 @@ SELECT r.rolsuper OR CASE
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """What one database has of the other direction."""
+    """What one database has for the other direction."""
 
     database: str
     publication: str
@@ -46,20 +46,20 @@ class WayBack:
     missing: list[TableName]
     """Tables that the new writer would publish, and the old one does not have."""
     unidentified: dict[TableName, str]
-    """Tables that it publishes, whose UPDATE and DELETE would fail on the new writer, with why."""
+    """Tables that it publishes whose UPDATE and DELETE would fail there, each with the reason."""
     unable: str | None
     """Why the old side couldn't subscribe, or apply."""
 
     @property
     def slot_unfit(self) -> str | None:
-        """Return why the slot that is there can't be the way back's."""
+        """Return why the existing slot can't serve the way back."""
         if self.slot is None:
             return None
         return slot.takeover_problem(self.slot, database=self.database, reader=self.subscription)
 
 
 def inspect(sides: BothSides, database: str) -> WayBack:
-    """Look at one database: what is published on the standby, and who would apply it."""
+    """Inspect one database: what the standby publishes, and who would apply it."""
     old, new = sides.olds[database], sides.news[database]
     publication = names.publication(sides.deployment, sides.back)
     name = names.slot(sides.deployment, sides.back, database)
@@ -109,10 +109,10 @@ def _unable(old: Connection, subscription: str, tables: list[TableName]) -> str 
 
 
 def findings(sides: BothSides, *, made: bool) -> list[Finding]:
-    """Look at the way back of every database and of both clusters, and judge.
+    """Inspect the way back of every database and of both clusters, and judge.
 
-    Its slots are made by the update that switches, so before it they need only be possible;
-    `made`: they must be there.
+    The update that switches makes its slots, so before that they need only be possible; with
+    `made` they must exist.
     """
     found = [inspect(sides, database) for database in sides.databases]
     slots = sum(one.slot is None for one in found)
@@ -159,12 +159,12 @@ def _slot(subject: str, sides: BothSides, found: WayBack, *, made: bool) -> Find
         Level.BLOCK,
         subject,
         f"{found.slot_name} on {sides.new} {unfit}",
-        "set cutover back and pulumi up, which deletes it; the next flip makes it anew",
+        "set cutover back and pulumi up, which deletes it; the next flip recreates it",
     )
 
 
 def _room(sides: BothSides, *, slots: int) -> list[Finding]:
-    """Judge whether both servers have places for so many more slots and all subscriptions."""
+    """Judge whether both servers have room for so many more slots and all subscriptions."""
     count = len(sides.databases)
     publish = capacity.publishing_problem(
         capacity.inspect(sides.new_cluster), slots=slots, senders=count
@@ -179,7 +179,7 @@ def _room(sides: BothSides, *, slots: int) -> list[Finding]:
 
 
 def login(sides: BothSides) -> Finding:
-    """Try the login of the way back's subscriptions: its failure would show in a log alone."""
+    """Try the login of the way back's subscriptions: its failure would show in a log only."""
     subject = f"the way back's login on {sides.new}"
     try:
         for database in sides.databases:
@@ -190,5 +190,5 @@ def login(sides: BothSides) -> Finding:
 
 
 def require_open(sides: BothSides) -> None:
-    """Raise `Refused` for the first thing that would cut off the way back: a last look."""
+    """Raise `Refused` for the first thing that would cut off the way back: a last check."""
     require_unblocked(findings(sides, made=True), sides.new)

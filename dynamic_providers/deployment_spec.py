@@ -9,7 +9,7 @@ from pulumi import contains_unknowns
 from pulumi.output import Unknown
 from pydantic import BaseModel, BeforeValidator
 
-from bluegreen.deployment.transition import Wishes
+from bluegreen.deployment.transition import StackSpec
 
 # For what is unknown as a whole at preview: a source all the same, and databases there are, too.
 # Nothing else has a value then, so that its default holds.
@@ -28,7 +28,7 @@ class _Source(BaseModel):
     region: _Text = ""
 
 
-class _Wished(BaseModel):
+class _Known(BaseModel):
     stack: _Text = ""
     cluster_identifier: _Text = ""
     region: _Text = ""
@@ -40,17 +40,17 @@ class _Wished(BaseModel):
     rehearsal: bool = False
 
 
-def wishes(props: Mapping[str, Any], had: Wishes | None = None) -> Wishes:
+def stack_spec(props: Mapping[str, Any], had: StackSpec | None = None) -> StackSpec:
     """Return what a deployment is asked to be; `had` is what it was, None before the first `up`."""
     known = {k: _STAND_INS.get(k) if isinstance(v, Unknown) else v for k, v in props.items()}
-    given = _Wished.model_validate({k: v for k, v in known.items() if v is not None})
+    given = _Known.model_validate({k: v for k, v in known.items() if v is not None})
     source, stack = given.source, given.source_stack
     cluster = source.cluster if source else ""
     if source and not stack and not cluster:
         # Unknown at preview, it is a source all the same: the one that was, or a new one.
         stack, cluster = (had.source_stack, had.source_cluster) if had else ("(unknown)", "")
-    return Wishes(
-        stack=given.stack,
+    return StackSpec(
+        name=given.stack,
         cluster=given.cluster_identifier,
         region=given.region,
         databases=given.databases,

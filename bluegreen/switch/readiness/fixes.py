@@ -1,4 +1,4 @@
-"""The statement that gives the standby what the writer has, where one statement does."""
+"""The statement that makes the standby like the writer, where a single one does."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from psycopg import sql
 from bluegreen.switch.readiness.comparison import Difference
 from bluegreen.switch.readiness.fingerprint import Fact
 
-# What no single statement makes: an index that failed, a trigger that is not as it was made.
+# No single statement makes these: an index that failed, a trigger that was altered afterwards.
 _BEYOND = (" INVALID", "(DISABLED)", "(ENABLE REPLICA)", "(ENABLE ALWAYS)")
 
-# Older majors hold it in ALL without naming it.
+# Older majors include it in ALL without naming it.
 _FROM_17 = {"MAINTAIN"}
 
 
 def statement(found: Difference) -> str:
-    """Return SQL for the standby, without a semicolon; empty where it takes more than that."""
+    """Return SQL for the standby, without a semicolon; empty where one statement isn't enough."""
     writer, standby = found.writer, found.standby
     if writer is None:
         assert standby is not None
@@ -129,47 +129,47 @@ def _removal(fact: Fact) -> str:
 
 
 def _change(writer: Fact, standby: Fact) -> str:
-    name, wanted = writer.name, writer.definition
+    name, desired = writer.name, writer.definition
     match writer.kind:
         case "role attributes" | "connection limit":
-            return f"ALTER ROLE {name} {wanted}"
+            return f"ALTER ROLE {name} {desired}"
         case "setting" | "default" | "replica identity":
             return _addition(writer)
         case "membership":
             member, role = _membership(writer)
             drop = f"REVOKE ADMIN OPTION FOR {role} FROM {member}"
-            return drop if not wanted else _addition(writer)
+            return drop if not desired else _addition(writer)
         case "sequence":
-            return f"ALTER SEQUENCE {name} {wanted}"
+            return f"ALTER SEQUENCE {name} {desired}"
         case "owner":
-            return f"ALTER {name} OWNER TO {wanted}"
+            return f"ALTER {name} OWNER TO {desired}"
         case "column" if table := _table(writer):
-            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {wanted}"
+            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {desired}"
         case "identity":
             column = f"{_table(writer)} ALTER COLUMN {_column(writer)}"
-            return f"ALTER TABLE {column} SET GENERATED {wanted}"
+            return f"ALTER TABLE {column} SET GENERATED {desired}"
         case "enum":
             return _values(writer, standby)
         case "privilege":
-            have, want = _privileges(standby.definition), _privileges(wanted)
-            if want ^ have != _FROM_17:
-                want, have = want - _FROM_17, have - _FROM_17
-            if not have - want:
-                return _grants(writer, ", ".join(sorted(want - have)))
-            if not want - have:
-                granted = ", ".join(sorted(have - want))
+            have, desired = _privileges(standby.definition), _privileges(desired)
+            if desired ^ have != _FROM_17:
+                desired, have = desired - _FROM_17, have - _FROM_17
+            if not have - desired:
+                return _grants(writer, ", ".join(sorted(desired - have)))
+            if not desired - have:
+                granted = ", ".join(sorted(have - desired))
                 return _privilege_statement("REVOKE", granted, writer, "FROM")
     return ""
 
 
 def _values(writer: Fact, standby: Fact) -> str:
     """Return ALTER TYPE for the first label that the standby does not have."""
-    wanted, have = json.loads(writer.definition), json.loads(standby.definition)
-    for place, label in enumerate(wanted):
+    desired, have = json.loads(writer.definition), json.loads(standby.definition)
+    for place, label in enumerate(desired):
         if label not in have:
             text = f"ALTER TYPE {writer.name} ADD VALUE {_quoted(label)}"
-            if place + 1 < len(wanted) and wanted[place + 1] in have:
-                return f"{text} BEFORE {_quoted(wanted[place + 1])}"
+            if place + 1 < len(desired) and desired[place + 1] in have:
+                return f"{text} BEFORE {_quoted(desired[place + 1])}"
             return text
     return ""
 
@@ -217,7 +217,7 @@ def _setting(fact: Fact) -> tuple[str, str]:
 
 
 def _value(option: str, text: str) -> str:
-    # A list is stored as it is written, quoted one by one.
+    # A list is stored as it was written, its items quoted one by one.
     lists = {"search_path", "temp_tablespaces", "session_preload_libraries"}
     return (text or "''") if option in lists else _quoted(text)
 
