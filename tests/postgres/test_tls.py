@@ -50,25 +50,26 @@ def secured(
     tmp_path.chmod(0o700)
     operators = authority.write(tmp_path / "operators.pem")
     servers = authority.write(postgres_root / "servers.pem")
-    labs = []
-    for name in ("publisher", "subscriber"):
+    owner().take(servers)
+
+    def speaking_tls(name: str) -> LabServer:
         lab = make_server(_MAJOR, name)
         lab.configure(**authority.server(postgres_root, lab.host), ssl_ca_file=str(servers))
-        owner().take(servers)
         lab.restart()
-        labs.append(lab)
+        return lab
 
     def place(lab: LabServer) -> Server:
         credentials = replace(placed.credentials(lab), tls="verify-full", ca_file=str(operators))
         return placed.place_with(lab, lab.name, credentials)
 
-    this = Subscribed(place(labs[0]), place(labs[1]), *labs, placed, "app", "d")
+    source, target = speaking_tls("publisher"), speaking_tls("subscriber")
+    this = Subscribed(place(source), place(target), source, target, placed, "app", "d")
     prepare(this)
     return this
 
 
 def _with(this: Subscribed, **credentials: str) -> dict[str, object]:
-    changed = replace(this.source.credentials, **credentials)  # type: ignore[arg-type]
+    changed = replace(this.source.credentials, **credentials)
     return this.props | {"publisher": replace(this.source, credentials=changed).to_props()}
 
 

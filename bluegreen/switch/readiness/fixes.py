@@ -151,13 +151,13 @@ def _change(writer: Fact, standby: Fact) -> str:
         case "enum":
             return _values(writer, standby)
         case "privilege":
-            have, desired = _privileges(standby.definition), _privileges(desired)
-            if desired ^ have != _FROM_17:
-                desired, have = desired - _FROM_17, have - _FROM_17
-            if not have - desired:
-                return _grants(writer, ", ".join(sorted(desired - have)))
-            if not desired - have:
-                granted = ", ".join(sorted(have - desired))
+            have, wants = _privileges(standby.definition), _privileges(desired)
+            if wants ^ have != _FROM_17:
+                wants, have = wants - _FROM_17, have - _FROM_17
+            if not have - wants:
+                return _grants(writer, ", ".join(sorted(wants - have)))
+            if not wants - have:
+                granted = ", ".join(sorted(have - wants))
                 return _privilege_statement("REVOKE", granted, writer, "FROM")
     return ""
 
