@@ -1,4 +1,4 @@
-"""The command `bluegreen`: what a deployment is like now, read from stacks and servers."""
+"""The command `bluegreen`: the current state of a deployment, from stacks and servers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ app = typer.Typer(
 )
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="The Pulumi stack.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"bluegreen {__version__}")
         raise typer.Exit
 
@@ -51,7 +51,7 @@ def options(
 
 @app.command()
 def status(stack: Stack, as_json: Json = False) -> None:
-    """Say what an environment is: its cluster, whether it takes writes, what is under way."""
+    """Show an environment: its cluster, whether it takes writes, what is under way."""
     with _errors():
         outputs = _outputs(stack)
         server = outputs.server
@@ -84,9 +84,9 @@ def preflight(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployment's stack.")],
     as_json: Json = False,
 ) -> None:
-    """Say whether the writer could be moved now; exits with 1 when something blocks it.
+    """Report whether the writer could be moved now; exits with 1 when something blocks it.
 
-    The same report as the preview of a flip has: both ask what the deployment declares.
+    The report is that of a flip's preview: both use what the deployment declares.
     """
     with _errors():
         asked = report.Question.of(_flipped(_declared(stack)))
@@ -103,7 +103,7 @@ def preflight(
 def recover(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployment's stack.")],
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do what is decided; without it nothing is touched.")
+        bool, typer.Option("--apply", help="Do what is decided; without this nothing is touched.")
     ] = False,
     new_writer_never_opened: Annotated[
         bool,
@@ -113,9 +113,9 @@ def recover(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what becomes of a switch that nobody carries on, and with --apply do it.
+    """Show how an interrupted switch would be resolved; --apply resolves it.
 
-    Exits with 0 when exactly one side takes writes, or will by what was decided and done; with 1
+    Exits with 0 when exactly one side takes writes, or will once what was decided is done; with 1
     when something is left to do; with 2 on an error.
     """
     with _errors():
@@ -176,15 +176,15 @@ def _flipped(declared: DeclaredSwitch) -> DeclaredSwitch:
         raise Refused(
             f"deployment {declared.deployment}: rollback is false, so nothing is moved any more"
         )
-    wanted = declared.plan()
-    return declared if writer.is_closed(wanted.new, wanted.databases) else declared.flipped()
+    plan = declared.plan()
+    return declared if writer.is_closed(plan.new, plan.databases) else declared.flipped()
 
 
 def _pulumi(stack: str, *arguments: str) -> Any:
-    """Return what the `pulumi` on PATH answers in this directory, as JSON.
+    """Return the JSON that the `pulumi` on PATH prints in this directory.
 
-    By hand, since the Automation API asks for outputs with their secrets decrypted: it would need
-    the stack's passphrase or key, and there is no secret among ours.
+    The Automation API would ask for outputs with their secrets decrypted, so it would need the
+    stack's passphrase or key; there is no secret among ours.
     """
     command = ["pulumi", *arguments, "--stack", stack]
     try:

@@ -28,22 +28,22 @@ class CaughtUpInputs(TypedDict):
     subscriber: Annotated[ServerInput, UPDATES]
     """Writer endpoint of the environment that subscribes, and references to its credentials."""
     databases: Annotated[NamesInput, UPDATES]
-    """The databases that must all be current."""
+    """The databases, all of which must be current."""
     deployment: Annotated[pulumi.Input[str], UPDATES]
-    """The deployment's name, of which those of slots and subscriptions are made."""
+    """The deployment's name, from which the names of slots and subscriptions are made."""
     direction: Annotated[pulumi.Input[str], Value(Direction), UPDATES]
     """`forward` or `reverse`."""
     lag_seconds: Annotated[SecondsInput, UPDATES]
-    """A heartbeat has to cross within this time, in seconds; none yet is not current."""
+    """A heartbeat has to cross within this time, in seconds; until one has, nothing is current."""
     stable_seconds: Annotated[SecondsInput, UPDATES]
     """How long the lag has to stay under it, in seconds."""
     timeout_seconds: SecondsInput
-    """How long to wait, in seconds; then it fails, with what is left and how fast it goes. A change
-    of it alone is no reason to wait anew."""
+    """How long to wait, in seconds; then it fails, with what is left and how fast it goes. Changing
+    it alone does not make it wait again."""
 
 
 class CaughtUpProvider(Provider):
-    """Waits on create and on every change; holds nothing, so deleting it does nothing."""
+    """Waits on create and on every change; deleting it does nothing."""
 
     inputs = CaughtUpInputs
 
@@ -76,7 +76,7 @@ class CaughtUpProvider(Provider):
         return {**inputs_only(props), "lag_ms": round(lag_ms, 1)}
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return what was; gone, so that the next update waits anew, without a subscription."""
+        """Return what was; gone without a subscription, so that the next update waits again."""
         given = self.values(props)
         name = names.subscription(given["deployment"], given["direction"])
         server: Server = given["subscriber"]
@@ -95,7 +95,7 @@ class CaughtUpProvider(Provider):
 
 
 def _copies_run(given: Values) -> bool:
-    """Return whether a table is being copied, or is to be: then the gate is closed again."""
+    """Return whether a table is being or has to be copied: then the gate is closed again."""
     deployment, direction = given["deployment"], given["direction"]
     for database in given["databases"]:
         found = covered(
@@ -111,16 +111,16 @@ def _copies_run(given: Values) -> bool:
 
 
 class CaughtUp(Resource, module="postgres", name="CaughtUp"):
-    """Created once lag has stayed under the limit in every database; waits anew on any change.
+    """Created once lag has stayed under the limit in every database; waits again on any change.
 
-    All published tables must be subscribed then, and their first copies over; while one is not, an
-    update waits anew without any other change.
+    All published tables must be subscribed then, and their first copies over. While one is not, an
+    update waits again without any other change.
 
     Errors:
         refused: as soon as waiting is in vain: no subscription, another slot, new apply errors
             (with the transaction that fails, where it finishes and which tables it writes),
-            disabled, no worker, a publisher that doesn't let the worker in (in its words); a wrong
-            password or database; a missing privilege, with the statement that grants it.
+            disabled, no worker, a publisher that refuses the worker's login (with its message); a
+            wrong password or database; a missing privilege, with the statement that grants it.
         retry: a lag that stays over the limit for `timeout_seconds`; a server out of reach for
             longer than a restart or failover takes.
         clone again: a slot that is missing, lost or invalidated; a slot or subscription that is

@@ -29,7 +29,7 @@ _OUTPUTS = ("lsn", "resource_id")
 
 
 class CloneOriginInputs(TypedDict):
-    """What is to be known of the clone and of what it was made of."""
+    """The clone, and what it was made of."""
 
     server: Annotated[ServerInput, UPDATES]
     """Writer endpoint of the clone, and references to its credentials."""
@@ -43,13 +43,13 @@ class CloneOriginInputs(TypedDict):
     """The slots that were made on the source before the clone: `database` and `name` each."""
     roles: NotRequired[Annotated[pulumi.Input[Mapping[str, Any]] | None, Value(Fencing)]]
     """Which roles lose LOGIN on the clone until it is opened: `roles`, `spare_roles` and `old_side`
-    of the settings. Asked once, when the clone is closed."""
+    of the settings. Used once, when the clone is closed."""
     clone_id: NotRequired[Annotated[pulumi.Input[str] | None, REPLACES]]
     """AWS's resource id of the clone. Another one, under whatever name, replaces this resource."""
 
 
 class CloneOriginProvider(Provider):
-    """Only `create` reads the LSN; a clone in use gives another one, which means nothing."""
+    """Only `create` reads the LSN; a clone in use has another one, which means nothing."""
 
     inputs = CloneOriginInputs
 
@@ -96,7 +96,7 @@ class CloneOriginProvider(Provider):
             try:
                 register.drop_database(server)
             except (Retry, psycopg.OperationalError):
-                # It may be restarting, which must not stop a destroy half way.
+                # It may be restarting, which must not stop a destroy halfway.
                 if time.monotonic() >= deadline:
                     raise
                 continue
@@ -117,9 +117,9 @@ class CloneOrigin(Resource, module="aurora", name="CloneOrigin"):
     """
 
     lsn: pulumi.Output[str]
-    """Where the clone's copy of the source ends: read once, as the first thing of all."""
+    """Where the clone's copy of the source ends: read once, before anything else."""
     resource_id: pulumi.Output[str]
-    """AWS's id of this very cluster: another of the same name has another."""
+    """AWS's id of this very cluster; another one of the same name has another id."""
 
     def __init__(
         self,

@@ -68,14 +68,14 @@ class DeploymentInputs(TypedDict):
     publishes: NotRequired[
         Annotated[pulumi.Input[Mapping[str, Any]] | None, Value(dict[str, _Publishes])]
     ]
-    """What each database will publish: looked at before anything is made."""
+    """What each database will publish, checked before anything is made."""
     engine_version: NotRequired[pulumi.Input[str] | None]
-    """The version that a clone is brought to: what its upgrade would refuse is looked for before
-    the clone is made."""
+    """The version that a clone is upgraded to: what its upgrade would refuse is checked before the
+    clone is made."""
 
 
 class DeploymentProvider(Provider):
-    """Checks wishes without I/O, and looks at the live world in `create` and `update`."""
+    """Checks the inputs without I/O, and the servers in `create` and `update`."""
 
     inputs = DeploymentInputs
 
@@ -89,19 +89,19 @@ class DeploymentProvider(Provider):
         return CheckResult(news, [CheckFailure(one.setting, one.reason) for one in found])
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the wishes; a deployment without its register has a difference too."""
+        """Compare the inputs; a deployment without its register has a difference too."""
         found = super().diff(_id, olds, news)
         if olds.get("state") != str(stack_spec(news).state):
             found.changes = True
         return found
 
     def create(self, props: Props) -> CreateResult:
-        """Look whether the stack can begin; make the register on the source."""
+        """Check that the stack can begin; make the register on the source."""
         state = deployment.prepare(self._desired(props))
         return CreateResult(str(props["stack"]), {**inputs_only(props), "state": str(state)})
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Look whether the stack can go this way now; finishing drops the registers."""
+        """Check that the stack can take this transition now; finishing drops the registers."""
         had, desired = self._desired(olds), self._desired(news)
         state = deployment.change(had.spec.state, desired)
         if had.spec.state is StackState.FINAL and state is StackState.PLAIN:

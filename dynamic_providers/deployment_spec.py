@@ -1,4 +1,4 @@
-"""A deployment's properties as wishes: what they say of its state, as far as it is known."""
+"""A deployment's properties as a `StackSpec`, as far as they are known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator
 
 from bluegreen.deployment.transition import StackSpec
 
-# For what is unknown as a whole at preview: a source all the same, and databases there are, too.
-# Nothing else has a value then, so that its default holds.
+# For inputs that are unknown as a whole at preview: there is a source, and there are databases. Any
+# other input has no value then, so that its default holds.
 _STAND_INS: Mapping[str, Any] = {"source": {}, "databases": [""]}
 
 
@@ -47,7 +47,7 @@ def stack_spec(props: Mapping[str, Any], had: StackSpec | None = None) -> StackS
     source, stack = given.source, given.source_stack
     cluster = source.cluster if source else ""
     if source and not stack and not cluster:
-        # Unknown at preview, it is a source all the same: the one that was, or a new one.
+        # Unknown at preview, it still is a source: the earlier one, or a new one.
         stack, cluster = (had.source_stack, had.source_cluster) if had else ("(unknown)", "")
     return StackSpec(
         name=given.stack,

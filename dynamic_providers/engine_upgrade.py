@@ -20,14 +20,14 @@ from dynamic_providers.values import Values
 
 
 class EngineUpgradeInputs(TypedDict):
-    """The version that a cluster shall run, and its groups."""
+    """The version that a cluster is to run, and its groups."""
 
     server: Annotated[ServerInput, UPDATES]
     """Writer endpoint of the clone, and references to its credentials."""
     databases: Annotated[NamesInput, UPDATES]
     """The databases that get statistics and newer extensions afterwards."""
     engine_version: Annotated[pulumi.Input[str], Value(Version), UPDATES]
-    """The version that shall run, such as `18.4`."""
+    """The version that is to run, such as `18.4`."""
     cluster_parameter_group: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
     """The cluster parameter group of the new family."""
     instance_parameter_group: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
@@ -42,7 +42,7 @@ class EngineUpgradeProvider(Provider):
     inputs = EngineUpgradeInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the wishes, and the live version with the desired one."""
+        """Compare the inputs, and the live version with the desired one."""
         found = super().diff(_id, olds, news)
         desired, actual = news.get("engine_version"), olds.get("engine_version_actual")
         if not contains_unknowns(desired) and desired and actual:
@@ -52,19 +52,19 @@ class EngineUpgradeProvider(Provider):
         return found
 
     def create(self, props: Props) -> CreateResult:
-        """Upgrade where the version isn't reached; what is there already is only verified."""
+        """Upgrade where the version isn't reached yet; verify what already is."""
         given = self.values(props)
         actual = _ensured(given, asked_before=None)
         outputs = {**inputs_only(props), "engine_version_actual": actual}
         return CreateResult(given["server"].cluster, outputs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Upgrade to the version asked for now."""
+        """Upgrade to the version that is desired now."""
         actual = _ensured(self.values(news), asked_before=olds.get("engine_version"))
         return UpdateResult({**inputs_only(news), "engine_version_actual": actual})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the version that runs; gone when AWS says that the cluster is."""
+        """Return the version that runs; gone when AWS says that the cluster is gone."""
         server: Server = self.values(props)["server"]
         found = cluster.find(server.region, server.cluster)
         if found is None:

@@ -1,8 +1,8 @@
 """What the provider host makes of an error: the user's line, and no traceback around it.
 
 The host of newer SDKs (seen with 3.272; 3.259 has none) answers with `traceback.format_exc()` of
-whatever a provider raises, and there is no other way to fail than to raise. So the host's own name
-for that module is replaced by one that gives our errors as they are, and leaves all others alone.
+whatever a provider raises, and raising is the only way to fail. So the host's own name for that
+module is replaced by an object that returns our errors as they are, and leaves all others alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ProviderError(Exception):
 
 
 class _Lines:
-    """Stands for the module `traceback` in the host."""
+    """Stands in for the module `traceback` in the host."""
 
     def format_exc(self) -> str:
         """Return the line of an error of ours, the traceback of any other."""
@@ -27,7 +27,7 @@ class _Lines:
 
 
 def answer_in_lines() -> None:
-    """Make the host that this process is answer our errors in one line; elsewhere do nothing."""
+    """If this process is the host, make it answer our errors in one line."""
     host = sys.modules["__main__"]
     spec = getattr(host, "__spec__", None)
     if spec is not None and spec.name == HOST and hasattr(host, "traceback"):

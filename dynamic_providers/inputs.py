@@ -1,4 +1,4 @@
-"""The inputs of a resource, declared once as a TypedDict: all the rest is read from that.
+"""The inputs of a resource, declared once as a TypedDict: everything else is derived from that.
 
     class SlotInputs(TypedDict):
         server: Annotated[pulumi.Input[Mapping[str, Any]], Value(Server), UPDATES]
@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 
 class Change(Enum):
-    """What a change of an input does. Without any it counts from the next change on."""
+    """What a change of an input does. Without one, it counts from the next change on."""
 
     UPDATES = "in place"
     REPLACES = "replaces"
@@ -38,24 +38,24 @@ FIXED: Final = Change.FIXED
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Marks what pydantic makes of an input, where the input's own type doesn't say it all."""
+    """Marks what pydantic makes of an input, where the input's own type doesn't say it."""
 
     type: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """Marks what an input is when it is left out or None; None where nothing is marked."""
+    """Marks the value of an input that is left out or None; without it that value is None."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input as it is declared."""
+    """One input, as declared."""
 
     type: Any
-    """What it takes, without Pulumi's wrapping."""
+    """The type that it takes, without Pulumi's wrapping."""
     value: TypeAdapter[Any]
     required: bool
     default: Any
@@ -70,7 +70,7 @@ class Input:
         return None if found is None else self.value.validate_python(found)
 
 
-# `pulumi.Input` holds `Output[T]` as text, which is no name of the modules that use it.
+# `pulumi.Input` holds `Output[T]` as text, a name that the modules using it lack.
 _NAMES_OF_PULUMI = {"Output": pulumi.Output, "T": Any}
 
 
@@ -104,7 +104,7 @@ def _unwrapped(wrapped: Any) -> Any:
 
 
 def keys(inputs: type, change: Change) -> list[str]:
-    """Return the inputs of which a change does that."""
+    """Return the inputs whose change has this effect."""
     return [name for name, one in declared(inputs).items() if one.change is change]
 
 

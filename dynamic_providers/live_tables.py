@@ -1,7 +1,8 @@
 """What a diff has to ask the servers: which published tables are subscribed, and ready.
 
-A diff compares inputs, and asks nobody else. Here it must: tables come and go on the servers alone.
-It never fails for it: a server out of reach is no difference, and the update itself will say so.
+Other diffs compare inputs only. This one must ask: tables come and go on the servers alone. It
+never fails because of that: a server out of reach is no difference, and the update itself will
+report it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def covered(
     publications: Collection[str],
     subscription: str,
 ) -> Coverage | None:
-    """Return how a database's publications are covered, None where that can't be told now."""
+    """Return how a database's publications are covered; None where that isn't known now."""
     try:
         with publisher.connect(database) as here, subscriber.connect(database) as there:
             for conn in (here, there):
-                # The view of what is published waits for whoever holds one of the tables.
+                # The view of what is published waits for locks on any of the tables.
                 conn.execute(_LIMIT)
             return coverage.inspect(here, there, publications, subscription)
     except (BlueGreenError, psycopg.Error) as error:

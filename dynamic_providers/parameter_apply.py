@@ -20,7 +20,7 @@ from dynamic_providers.values import Values
 
 
 def _text(given: Any) -> Any:
-    """Return a number as the text that a parameter group has; all come as floats."""
+    """Return a number as a parameter group's text; all numbers arrive as floats."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         return given
     return str(int(given)) if given == int(given) else str(given)
@@ -30,14 +30,14 @@ _Text = Annotated[str, BeforeValidator(_text)]
 
 
 class ParameterApplyInputs(TypedDict):
-    """Which parameters shall be in force, and by what means."""
+    """Which parameters must be in force, and by what means."""
 
     server: Annotated[ServerInput, UPDATES]
     """Writer endpoint of the cluster, and references to its credentials."""
     parameters: Annotated[pulumi.Input[Mapping[str, str]], Value(dict[str, _Text]), UPDATES]
     """Static parameters that must be in force, with their values."""
     allow_reboot: NotRequired[Annotated[pulumi.Input[str], Value(AllowReboot), Default("never")]]
-    """When a reboot may bring them about."""
+    """When a reboot may bring them into force."""
     timeout_seconds: NotRequired[Annotated[SecondsInput, UPDATES, Default(1800)]]
     """How long that may take, in seconds."""
 
@@ -48,22 +48,22 @@ class ParameterApplyProvider(Provider):
     inputs = ParameterApplyInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the wishes; parameters that waited for a reboot are looked at again."""
+        """Compare the inputs; parameters that waited for a reboot are checked again."""
         found = super().diff(_id, olds, news)
         found.changes = bool(found.changes or olds.get("waiting"))
         return found
 
     def create(self, props: Props) -> CreateResult:
-        """Bring the parameters into force, or say why they can't be."""
+        """Bring the parameters into force, or raise why that can't be done."""
         given = self.values(props)
         return CreateResult(given["server"].cluster, {**inputs_only(props), **_ensured(given)})
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Bring the parameters asked for now into force."""
+        """Bring the parameters that are desired now into force."""
         return UpdateResult({**inputs_only(news), **_ensured(self.values(news))})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the values in force; gone when AWS says that the cluster is."""
+        """Return the values in force; gone when AWS says that the cluster is gone."""
         given = self.values(props)
         server, desired = given["server"], given["parameters"]
         if cluster.find(server.region, server.cluster) is None:

@@ -45,7 +45,7 @@ def _clean(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  # the edge to the user: everything becomes a line
             failure = ProviderError(one_line(error))
-        # Outside the handler: what it was made of is no part of it.
+        # Raised outside the handler, so that the original error is no part of it.
         raise failure
 
     return cleaned
@@ -54,14 +54,14 @@ def _clean(method: Callable[..., Any]) -> Callable[..., Any]:
 class Provider(ResourceProvider):
     """Base of all providers. No constructor: what is set on `self` would land in the state."""
 
-    # By reference the serialised provider holds only names, so there is nothing to encrypt.
+    # Serialised by reference, a provider holds only names, so there is nothing to encrypt.
     serialize_as_secret_always = False
 
     inputs: ClassVar[type]
     """The TypedDict that declares the resource's inputs."""
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Show the library's progress, and errors as lines: both reach the user by the host."""
+        """Show the library's progress, and errors as lines: the host passes both to the user."""
         answer_in_lines()
         library = logging.getLogger("bluegreen")
         if not library.handlers:
@@ -77,12 +77,12 @@ class Provider(ResourceProvider):
                 setattr(cls, name, _clean(cls.__dict__[name]))
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Refuse another value of what is fixed, and values that no update could use."""
+        """Refuse a change of a fixed input, and values that no update could use."""
         found = fixed(olds, news, keys(self.inputs, FIXED)) + malformed(self.inputs, news)
         return CheckResult(news, found)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the inputs by what their change is declared to do."""
+        """Compare the inputs, each by its declared effect of a change."""
         return explicit_diff(
             olds, news, updates=keys(self.inputs, UPDATES), replaces=keys(self.inputs, REPLACES)
         )
@@ -92,7 +92,7 @@ class Provider(ResourceProvider):
         return Values(self.inputs, props)
 
     def inputs_in(self, props: Props) -> Props:
-        """Return the inputs among `props` as they are: what `read` says was asked for."""
+        """Return the inputs among `props` as they are, for `read`."""
         return only(self.inputs, props)
 
 
@@ -102,16 +102,16 @@ def inputs_only(props: Props) -> Props:
 
 
 def fixed(olds: Props, news: Props, keys: Iterable[str]) -> list[CheckFailure]:
-    """Return a failure for each of `keys` that an existing resource's wish changes.
+    """Return a failure for each of `keys` that differs from the existing resource's.
 
-    For what a replacement would destroy: it is refused at preview. `olds` are the inputs of the
-    last update that succeeded, empty before the first.
+    This is for what a replacement would destroy: it is refused at preview. `olds` are the inputs of
+    the last update that succeeded, empty before the first.
     """
     return [
         CheckFailure(
             key,
             f"{key} is {olds[key]!r} and can't become {news.get(key)!r} in place; destroy the "
-            "deployment and stand it up anew",
+            "deployment and stand it up again",
         )
         for key in keys
         if key in olds and not contains_unknowns(news.get(key)) and _differs(olds, news, key)
@@ -136,8 +136,8 @@ def explicit_diff(
 ) -> DiffResult:
     """Return the diff over the named keys only; `olds` are outputs, live values after a refresh.
 
-    A value unknown at preview counts as an update, never as a replacement: what is cut off from
-    its slot by a needless replacement is lost.
+    A value unknown at preview counts as an update, never as a replacement: a needless replacement
+    would cut a subscription off from its slot, and rows would be lost.
     """
     changed = [key for key in updates if _differs(olds, news, key)]
     other = [key for key in replaces if _differs(olds, news, key)]

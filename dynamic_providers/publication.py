@@ -26,7 +26,7 @@ from dynamic_providers.provider import Props, Provider, inputs_only
 from dynamic_providers.value_types import NameInput, ServerInput
 
 _LOCK_SECONDS = 60.0
-# A restart, too, must not stop a destroy half way.
+# A restart must not stop a destroy halfway either.
 _DROP_SECONDS = 60.0
 
 
@@ -43,7 +43,7 @@ class PublicationInputs(TypedDict):
     """What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or `tables`
     with `tables`, each a `schema` and `name` with optional `columns` and `where`. `operations` are
     all four by default; `publish_via_partition_root` sends partitions as their root. Changed in
-    place, but for `kind` from or to `all` and for `publish_via_partition_root`."""
+    place, except `kind` from or to `all`, and `publish_via_partition_root`."""
     replica_identity: NotRequired[
         Annotated[pulumi.Input[Mapping[str, str]] | None, UPDATES, Default({})]
     ]
@@ -97,7 +97,8 @@ class PublicationProvider(Provider):
         if have is None:
             return ReadResult(None, {})
         published = definition.described(have)
-        # The server spells filters its own way: unchanged there, the wish keeps the user's words.
+        # The server spells filters in its own way: while unchanged there, the input keeps the
+        # user's text.
         same = published == props.get("published")
         live = inputs_only(props) | {
             "scope": props["scope"] if same else publication_scope.to_scope(have),
@@ -118,7 +119,7 @@ class PublicationProvider(Provider):
 
 
 def _require_possible(name: str, old: Props | None, new: Props) -> None:
-    """Raise `Refused` for a scope of another shape, or one that only a drop could bring about."""
+    """Raise `Refused` for a malformed scope, or one that only a drop could bring about."""
     desired = publication_scope.from_scope(name, new)
     why = definition.unchangeable(_kind_of(name, old), desired) if old else None
     if why is not None:
@@ -126,7 +127,7 @@ def _require_possible(name: str, old: Props | None, new: Props) -> None:
 
 
 def _kind_of(name: str, scope: Props) -> publications.Publication:
-    """Return what of a scope can't change; after a refresh it may hold what no wish can say."""
+    """Return what of a scope can't change; a refreshed one may hold what no input can say."""
     return publications.Publication(
         name,
         all_tables=scope.get("kind") == "all",
@@ -138,10 +139,10 @@ class Publication(Resource, module="postgres", name="Publication"):
     """A publication with a heartbeat, and the replica identities that it needs.
 
     Errors:
-        refused: a table whose updates or deletes would begin to fail for want of a replica identity
+        refused: a table whose updates or deletes would begin to fail without a replica identity
             (named, with the remedies); one of that name that exists and differs (with the
             difference), or that somebody else made, as a schema `bluegreen` (they carry no mark);
-            what others have put into that schema or made depend on it; a change between all tables
+            objects of others in that schema, or that depend on it; a change between all tables
             and a choice of them, of `publish_via_partition_root`, of database or name (at preview);
             schemas, row filters and column lists before 15; a missing privilege (with its GRANT); a
             deletion while a slot reads it.
@@ -151,7 +152,7 @@ class Publication(Resource, module="postgres", name="Publication"):
     """
 
     published: pulumi.Output[list[str]]
-    """What the server says that it publishes, one line each: compared by every refresh."""
+    """What the server says that it publishes, one line each; every refresh compares it."""
 
     def __init__(
         self,

@@ -21,9 +21,9 @@ from dynamic_providers.values import Values
 
 Connection = psycopg.Connection[Any]
 
-_DROP_SECONDS = 60.0  # whoever reads it comes back, and a server may be restarting
+_DROP_SECONDS = 60.0  # its reader reconnects, and a server may be restarting
 
-# Slots belong to the whole cluster: found and dropped without their database.
+# Slots belong to the whole cluster: they are found and dropped without their database.
 _ANY_DATABASE = "postgres"
 
 
@@ -92,7 +92,7 @@ class ReplicationSlotProvider(Provider):
             found = slots.inspect(conn, given["name"])
             replaced = slot.was_recreated(conn, given["name"], props.get("stamp"))
         live = inputs_only(props) | _seen(found)
-        # On 16 a slot that is lost has lost its stamp, too.
+        # On 16 a lost slot has lost its stamp, too.
         if replaced and slots.status(found).readable:
             live["status"] = str(Status.REPLACED)
         return ReadResult(id_, live, self.inputs_in(live))
@@ -116,7 +116,7 @@ class ReplicationSlotProvider(Provider):
 
 def _drop(conn: Connection, given: Values, stamp: str | None, deadline: float) -> None:
     server, name = given["server"], given["name"]
-    # A lost one has no statistics to be told by, and nobody can read it any more.
+    # A lost slot has no statistics to recognise it by, and nobody can read it any more.
     readable = slots.status(slots.inspect(conn, name)).readable
     if readable and slot.was_recreated(conn, name, stamp):
         raise Refused(
@@ -127,7 +127,7 @@ def _drop(conn: Connection, given: Values, stamp: str | None, deadline: float) -
 
 
 def _seen(have: slots.Slot | None) -> Props:
-    """Return what the server says now. It moves all the time, so no diff looks at it."""
+    """Return the server's current values. They change all the time, so no diff compares them."""
     return {
         "status": str(slots.status(have)),
         "wal_status": have.wal_status if have else None,
@@ -149,8 +149,8 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
             out of reach, for deletions after a minute; a reader that comes back while the slot is
             dropped.
         clone again: a slot that is missing, lost or invalidated: never recreated. One that somebody
-            else has recreated under its name, as far as its stamp tells: the statistics that hold
-            it end in a crash or failover, and not every role may set it.
+            else has recreated under its name, as far as its stamp shows: the statistics that hold
+            it are reset by a crash or failover, and not every role may set it.
     """
 
     consistent_point: pulumi.Output[str]
@@ -167,7 +167,7 @@ class ReplicationSlot(Resource, module="postgres", name="ReplicationSlot"):
     inactive_reason: pulumi.Output[str | None]
     """Why nobody reads it, as far as the server says; more from PostgreSQL 17 on."""
     stamp: pulumi.Output[str | None]
-    """What tells it from a slot that somebody else makes under its name."""
+    """What distinguishes it from a slot that somebody else makes under its name."""
 
     def __init__(
         self,

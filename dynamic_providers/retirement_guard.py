@@ -27,7 +27,7 @@ class RetirementGuardInputs(TypedDict):
     stack: Annotated[pulumi.Input[str], UPDATES]
     """The stack that owns the environment."""
     deletion_protection: Annotated[pulumi.Input[bool], UPDATES]
-    """Whether AWS protects the cluster: said in the refusal."""
+    """Whether AWS protects the cluster; the refusal says so."""
     deployment: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
     """The deployment's name, whose replication is the stack's own; none in a plain stack."""
     retire: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
@@ -35,7 +35,7 @@ class RetirementGuardInputs(TypedDict):
 
 
 class RetirementGuardProvider(Provider):
-    """Only its deletion does anything; what it is asked then is what was applied last.
+    """Only its deletion does anything; it uses the inputs that were applied last.
 
     Nothing replaces it, since that would delete it.
     """
@@ -51,7 +51,7 @@ class RetirementGuardProvider(Provider):
         return UpdateResult(inputs_only(news))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return what was applied: there is nothing of it outside the state."""
+        """Return what was applied: it exists in the state only."""
         inputs = self.inputs_in(props)
         return ReadResult(id_, inputs, inputs)
 

@@ -21,7 +21,7 @@ from dynamic_providers.values import Values
 
 log = logging.getLogger(__name__)
 
-_NAMED = 5  # drifted sequences named in the state, which has to stay small
+_NAMED = 5  # so many drifted sequences are named in the state, which has to stay small
 _LOCK_TIMEOUT = "60s"
 
 
@@ -49,12 +49,12 @@ class SequenceValuesInputs(TypedDict):
 
 
 class SequenceValuesProvider(Provider):
-    """Copies values; the switch brings the exact ones, this keeps its work small."""
+    """Copies values; the switch brings the exact ones, and this keeps its work small."""
 
     inputs = SequenceValuesInputs
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """A refresh that found drift, or another writer, is a difference; nothing replaces."""
+        """Drift that a refresh found, or another writer, is a difference; nothing replaces."""
         found = super().diff(_id, olds, news)
         if olds.get("drift"):
             found.changes = True
@@ -72,7 +72,7 @@ class SequenceValuesProvider(Provider):
         return UpdateResult(inputs_only(news) | outputs)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Look for drift: missing, of another definition, or off by more than the tolerance."""
+        """Find drift: missing, of another definition, or off by more than the tolerance."""
         given = self.values(props)
         found: list[str] = []
         for name in given["databases"]:
@@ -88,7 +88,7 @@ class SequenceValuesProvider(Provider):
         return ReadResult(id_, live, self.inputs_in(live))
 
     def delete(self, _id: str, _props: Props) -> None:
-        """Leave the values where they are: whatever the servers do, nothing is to be undone."""
+        """Leave the values as they are: there is nothing to undo."""
 
 
 def _named(found: list[str]) -> str:

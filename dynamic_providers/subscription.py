@@ -64,7 +64,7 @@ class SubscriptionInputs(TypedDict):
     start_lsn: Annotated[pulumi.Input[str], Value(Position), UPDATES]
     """The position that it starts at: the clone's LSN, later the mark of the switch."""
     enabled: NotRequired[Annotated[pulumi.Input[bool], Default(True), UPDATES]]
-    """Whether it runs; while it does not, its slot keeps what it needs."""
+    """Whether it runs; while it doesn't, its slot keeps what it needs."""
     streaming: NotRequired[Annotated[pulumi.Input[str] | None, Value(Streaming), UPDATES]]
     """How large transactions are sent: `off`, `on`, or `parallel` (16); not set, the best that the
     server has."""
@@ -78,12 +78,12 @@ class SubscriptionInputs(TypedDict):
     run_as_owner: NotRequired[Annotated[pulumi.Input[bool], Default(False), UPDATES]]
     """Apply with the rights of the subscription's owner (16)."""
     owner: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
-    """The role that owns it; not set, whoever made it."""
+    """The role that owns it; not set, the role that makes it."""
     copy_new_tables: NotRequired[Annotated[pulumi.Input[bool], Default(True), UPDATES]]
     """Copy the rows of tables that are published later; they must be empty here."""
     triggers: NotRequired[Annotated[pulumi.Input[Any], UPDATES]]
     """Any value; a change of it is an update. Tables published or withdrawn since are an update by
-    themselves: each preview looks at the servers for them."""
+    themselves: each preview asks the servers for them."""
 
 
 class SubscriptionProvider(Provider):
@@ -105,7 +105,7 @@ class SubscriptionProvider(Provider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         found = super().diff(_id, olds, news)
-        # Not set means true, so that false is a wish of its own.
+        # Not set means true, so that false is distinct from it.
         if (olds.get("copy_new_tables") is False) != (news.get("copy_new_tables") is False):
             found.changes = True
         if (olds.get("live") or {}).get("drift"):
@@ -125,7 +125,7 @@ class SubscriptionProvider(Provider):
         given = self.values(props)
         server, source, database = given["server"], given["publisher"], given["database"]
         desired = subscription_props.desired(given)
-        # Before its use: if it is rotated meanwhile, the next look shows it.
+        # Before its use: if it is rotated meanwhile, the next refresh shows it.
         secret = source.credentials.replication_version(source.region)
         with (
             server.connect(database) as subscriber,
@@ -149,7 +149,7 @@ class SubscriptionProvider(Provider):
         return {**inputs_only(props), "live": subscription_props.live(have, secret, [], [])}
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return what is there; works with the publisher down, and says what it then can't tell."""
+        """Return what exists; with the publisher down it logs what could not be compared."""
         given = self.values(props)
         conn = presence.connect_unless_gone(given["server"], given["database"])
         if conn is None:
@@ -190,9 +190,9 @@ class SubscriptionProvider(Provider):
 def tables_moved(given: Values) -> bool:
     """Return whether an enabled subscription has tables to take in, or to let go.
 
-    Nothing in the program changes when a partition is made on the servers, so only a look there
-    tells; without it the next update would leave out the partition's rows without a word. What is
-    not on the subscriber yet waits: a job's table that comes and goes must not fail every update.
+    Nothing in the program changes when a partition is made on the servers, so they must be asked;
+    otherwise the next update would silently leave out the partition's rows. A table that is not on
+    the subscriber yet waits: a job's table that comes and goes must not fail every update.
     """
     if not given["enabled"]:
         return False
@@ -209,9 +209,9 @@ def tables_moved(given: Values) -> bool:
 def _connection_drift(
     conn: Any, given: Values, desired: SubscriptionSpec, known: str | None
 ) -> list[str]:
-    """Return whether the connection is another than it shall be, in words without a secret.
+    """Return how the connection differs from the desired one, in words without a secret.
 
-    Where this role may not read it, as on Aurora, the secret's version tells of a rotation: the
+    Where this role may not read it, as on Aurora, the secret's version reveals a rotation: the
     connection was set with the one that is `known`.
     """
     source = given["publisher"]
@@ -280,7 +280,7 @@ class Subscription(Resource, module="postgres", name="Subscription"):
     """
 
     live: pulumi.Output[dict[str, Any]]
-    """What a look shows: worker, position, counts, and `trouble` and `drift` in words."""
+    """Live values: worker, position, counts, and `trouble` and `drift` in words."""
 
     def __init__(
         self,

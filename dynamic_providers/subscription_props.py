@@ -1,4 +1,4 @@
-"""A subscription's properties: read into what the library wants, and written from what is there."""
+"""A subscription's properties: read into a `SubscriptionSpec`, and written from what exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamic_providers.values import Values
 
 
 def clusters(props: Props) -> Props:
-    """Return only which clusters it is about: addresses and secrets may change in place."""
+    """Return only the clusters' names: addresses and secrets may change in place."""
     return {
         key: props[key].get("cluster")
         for key in ("server", "publisher")
@@ -41,7 +41,7 @@ def desired(given: Values) -> SubscriptionSpec:
 
 
 def live_inputs(props: Props, desired: SubscriptionSpec, have: Found, major: int) -> Props:
-    """Return the inputs as the server has them; what was left to the server stays so if it is."""
+    """Return the inputs as the server has them; one left to the server stays None if it agrees."""
     found: Props = {
         "publication": (
             have.publications[0]
@@ -72,7 +72,7 @@ def _in_order_of(desired: Sequence[str], found: Sequence[str]) -> list[str]:
 
 
 def live(have: Found, secret: str | None, drift: list[str], trouble: list[str]) -> Props:
-    """Return what changes of itself; 64-bit numbers as text."""
+    """Return what changes by itself; 64-bit numbers as text."""
     return {
         "worker": have.worker_pid is not None,
         "applied": have.applied or "0/0",

@@ -41,9 +41,9 @@ class SwitchoverInputs(TypedDict):
     databases: Annotated[NamesInput, UPDATES]
     """The databases that switch together: one fence, one decision."""
     writer: Annotated[pulumi.Input[str], Value(SideName), UPDATES]
-    """`source` or `target`: which of them is to accept writes. To change it is the switch."""
+    """`source` or `target`: which of them is to accept writes. Changing it is the switch."""
     rollback: Annotated[pulumi.Input[bool], UPDATES]
-    """False gives the way back up: from then on nothing is moved any more."""
+    """False gives up the way back: from then on nothing is moved any more."""
     start_lsn: Annotated[pulumi.Input[str], Value(Position)]
     """The clone's LSN, the first mark."""
     switch: Annotated[pulumi.Input[Mapping[str, Any]], Value(How), UPDATES]
@@ -55,7 +55,7 @@ class SwitchoverInputs(TypedDict):
 
 
 class SwitchoverProvider(Provider):
-    """Moves the writer when wish and servers differ; looks at the servers, not the state."""
+    """Moves the writer when the servers differ from the inputs; the state doesn't count."""
 
     inputs = SwitchoverInputs
 
@@ -72,7 +72,7 @@ class SwitchoverProvider(Provider):
         return CreateResult(f"{given['deployment']}/writer", inputs | outs)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Switch when the writer is to be the other one; else only remember the settings."""
+        """Switch when the other side is to be the writer; otherwise only remember the settings."""
         given, inputs = self.values(news), inputs_only(news)
         kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
         # In the final state the source may be gone, and nothing is to be moved any more.
@@ -84,9 +84,9 @@ class SwitchoverProvider(Provider):
         return UpdateResult(inputs | _outputs(_switch(inputs)))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return who accepts writes now, and since when: what a lost checkpoint has not told."""
+        """Return who accepts writes now, and since when, which a lost checkpoint may lack."""
         given, live = self.values(props), inputs_only(props)
-        if given["rollback"]:  # without it the source may be gone
+        if given["rollback"]:  # without a way back the source may be gone
             for side in (SOURCE, TARGET):
                 if _is_writer(given, side):
                     live["writer"] = side
@@ -103,7 +103,7 @@ def _is_writer(given: Values, side: SideName) -> bool:
 
 
 def _opening(given: Values, writer: SideName) -> Props:
-    """Return mark and attempt of the writer's opening, as its own register has them.
+    """Return mark and attempt of the writer's opening, from its own register.
 
     Both the clone's LSN and the mark of a way back are positions of the source's WAL, so one that
     is older than the clone belongs to an earlier deployment. The clone forgot what it inherited.
@@ -143,7 +143,7 @@ class Switchover(Resource, module="bluegreen", name="Switchover"):
     """The writer of a deployment.
 
     Errors:
-        refused: what the fence can't hold, by name: prepared transactions and other blockers of the
+        refused: what passes the fence, by name: prepared transactions and other blockers of the
             readiness report; a switch that somebody else has under way; both sides open.
         retry: a switch that was aborted, with the old writer open again: the other side did not
             keep up, or a server failed.

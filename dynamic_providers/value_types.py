@@ -1,4 +1,4 @@
-"""What several resources' inputs are: servers, names, positions, times."""
+"""Types of inputs that several resources share: servers, names, positions, times."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _fits(name: str) -> str:
 
 
 ObjectName = Annotated[str, AfterValidator(_fits)]
-"""A name that the server takes as it is: a longer one it would cut off."""
+"""A name that the server takes as it is; it would cut off a longer one."""
 NameInput = Annotated[pulumi.Input[str], Value(ObjectName)]
 
 

@@ -1,4 +1,4 @@
-"""Values of the library from a resource's properties, by pydantic; what is wrong, in one line.
+"""Values of the library from a resource's properties, by pydantic; errors in one line.
 
 The protocol drops None and makes floats of all numbers; at preview a property may be unknown.
 """
@@ -18,7 +18,7 @@ from bluegreen.errors import Refused
 from dynamic_providers.inputs import Input, declared
 
 _MISSING = "is missing"
-# For what pydantic calls by names of its own.
+# Words for types that pydantic calls by its own names.
 _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -39,9 +39,9 @@ _EXPECTED = {
 
 
 class Values:
-    """The inputs of a resource, each read when it is asked for.
+    """The inputs of a resource, each read when it is used.
 
-    Not all at once: a deletion must not fail for an input that it doesn't need.
+    They are not read all at once: a deletion must not fail for an input that it doesn't need.
     """
 
     def __init__(self, inputs: type, props: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Values:
 
 
 def malformed(inputs: type, news: Mapping[str, Any]) -> list[CheckFailure]:
-    """Return a failure for each input that no update could use; unknown ones may turn out well."""
+    """Return a failure for each input that no update could use; unknown ones may be valid."""
     found = {
         key: _problem(one, news.get(key))
         for key, one in declared(inputs).items()
@@ -96,6 +96,6 @@ def _words(error: ErrorDetails) -> str:
         case "enum" | "literal_error":
             allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"got {shown}, allowed are {', '.join(allowed)}"
-    # What follows a comma is pydantic's word for what it got.
+    # After a comma pydantic words what it got.
     plain = error["msg"].removeprefix("Input should be ").partition(", ")[0]
     return f"got {shown}, expected {_EXPECTED.get(error['type'], plain)}"

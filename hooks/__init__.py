@@ -1,4 +1,4 @@
-"""Runtime hooks: what is checked at the last moment, and what is told afterwards.
+"""Runtime hooks: what is checked at the last moment, and what is reported afterwards.
 
 No delete hooks: with one in the state a plain `pulumi destroy` is refused.
 """
@@ -28,7 +28,7 @@ def switch_hooks() -> pulumi.ResourceHookBinding:
 
 
 def record_hooks(*, zone_id: str, region: str, sides: Sequence[Side]) -> pulumi.ResourceHookBinding:
-    """Return the hooks of the records, at preview too: a name is moved by a switch only."""
+    """Return the hooks of the records, at preview too: only a switch moves a name."""
     guard = pulumi.ResourceHook(
         "traffic-guard",
         Guard(zone_id, region, tuple(sides)).before,

@@ -19,8 +19,8 @@ from bluegreen.switch.readiness import report
 async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
     """Report whether the writer can be moved; raise, at `up`, when it can't.
 
-    At preview a blocker is only told: what blocks now may be gone by then, and the other way round.
-    Inputs that are not known yet are said to be so.
+    At preview a blocker is only reported: it may be gone by the update, and others may have come.
+    If an input is still unknown, this says so and skips the report.
     """
     new, old = args.new_inputs or {}, args.old_inputs or {}
     if not old:
@@ -34,7 +34,7 @@ async def check_readiness(args: pulumi.ResourceHookArgs) -> None:
     try:
         findings = await asyncio.to_thread(_findings, new)
     except (BlueGreenError, psycopg.Error) as error:
-        # The switch looks once more, and refuses; a report that fails must not hide why.
+        # The switch checks again, and refuses; a report that fails must not hide the reason.
         said = failure(error) if isinstance(error, psycopg.Error) else str(error)
         pulumi.log.warn(f"readiness: {said}")
         return

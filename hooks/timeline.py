@@ -8,7 +8,7 @@ from bluegreen.switch import timeline
 
 
 async def tell_timeline(args: pulumi.ResourceHookArgs) -> None:
-    """Tell the phases of the switch that this update has made, if it has made one."""
+    """Report the phases of the switch that this update has made, if it has made one."""
     new, old = args.new_outputs or {}, args.old_outputs or {}
     phases = new.get("phases") or {}
     if phases and new.get("attempt") != old.get("attempt"):

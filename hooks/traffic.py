@@ -1,4 +1,4 @@
-"""The traffic guard: a name is moved by a switch, and by nothing else."""
+"""The traffic guard: only a switch moves a name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CREDENTIALS = TypeAdapter(Credentials)
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An environment as the program knows it; `server` is unknown while its cluster is made."""
+    """An environment as the program knows it; `server` is unknown until its cluster is made."""
 
     cluster: str | pulumi.Output[str]
     region: str
@@ -31,7 +31,7 @@ class Side:
     """Known before the server; None takes the server's."""
 
     async def look(self) -> Environment | None:
-        """Return it with what is known by now; None when not even its name is."""
+        """Return what is known of it by now; None when not even its name is known."""
         server = await self.server.future() if await self.server.is_known() else None
         server = None if pulumi.contains_unknowns(server) else server
         name = self.cluster if isinstance(self.cluster, str) else await self.cluster.future()
@@ -45,17 +45,17 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Looks at the record that exists, and at the environments that it may lead to."""
+    """Checks the existing record, and the environments that it may lead to."""
 
     zone_id: str
     region: str
     sides: tuple[Side, ...]
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
-        """Raise when the name is not this stack's to move, or not to where it would lead.
+        """Raise when this stack may not move the name, or not to where it would lead.
 
-        A preview asks only whose the name is: the cluster to lead to may not be there yet, or may
-        become the writer by a switch in the same update.
+        A preview only checks whose the name is: its new cluster may not exist yet, or may become
+        the writer by a switch in the same update.
         """
         new = args.new_inputs or {}
         records = new.get("records")

@@ -99,7 +99,7 @@ END $function$;
 
 -- Every abort and every way back calls this one command, so that a caller that dies leaves nothing
 -- half done. The sessions are ended after the commit: earlier, new ones would get the default, too.
--- procedure that commits may have no settings of its own, so its names are qualified.
+-- A procedure that commits may have no settings of its own, so its names are qualified.
 CREATE OR REPLACE PROCEDURE bluegreen.open_again(
     which text, from_state text, INOUT taken_back boolean
 ) LANGUAGE plpgsql AS $procedure$
