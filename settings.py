@@ -35,6 +35,7 @@ Identifier = Annotated[
 ]
 Version = Annotated[str, StringConstraints(pattern=r"^\d{2}\.\d+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d*:secret:.+$")]
+KeyArn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d*:key/.+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$")]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -115,6 +116,17 @@ class SecondaryRegion(_Model):
     """Instance class there; the primary's by default."""
     instances: int = Field(default=1, ge=0, le=15)
     """Instances there; 0 makes it headless: it follows, and costs only storage."""
+    kms_key_arn: KeyArn | None = None
+    """Key of the storage, of that Region; AWS's own key there by default. It never changes."""
+
+    @check(mode="after")
+    def _key_is_of_the_region(self) -> SecondaryRegion:
+        if self.kms_key_arn is not None and self.kms_key_arn.split(":")[3] != self.region:
+            raise ValueError(
+                f"kms_key_arn: got {self.kms_key_arn!r}, expected a key in {self.region}; a"
+                " secondary Region's storage is encrypted with a key of its own Region"
+            )
+        return self
 
 
 class Environment(_Model):

@@ -11,6 +11,16 @@ from components.primary import ENGINE, INSTANCE_IGNORES, Primary
 from components.stack import Stack
 from settings import SecondaryRegion
 
+# The last three are decided when the cluster is made: another value would replace it.
+SECONDARY_IGNORES = [
+    "engineVersion",
+    "replicationSourceIdentifier",
+    "dbClusterParameterGroupName",
+    "kmsKeyId",
+    "storageEncrypted",
+    "sourceRegion",
+]
+
 
 class GlobalDatabase(pulumi.ComponentResource):
     """Readers, the global cluster of the primary, and a secondary cluster for each other Region.
@@ -25,7 +35,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             "global-database",
             opts=pulumi.ResourceOptions(depends_on=list(after)),
         )
-        self._stack = stack
+        self._stack, self._primary = stack, primary
         environment = stack.settings.environment
         for number in range(2, environment.instances + 1):
             aws.rds.ClusterInstance(
@@ -78,17 +88,16 @@ class GlobalDatabase(pulumi.ComponentResource):
             global_cluster_identifier=global_cluster.id,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=secondary.security_group_ids,
+            storage_encrypted=True,
+            kms_key_id=secondary.kms_key_arn or self._key_of_aws(region),
+            source_region=stack.region,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=True,
             apply_immediately=True,
             region=region,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                ignore_changes=[
-                    "engineVersion",
-                    "replicationSourceIdentifier",
-                    "dbClusterParameterGroupName",
-                ],
+                ignore_changes=SECONDARY_IGNORES,
             ),
         )
         for number in range(1, secondary.instances + 1):
@@ -103,3 +112,12 @@ class GlobalDatabase(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
             )
         return cluster
+
+    def _key_of_aws(self, region: str) -> pulumi.Output[str]:
+        """Return the key that AWS keeps for RDS in a Region: an encrypted secondary must name one.
+
+        Not looked up before the primary is declared: an error of what comes first is then the only
+        one that the user reads.
+        """
+        alias = self._primary.cluster.cluster_identifier.apply(lambda _: "alias/aws/rds")
+        return aws.kms.get_key_output(key_id=alias, region=region).arn

@@ -57,6 +57,9 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         self._require_free(wanted["db_cluster_identifier"])
         self._require_groups(wanted)
         primary = self._primary(wanted)
+        if primary is not None and primary.storage_encrypted:
+            self._require_key(wanted.get("kms_key_id"))
+            wanted["storage_encrypted"] = True
         newest = primary.engine_version if primary is not None else offered()[-1]
         version = wanted.setdefault("engine_version", newest)
         if wanted.get("engine") == ENGINE and version not in offered():
@@ -106,6 +109,19 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         subnets = wanted.get("db_subnet_group_name")
         if subnets and subnets != "default" and subnets not in self.subnet_groups:
             raise m.DBSubnetGroupNotFoundError(subnets)
+
+    def _require_key(self, key: str | None) -> None:
+        """Refuse a secondary of an encrypted primary that names no key of its own Region."""
+        if not key:
+            raise m.InvalidParameterCombination(
+                "For encrypted cross-region replica, kmsKeyId should be explicitly specified"
+            )
+        if key.startswith("arn:") and key.split(":")[3] != self.region_name:
+            raise RdsError(
+                "KMSKeyNotAccessibleFault",
+                f"The specified KMS key [{key}] does not exist, is not enabled or you do not have"
+                " permissions to access it.",
+            )
 
     def _primary(self, wanted: dict[str, Any]) -> Any:
         """Return the writer of the global cluster that a new secondary joins; None without."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.fixtures.aws_api import OTHER_REGION, AwsApi
+from tests.fixtures.aws_api import OTHER_REGION, REGION, AwsApi
 
 _NUMBERS = itertools.count()
 ENGINE = "aurora-postgresql"
@@ -233,6 +233,29 @@ def test_global_clusters_in_any_region_with_a_writer_and_readers(aws_api: AwsApi
     rds.delete_global_cluster(**leave)
     with pytest.raises(ClientError, match="GlobalClusterNotFoundFault"):
         rds.describe_global_clusters(GlobalClusterIdentifier=group)
+
+
+def test_a_secondary_of_an_encrypted_primary_names_a_key_of_its_region(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api, StorageEncrypted=True), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    wish = {
+        "DBClusterIdentifier": second,
+        "Engine": ENGINE,
+        "GlobalClusterIdentifier": group,
+        "SourceRegion": REGION,
+    }
+
+    def key(region: str) -> str:
+        found = aws_api.client("kms", region).describe_key(KeyId="alias/aws/rds")
+        return str(found["KeyMetadata"]["Arn"])
+
+    assert _refused(there.create_db_cluster, **wish) == "InvalidParameterCombination"
+    code = _refused(there.create_db_cluster, **wish, KmsKeyId=key(REGION))
+    assert code == "KMSKeyNotAccessibleFault"
+    there.create_db_cluster(**wish, KmsKeyId=key(OTHER_REGION))
+    assert _describe(there, second)["StorageEncrypted"]
 
 
 def test_versions_name_their_targets(aws_api: AwsApi) -> None:
