@@ -28,6 +28,7 @@ from bluegreen.switch.time_limits import (
 )
 
 NAMESPACE = "bluegreen"
+CA_BUNDLE = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
 Identifier = Annotated[
@@ -275,7 +276,7 @@ class Credentials(_Model):
     tls: Tls = "verify-full"
     """TLS mode of every connection, as libpq's sslmode."""
     ca_file: str | None = None
-    """File with the certificates to trust, such as the RDS bundle."""
+    """File with the certificates to trust, such as the RDS bundle; the `verify` modes need it."""
     subscription_tls: Tls | None = None
     """TLS mode of the connections between the clusters; none takes `tls`. `require` is weaker: what
     is sent is encrypted, and nobody checks who answers."""
@@ -284,6 +285,16 @@ class Credentials(_Model):
     None takes what its `ssl_ca_file` names, where Aurora has AWS's."""
     admin_iam_user: str | None = None
     """Connect as this user with an IAM token in place of the admin secret's password."""
+
+    @check(mode="after")
+    def _certificates_to_trust(self) -> Credentials:
+        # Found at the first connection otherwise, when the cluster has been made.
+        if self.tls.startswith("verify") and self.ca_file is None:
+            raise ValueError(
+                f"ca_file: is missing, and tls is {self.tls}; the certificates of RDS are in no"
+                f" system's store: download {CA_BUNDLE} and set ca_file to its path"
+            )
+        return self
 
 
 class Dns(_Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -10,7 +11,7 @@ from pulumi.runtime.config import CONFIG
 
 from bluegreen import names
 from bluegreen.postgres.server import Credentials
-from settings import Settings, SettingsError, load
+from settings import CA_BUNDLE, Settings, SettingsError, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +63,10 @@ def read_stack() -> Stack:
         settings = load(CONFIG.get())
     except SettingsError as error:
         raise pulumi.RunError(str(error)) from None
+    ca_file = settings.credentials.ca_file
+    if settings.credentials.tls.startswith("verify") and not Path(ca_file or "").is_file():
+        raise pulumi.RunError(
+            f"bluegreen:credentials.ca_file: got {ca_file!r}, but there is no such file; download"
+            f" {CA_BUNDLE} to it"
+        )
     return Stack(pulumi.get_stack(), pulumi.get_project(), region, settings)

@@ -32,6 +32,12 @@ from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            "bluegreen:credentials.tls=verify-ca",
+            "bluegreen:credentials.ca_file: got '/etc/ssl/certs/rds-global-bundle.pem', but there"
+            " is no such file; download https://truststore.pki.rds.amazonaws.com/",
+            id="no-certificates",
+        ),
+        pytest.param(
             "bluegreen:rollback=false",
             "rollback: false before the cutover; set rollback to true",
             id="wrong-combination",
