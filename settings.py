@@ -160,7 +160,7 @@ class Environment(_Model):
     deletion_protection: bool = True
     """Whether AWS and `pulumi destroy` refuse to delete the cluster."""
     final_snapshot: bool = True
-    """Whether a deletion leaves a last snapshot."""
+    """Whether a deletion leaves a last snapshot. A clone that never was the writer needs none."""
     retire: bool = False
     """Whether this environment may be destroyed although it is the writer."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pulumi
@@ -24,6 +25,9 @@ _CLUSTER_IGNORES = [
     "engineVersion",
     "dbClusterParameterGroupName",
     "dbInstanceParameterGroupName",
+    # Both are as they were when the cluster was made: another name for each life of it.
+    "finalSnapshotIdentifier",
+    "deleteAutomatedBackups",
 ]
 INSTANCE_IGNORES = ["engineVersion", "dbParameterGroupName"]
 
@@ -67,7 +71,8 @@ class Primary(pulumi.ComponentResource):
             copy_tags_to_snapshot=True,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=not environment.final_snapshot,
-            final_snapshot_identifier=f"{name}-final",
+            final_snapshot_identifier=final_snapshot(name, datetime.now(UTC)),
+            delete_automated_backups=False,
             apply_immediately=True,
             restore_to_point_in_time=_restore(source),
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=_CLUSTER_IGNORES),
@@ -101,6 +106,12 @@ class Primary(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),
         )
         self.register_outputs({})
+
+
+def final_snapshot(cluster: str, made_at: datetime) -> str:
+    """Return the name of the last snapshot: AWS takes each once, so every life has another."""
+    suffix = f"-final-{made_at:%Y%m%d-%H%M%S}"
+    return cluster[: 63 - len(suffix)].rstrip("-") + suffix  # AWS takes no longer one
 
 
 def _restore(source: Source | None) -> aws.rds.ClusterRestoreToPointInTimeArgs | None:

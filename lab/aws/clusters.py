@@ -43,6 +43,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         # Global clusters have tags too.
         known: str = self.arn_regex.pattern  # type: ignore[has-type]
         self.arn_regex = re.compile(known.replace("(db|", "(global-cluster|db|"))
+        self.retained_backups: list[dict[str, str]] = []
 
     def _find_resource(self, resource_type: str, resource_name: str) -> Any:
         home = m.rds_backends[self.account_id]["us-east-1"]  # where moto keeps global clusters

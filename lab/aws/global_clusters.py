@@ -159,7 +159,28 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
             raise m.InvalidParameterCombination(
                 "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified."
             )
-        return super().delete_db_cluster()
+        answer = super().delete_db_cluster()
+        if self.params.get("DeleteAutomatedBackups") is False:
+            gone = answer.result["DBCluster"]
+            self.backend.retained_backups.append(
+                {
+                    "DBClusterIdentifier": gone.db_cluster_identifier,
+                    "DbClusterResourceId": gone.db_cluster_resource_id,
+                    "Engine": gone.engine,
+                    "Status": "retained",
+                }
+            )
+        return answer
+
+    def describe_db_cluster_automated_backups(self) -> ActionResult:
+        """List what deleted clusters have left."""
+        wanted = self.params.get("DBClusterIdentifier")
+        found = [
+            one
+            for one in self.backend.retained_backups
+            if wanted in (None, one["DBClusterIdentifier"])
+        ]
+        return ActionResult({"DBClusterAutomatedBackups": found})
 
     def describe_db_engine_versions(self) -> ActionResult:
         """List versions and their upgrade targets."""

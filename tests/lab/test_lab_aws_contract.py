@@ -116,6 +116,20 @@ def test_a_final_snapshot_is_asked_about(aws_api: AwsApi) -> None:
     assert code == "InvalidParameterCombination"
 
 
+def test_a_snapshots_name_is_taken_once_and_backups_stay_where_asked(aws_api: AwsApi) -> None:
+    rds, name, snapshot = aws_api.client("rds"), _cluster(aws_api), _name()
+    rds.create_db_cluster_snapshot(DBClusterIdentifier=name, DBClusterSnapshotIdentifier=snapshot)
+    rds.delete_db_instance(DBInstanceIdentifier=f"{name}-1", SkipFinalSnapshot=True)
+    last = {"DBClusterIdentifier": name, "FinalDBSnapshotIdentifier": snapshot}
+    assert _refused(rds.delete_db_cluster, **last) == "DBClusterSnapshotAlreadyExistsFault"
+    last["FinalDBSnapshotIdentifier"] = _name()
+    gone = rds.delete_db_cluster(**last, DeleteAutomatedBackups=False)["DBCluster"]
+    kept = rds.describe_db_cluster_automated_backups(DBClusterIdentifier=name)
+    assert [one["DbClusterResourceId"] for one in kept["DBClusterAutomatedBackups"]] == [
+        gone["DbClusterResourceId"]
+    ]
+
+
 def test_unknown_groups_are_refused(aws_api: AwsApi) -> None:
     rds = aws_api.client("rds")
     code = _refused(

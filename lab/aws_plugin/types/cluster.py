@@ -173,7 +173,10 @@ class _Cluster:
                 DbClusterIdentifier=live["arn"],
             )
             self._wait(aws, rds, identity)
-        request: dict[str, Any] = {"SkipFinalSnapshot": bool(olds.get("skipFinalSnapshot"))}
+        request: dict[str, Any] = {
+            "SkipFinalSnapshot": bool(olds.get("skipFinalSnapshot")),
+            "DeleteAutomatedBackups": bool(olds.get("deleteAutomatedBackups", True)),
+        }
         if not request["SkipFinalSnapshot"]:
             request["FinalDBSnapshotIdentifier"] = final
         try:
