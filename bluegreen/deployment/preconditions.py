@@ -26,7 +26,7 @@ from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
 from bluegreen.replication.publication import publishing
 from bluegreen.replication.running_direction import require_healthy
-from bluegreen.upgrade import obstacles
+from bluegreen.upgrade import engine, obstacles
 from bluegreen.upgrade.engine_version import EngineVersion
 
 log = logging.getLogger(__name__)
@@ -87,10 +87,12 @@ def prepare(desired: DeploymentSpec) -> StackState:
 
 
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` for what would make the clone's major upgrade fail."""
+    """Raise `Refused` for what would make the clone's upgrade fail."""
     if desired.engine_version is None:
         return
-    to = EngineVersion.parse(desired.engine_version).major
+    version = EngineVersion.parse(desired.engine_version)
+    engine.require_reachable(cluster.get(source.region, source.cluster), version)
+    to = version.major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
     if to > have:

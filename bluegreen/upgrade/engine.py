@@ -96,14 +96,22 @@ def targets(found: Cluster) -> Mapping[str, bool]:
     """Return the versions that AWS upgrades the cluster to, and whether each is another major."""
     what = f"engine {found.engine} {found.engine_version}: DescribeDBEngineVersions"
     with asking(what):
+        # A version that no new cluster can have is described on request only.
         answer = client("rds", found.region).describe_db_engine_versions(
-            Engine=found.engine, EngineVersion=found.engine_version
+            Engine=found.engine, EngineVersion=found.engine_version, IncludeAll=True
         )
     return {
         target["EngineVersion"]: bool(target.get("IsMajorVersionUpgrade"))
         for version in answer["DBEngineVersions"]
         for target in version.get("ValidUpgradeTarget", ())
     }
+
+
+def require_reachable(found: Cluster, version: EngineVersion) -> None:
+    """Raise `Refused` unless a clone of the cluster can be brought to `version` in one step."""
+    have = EngineVersion.parse(found.engine_version)
+    if step(found.identifier, have, version, asked_before=None) is not UpgradeStep.NONE:
+        require_target(found.identifier, have, version, targets(found))
 
 
 def _require_possible(

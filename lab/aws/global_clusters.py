@@ -188,7 +188,7 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
         version, engine = wanted.get("EngineVersion"), wanted.get("Engine")
         found = [
             other
-            for other in offered()
+            for other in offered(include_all=bool(wanted.get("IncludeAll")))
             if engine in (None, ENGINE)
             and (version is None or version in (other, other.partition(".")[0]))
         ]

@@ -90,6 +90,11 @@ def _stack_of_version(lab: Lab, version: str) -> str:
     return name
 
 
+def test_a_version_that_no_clone_can_be_brought_to(lab: Lab) -> None:
+    said = lab.refused(lab.new_stack("bluegreen:environment.engine_version=18.9"))
+    assert "no upgrade from 16.14 to 18.9; allowed to 18: 18.4" in said
+
+
 def test_cutover_at_the_first_up(lab: Lab) -> None:
     said = lab.refused(lab.new_stack("bluegreen:cutover=true"))
     assert "cutover: true at the first up; set cutover to false" in said

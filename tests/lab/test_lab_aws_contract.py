@@ -283,6 +283,19 @@ def test_versions_name_their_targets(aws_api: AwsApi) -> None:
     assert targets == {"17.6": True, "18.4": True}
 
 
+def test_a_version_that_nobody_can_make_any_more_is_described_on_request(
+    aws_api: AwsApi,
+) -> None:
+    rds = aws_api.client("rds")
+    asked = {"Engine": ENGINE, "EngineVersion": "16.10"}
+    assert rds.describe_db_engine_versions(**asked)["DBEngineVersions"] == []
+    (found,) = rds.describe_db_engine_versions(**asked, IncludeAll=True)["DBEngineVersions"]
+    assert "16.14" in {target["EngineVersion"] for target in found["ValidUpgradeTarget"]}
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    code = _refused(rds.create_db_cluster, DBClusterIdentifier=_name(), **asked, **login)
+    assert code == "InvalidParameterCombination"
+
+
 def _zone(api: AwsApi) -> tuple[Any, str, str]:
     route53, domain = api.client("route53"), f"{_name()}.internal"
     zone = route53.create_hosted_zone(Name=domain, CallerReference=domain)["HostedZone"]["Id"]

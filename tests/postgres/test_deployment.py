@@ -12,6 +12,7 @@ from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register import register
 from bluegreen.register.switch_in_progress import has_register
+from bluegreen.upgrade import engine
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
@@ -279,9 +280,23 @@ def delete_cluster(placed: PlacedClusters, identifier: str) -> None:
     placed.rds.delete_db_cluster(DBClusterIdentifier=identifier, SkipFinalSnapshot=True)
 
 
-def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(
-    source: Server, source_lab: LabServer
+def test_a_version_that_its_clone_cannot_be_brought_to_is_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.5": True})  # a plain moto has none
+    with pytest.raises(
+        ProviderError, match=r"no upgrade from 1[68]\.4 to 18\.9; allowed to 18: 18"
+    ):
+        provider.create(props(source, engine_version="18.9"))
+    with pytest.raises(ProviderError, match="Aurora can't go back"):
+        provider.create(props(source, engine_version=f"{source_lab.major}.3"))
+    assert not has_register(source)
+
+
+def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.4": True})
     publishes = {"app": {"name": "bg_green_forward", "scope": {"kind": "all"}}}
     wanted = props(source, publishes=publishes, engine_version="18.4")
     with source_lab.connect("app") as conn:
