@@ -12,7 +12,14 @@ from typing import Any
 import moto.rds.models as m
 
 from lab.aws.errors import RdsError
-from lab.aws.models import IN_SYNC, PENDING_REBOOT, AuroraCluster, AuroraInstance
+from lab.aws.models import (
+    BACKING_UP_SECONDS,
+    IN_SYNC,
+    MODIFYING_SECONDS,
+    PENDING_REBOOT,
+    AuroraCluster,
+    AuroraInstance,
+)
 from lab.aws.servers import WIRE
 from lab.aws.versions import ENGINE, family, major, offered, targets
 
@@ -186,6 +193,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
             answer = super().modify_db_cluster(wanted)
         finally:  # moto takes it out first, and a refusal would lose it
             self.clusters.setdefault(found.db_cluster_identifier, found)
+        found.show("modifying", MODIFYING_SECONDS)
         upgrades = version is not None and major(version) != major(before)
         if version is not None:
             found.pending_modified_values = None
@@ -256,6 +264,15 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
 
         WIRE.run(cluster.arn, "deleting", work)
         return cluster
+
+    def create_db_cluster_snapshot(
+        self, db_cluster_identifier: str, *args: Any, **more: Any
+    ) -> Any:
+        """Take a snapshot; the cluster shows it for a while when somebody has asked for it."""
+        snapshot = super().create_db_cluster_snapshot(db_cluster_identifier, *args, **more)
+        if snapshot.snapshot_type == "manual":
+            self.clusters[db_cluster_identifier].show("backing-up", BACKING_UP_SECONDS)
+        return snapshot
 
     def _forget_snapshots(self, cluster: Any) -> None:
         """Drop the automated snapshots: a new cluster of that name within the minute would fail."""

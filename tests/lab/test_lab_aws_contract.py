@@ -163,6 +163,15 @@ def test_a_refused_change_keeps_the_cluster(aws_api: AwsApi) -> None:
     assert _describe(rds, name)["Status"] == "available"
 
 
+def test_a_cluster_shows_for_a_while_what_is_done_to_it(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    rds.modify_db_cluster(DBClusterIdentifier=name, BackupRetentionPeriod=3)
+    assert _describe(rds, name)["Status"] == "modifying"
+    _until(lambda: _describe(rds, name)["Status"] == "available")
+    rds.create_db_cluster_snapshot(DBClusterIdentifier=name, DBClusterSnapshotIdentifier=_name())
+    assert _describe(rds, name)["Status"] == "backing-up"
+
+
 def test_a_change_that_is_not_immediate_is_pending(aws_api: AwsApi) -> None:
     rds, name = aws_api.client("rds"), _cluster(aws_api)
     rds.modify_db_cluster(
