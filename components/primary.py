@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.parameter_groups import ParameterGroups
+from components.parameters import family_of
 from components.source import Source
 from components.stack import Stack
 from dynamic_providers.parameter_apply import ParameterApply
@@ -97,11 +98,16 @@ class Primary(pulumi.ComponentResource):
                 "credentials": stack.credentials,
             }
         )
-        # A clone's parameters come into force with its upgrade.
+        # What only the target's version knows comes into force with a clone's upgrade.
+        static: pulumi.Input[Mapping[str, str]] = groups.parameters.static()
+        if source is not None:
+            static = source.engine_version.apply(
+                lambda version: groups.parameters.static_of(family_of(version))
+            )
         self.parameters = ParameterApply(
             "parameters",
             server=self.server,
-            parameters=dict(groups.static()),
+            parameters=static,
             allow_reboot=environment.allow_reboot,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import moto.rds.models as m
 
+from lab.aws import parameters
 from lab.aws.errors import RdsError
 from lab.aws.models import (
     BACKING_UP_SECONDS,
@@ -318,6 +319,9 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
     ) -> Any:
         """Change values; static ones wait for a reboot of the instances that use the group."""
         values = list(db_cluster_parameter_group_parameters)
+        known = self.db_cluster_parameter_groups.get(db_cluster_parameter_group_name)
+        if known is not None:
+            parameters.require(known.db_parameter_group_family, values)
         group = super().modify_db_cluster_parameter_group(db_cluster_parameter_group_name, values)
         if any(value.get("ApplyMethod") == "pending-reboot" for value in values):
             for cluster in self.clusters.values():

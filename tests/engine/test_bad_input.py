@@ -32,6 +32,18 @@ from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            "bluegreen:environment.parameters.log_statements=ddl",
+            "bluegreen:environment.parameters.log_statements: is no cluster parameter of this"
+            " version; did you mean log_statement",
+            id="unknown-parameter",
+        ),
+        pytest.param(
+            "bluegreen:environment.parameters.max_wal_senders=3",
+            "bluegreen:environment.parameters.max_wal_senders: got '3', allowed are 5-262143",
+            id="parameter-out-of-range",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "bluegreen:credentials.tls=verify-ca",
             "bluegreen:credentials.ca_file: got '/etc/ssl/certs/rds-global-bundle.pem', but there"
             " is no such file; download https://truststore.pki.rds.amazonaws.com/",

@@ -227,6 +227,58 @@ def test_parameters_say_who_set_them_and_can_be_reset(aws_api: AwsApi) -> None:
     assert listed("user") == []
 
 
+def _set(api: AwsApi, group: str, name: str, value: str, method: str) -> None:
+    one = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+    api.client("rds").modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group, Parameters=[one]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "method", "code"),
+    [
+        ("max_wal_senders", "20", "immediate", "InvalidParameterCombination"),
+        ("io_method", "worker", "pending-reboot", "InvalidParameterValue"),  # from 18 on
+        ("fsync", "0", "immediate", "InvalidParameterValue"),
+        ("max_wal_senders", "3", "pending-reboot", "InvalidParameterValue"),
+        ("log_statement", "some", "immediate", "InvalidParameterValue"),
+        ("shared_preload_libraries", "pgaudit,mine", "pending-reboot", "InvalidParameterValue"),
+    ],
+)
+def test_values_that_a_parameter_cannot_have_are_refused(
+    aws_api: AwsApi, name: str, value: str, method: str, code: str
+) -> None:
+    group = _group(aws_api)
+    with pytest.raises(ClientError, match=code):
+        _set(aws_api, group, name, value, method)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "method"),
+    [
+        ("log_statement", "ddl", "immediate"),
+        ("max_connections", "LEAST({DBInstanceClassMemory/9531392},200)", "pending-reboot"),
+        ("shared_preload_libraries", "pg_cron, pgaudit", "pending-reboot"),
+        ("autovacuum_vacuum_cost_delay", "-1", "pending-reboot"),
+    ],
+)
+def test_values_that_a_parameter_can_have_are_taken(
+    aws_api: AwsApi, name: str, value: str, method: str
+) -> None:
+    _set(aws_api, _group(aws_api), name, value, method)
+
+
+def test_more_than_twenty_parameters_at_once_are_refused(aws_api: AwsApi) -> None:
+    rds, group = aws_api.client("rds"), _group(aws_api)
+    one = {"ParameterName": "work_mem", "ParameterValue": "64", "ApplyMethod": "immediate"}
+    code = _refused(
+        rds.modify_db_cluster_parameter_group,
+        DBClusterParameterGroupName=group,
+        Parameters=[one] * 21,
+    )
+    assert code == "InvalidParameterValue"
+
+
 def test_global_clusters_in_any_region_with_a_writer_and_readers(aws_api: AwsApi) -> None:
     rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
     primary, group, second = _cluster(aws_api), _name(), _name()

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from bluegreen.aws import clients
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused
 from bluegreen.upgrade import engine
 from bluegreen.upgrade.engine_version import EngineVersion
-from tests.fixtures.aws_api import REGION, AwsApi
+from tests.fixtures.aws_api import REGION
 
-
-@pytest.fixture(autouse=True)
-def _in_the_lab(aws_api: AwsApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in aws_api.environment.items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    clients.client.cache_clear()
-    yield
-    clients.client.cache_clear()
+pytestmark = pytest.mark.usefixtures("library_at_aws_api")
 
 
 def _running(version: str) -> Cluster:
