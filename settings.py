@@ -136,7 +136,8 @@ class Environment(_Model):
     cluster_identifier: Identifier | None = None
     """The cluster's identifier; `<project>-<stack>` by default. It never changes."""
     engine_version: Version
-    """The Aurora PostgreSQL version, such as `16.14`. A clone is upgraded to it."""
+    """The Aurora PostgreSQL version, such as `16.14`. A clone is upgraded to it; an environment
+    that serves only to another minor, as `allow_reboot` allows."""
     instance_class: str
     """Instance class of the primary Region, such as `db.r6g.large`."""
     instances: int = Field(default=2, ge=1, le=16)
@@ -156,7 +157,7 @@ class Environment(_Model):
     kms_key_arn: str | None = None
     """Key of the storage; AWS's own by default."""
     allow_reboot: Literal["never", "window", "now"] = "never"
-    """Whether static parameters may be brought into force by a reboot of the writer."""
+    """Whether the writer may be restarted for static parameters and minor versions."""
     deletion_protection: bool = True
     """Whether AWS and `pulumi destroy` refuse to delete the cluster."""
     final_snapshot: bool = True

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
@@ -25,6 +26,7 @@ from bluegreen.deployment.preconditions import DeploymentSpec, Published
 from bluegreen.deployment.transition import StackState, refusals
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication.publication.scope import from_scope
+from bluegreen.upgrade.engine_version import major_change_problem
 from dynamic_providers.deployment_spec import stack_spec
 from dynamic_providers.inputs import UPDATES, Default, Value, keys, properties
 from dynamic_providers.provider import Props, Provider, inputs_only
@@ -86,7 +88,13 @@ class DeploymentProvider(Provider):
             return CheckResult(news, malformed)
         had = stack_spec(olds) if olds.get("stack") else None
         found = refusals(had, stack_spec(news, had))
-        return CheckResult(news, [CheckFailure(one.setting, one.reason) for one in found])
+        failures = [CheckFailure(one.setting, one.reason) for one in found]
+        versions = olds.get("engine_version"), news.get("engine_version")
+        if all(isinstance(one, str) and not contains_unknowns(one) for one in versions):
+            serves = not news.get("source") or bool(news.get("cutover"))
+            reason = major_change_problem(str(versions[0]), str(versions[1]), serves=serves)
+            failures += [CheckFailure("environment.engine_version", reason)] if reason else []
+        return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the inputs; a deployment without its register has a difference too."""
@@ -110,7 +118,8 @@ class DeploymentProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the state, `unregistered` where the register on the source is missing."""
-        inputs = {key: props[key] for key in keys(self.inputs, UPDATES) if key in props}
+        kept = [*keys(self.inputs, UPDATES), "engine_version"]
+        inputs = {key: props[key] for key in kept if key in props}
         had = self._desired(props)
         state = str(had.spec.state) if deployment.is_registered(had) else _UNREGISTERED
         return ReadResult(id_, {**inputs, "state": state}, inputs)
@@ -137,12 +146,13 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
     """What this stack is: a plain environment, or one that is to replace `source`.
 
     Errors:
-        refused: a transition that is not allowed (at preview); a switch before both sides stand and
-            the running direction is healthy; `rollback: false` before the target is the writer; a
-            source that can't be published, or lacks free slots, senders or workers; triggers, event
-            triggers and functions of the source that would stop or falsify the replication; what
-            the clone's upgrade would refuse; a database or schema `bluegreen` there that somebody
-            else made (it carries no mark), or put things in.
+        refused: a transition that is not allowed, or another major version (at preview); a switch
+            before both sides stand and the running direction is healthy; `rollback: false` before
+            the target is the writer; a source that can't be published, or lacks free slots, senders
+            or workers; triggers, event triggers and functions of the source that would stop or
+            falsify the replication; what the clone's upgrade would refuse, or a version that it
+            can't be brought to; a database or schema `bluegreen` there that somebody else made (it
+            carries no mark), or put things in.
         retry: AWS or a server out of reach.
     """
 

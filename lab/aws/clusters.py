@@ -219,6 +219,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
                 f"Cannot upgrade {ENGINE} from {found.engine_version} to {version}"
             )
         if major(version) == major(found.engine_version):
+            self._require_secondaries_first(found, version)
             return
         if not wanted.get("allow_major_version_upgrade"):
             raise m.InvalidParameterCombination(
@@ -235,6 +236,18 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
             )
         if known is None:
             wanted["db_cluster_parameter_group_name"] = f"default.{family(version)}"
+
+    def _require_secondaries_first(self, found: Any, version: str) -> None:
+        """Refuse a minor upgrade of a primary whose other Regions run an older version."""
+        home = m.rds_backends[self.account_id]["us-east-1"]
+        group = home.global_clusters.get(found.global_cluster_identifier or "")
+        if group is None or not found.is_writer:
+            return
+        older = [one for one in group.members if version in targets(one.engine_version)]
+        if any(one is not found for one in older):
+            raise m.InvalidParameterCombination(
+                "The secondary clusters of a global cluster must be upgraded before its primary"
+            )
 
     def _upgrade(self, found: Any, instance_group: str | None) -> None:
         wanted, values = major(found.engine_version), found.values()

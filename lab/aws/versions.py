@@ -5,7 +5,7 @@ from __future__ import annotations
 ENGINE = "aurora-postgresql"
 
 # The lab's servers are 16.14 and 18.4; the others exist by name only, to be refused properly.
-_OFFERED = ("14.18", "15.13", "16.10", "16.14", "17.6", "18.4")
+_OFFERED = ("14.18", "15.13", "16.10", "16.13", "16.14", "17.6", "18.4")
 
 
 # Clusters that run it stay, and are described only on request; nobody can make one any more.

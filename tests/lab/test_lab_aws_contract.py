@@ -33,13 +33,13 @@ def _describe(rds: Any, name: str) -> Any:
     return rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
 
 
-def _cluster(api: AwsApi, **more: Any) -> str:
+def _cluster(api: AwsApi, *, version: str = "16.14", **more: Any) -> str:
     """Make a cluster with one instance and wait for it."""
     rds, name = api.client("rds"), _name()
     rds.create_db_cluster(
         DBClusterIdentifier=name,
         Engine=ENGINE,
-        EngineVersion="16.14",
+        EngineVersion=version,
         MasterUsername="m",
         MasterUserPassword="password",
         **more,
@@ -331,6 +331,22 @@ def test_a_secondary_of_an_encrypted_primary_names_a_key_of_its_region(aws_api: 
     assert code == "KMSKeyNotAccessibleFault"
     there.create_db_cluster(**wish, KmsKeyId=key(OTHER_REGION))
     assert _describe(there, second)["StorageEncrypted"]
+
+
+def test_a_primary_is_patched_after_its_secondaries(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api, version="16.13"), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    there.create_db_cluster(
+        DBClusterIdentifier=second, Engine=ENGINE, GlobalClusterIdentifier=group
+    )
+    newer = {"EngineVersion": "16.14", "ApplyImmediately": True}
+    code = _refused(rds.modify_db_cluster, DBClusterIdentifier=primary, **newer)
+    assert code == "InvalidParameterCombination"
+    there.modify_db_cluster(DBClusterIdentifier=second, **newer)
+    rds.modify_db_cluster(DBClusterIdentifier=primary, **newer)
+    assert _describe(rds, primary)["EngineVersion"] == "16.14"
 
 
 def test_versions_name_their_targets(aws_api: AwsApi) -> None:
