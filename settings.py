@@ -31,9 +31,8 @@ NAMESPACE = "bluegreen"
 CA_BUNDLE = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
-Identifier = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=55)
-]
+IDENTIFIER = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER, max_length=55)]
 Version = Annotated[str, StringConstraints(pattern=r"^\d{2}\.\d+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d*:secret:.+$")]
 KeyArn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d*:key/.+$")]

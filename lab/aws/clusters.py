@@ -12,7 +12,7 @@ from typing import Any
 import moto.rds.models as m
 
 from lab.aws import parameters
-from lab.aws.errors import RdsError
+from lab.aws.errors import RdsError, require_identifier
 from lab.aws.models import (
     BACKING_UP_SECONDS,
     IN_SYNC,
@@ -105,6 +105,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         cluster.port = address[1]
 
     def _require_free(self, identifier: str) -> None:
+        require_identifier("DBClusterIdentifier", identifier)
         if identifier.lower() in self.clusters:
             raise RdsError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
 
@@ -301,6 +302,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
     def create_db_instance(self, db_kwargs: dict[str, Any]) -> Any:
         """Make an instance in its cluster's subnet group."""
         wanted = dict(db_kwargs)
+        require_identifier("DBInstanceIdentifier", wanted["db_instance_identifier"])
         cluster = self.clusters.get(wanted.get("db_cluster_identifier") or "")
         if cluster is not None and cluster.db_subnet_group_name in self.subnet_groups:
             wanted["db_subnet_group_name"] = cluster.db_subnet_group_name

@@ -10,7 +10,7 @@ import moto.rds.urls as urls
 from moto.core.responses import ActionResult
 
 from lab.aws import parameters
-from lab.aws.errors import Answering400, RdsError
+from lab.aws.errors import Answering400, RdsError, require_identifier
 from lab.aws.servers import WIRE
 from lab.aws.versions import ENGINE, describe, major, offered
 
@@ -40,6 +40,7 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
         """Make a global cluster, of an existing cluster or empty."""
         wanted, home = self.params, self.global_backend
         name = wanted["GlobalClusterIdentifier"].lower()
+        require_identifier("GlobalClusterIdentifier", name)
         if name in home.global_clusters:
             raise RdsError(
                 "GlobalClusterAlreadyExistsFault", f"Global cluster {name} already exists"

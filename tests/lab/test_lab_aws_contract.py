@@ -83,6 +83,19 @@ def test_an_identifier_that_is_taken_is_refused_and_the_cluster_kept(aws_api: Aw
     assert _describe(rds, name)["DbClusterResourceId"] == before
 
 
+@pytest.mark.parametrize("identifier", ["a" * 64, "a_b", "a--b", "a-", "1a"])
+def test_what_is_no_identifier_is_refused(aws_api: AwsApi, identifier: str) -> None:
+    rds, cluster = aws_api.client("rds"), _cluster(aws_api)
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    instance = {"DBClusterIdentifier": cluster, "DBInstanceClass": "db.r6g.large"}
+    for call, arguments in (
+        (rds.create_db_cluster, {"DBClusterIdentifier": identifier} | login),
+        (rds.create_db_instance, {"DBInstanceIdentifier": identifier} | instance),
+        (rds.create_global_cluster, {"GlobalClusterIdentifier": identifier}),
+    ):
+        assert _refused(call, Engine=ENGINE, **arguments) == "InvalidParameterValue"
+
+
 def test_a_clone_shares_the_group_and_nothing_that_is_the_sources_own(aws_api: AwsApi) -> None:
     rds, source = aws_api.client("rds"), _cluster(aws_api, DeletionProtection=True)
     arn = _describe(rds, source)["DBClusterArn"]
