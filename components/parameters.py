@@ -117,7 +117,4 @@ def logical_replication(databases: int) -> dict[str, str]:
         "max_wal_senders": str(slots),
         "max_logical_replication_workers": str(workers),
         "max_worker_processes": str(workers + 16),
-        # A broken connection is noticed in 10 s instead of a minute.
-        "wal_sender_timeout": "10000",
-        "wal_receiver_timeout": "10000",
     }
