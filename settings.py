@@ -142,7 +142,8 @@ class Environment(_Model):
     instances: int = Field(default=2, ge=1, le=16)
     """Instances in the primary Region: one writer, the others readers."""
     databases: list[str] = Field(min_length=1)
-    """The databases that a deployment carries over; the first is made with a new cluster."""
+    """The databases that a deployment carries over; the first is made with a new cluster. Their
+    order says nothing later on."""
     subnet_ids: list[str] = Field(min_length=2)
     """Subnets in at least two availability zones."""
     security_group_ids: list[str] = Field(min_length=1)
@@ -154,7 +155,7 @@ class Environment(_Model):
     backup_retention_days: int = Field(default=7, ge=1, le=35)
     """Days that automated backups are kept."""
     kms_key_arn: str | None = None
-    """Key of the storage; AWS's own by default."""
+    """Key of the storage; AWS's own by default. It never changes."""
     allow_reboot: Literal["never", "window", "now"] = "never"
     """Whether the writer may be restarted for static parameters and minor versions."""
     deletion_protection: bool = True

@@ -20,7 +20,7 @@ ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
 # The same in every life of a stack, whether or not it has a source: what a clone is made with, what
 # the global database fills in, and what EngineUpgrade and ParameterApply bring about on the living
 # cluster. A difference there would replace or restart production.
-_CLUSTER_IGNORES = [
+CLUSTER_IGNORES = [
     "restoreToPointInTime",
     "globalClusterIdentifier",
     "engineVersion",
@@ -29,6 +29,12 @@ _CLUSTER_IGNORES = [
     # Both are as they were when the cluster was made: another name for each life of it.
     "finalSnapshotIdentifier",
     "deleteAutomatedBackups",
+    # Of a cluster that is there these only could replace it: another order of `databases`, another
+    # user in the secret, another key.
+    "databaseName",
+    "masterUsername",
+    "kmsKeyId",
+    "storageEncrypted",
 ]
 INSTANCE_IGNORES = ["engineVersion", "dbParameterGroupName"]
 
@@ -76,7 +82,7 @@ class Primary(pulumi.ComponentResource):
             delete_automated_backups=False,
             apply_immediately=True,
             restore_to_point_in_time=_restore(source),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=_CLUSTER_IGNORES),
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=CLUSTER_IGNORES),
         )
         self.writer = aws.rds.ClusterInstance(
             "writer",
