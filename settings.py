@@ -162,6 +162,12 @@ class Environment(_Model):
     """Whether AWS and `pulumi destroy` refuse to delete the cluster."""
     final_snapshot: bool = True
     """Whether a deletion leaves a last snapshot. A clone that never was the writer needs none."""
+    cluster_timeout_minutes: Positive | None = None
+    """How long one cluster may take; 120 by default. Terabytes take longer to another Region."""
+    instance_timeout_minutes: Positive | None = None
+    """How long one instance may take; 90 by default."""
+    upgrade_timeout_minutes: Positive = 120.0
+    """How long the upgrade of a cluster may take."""
     retire: bool = False
     """Whether this environment may be destroyed although it is the writer."""
 

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.primary import ENGINE, INSTANCE_IGNORES, Primary
-from components.stack import Stack
+from components.stack import Stack, within
 from settings import SecondaryRegion
 
 # The last three are decided when the cluster is made: another value would replace it.
@@ -46,7 +46,7 @@ class GlobalDatabase(pulumi.ComponentResource):
                 instance_class=environment.instance_class,
                 promotion_tier=1,
                 apply_immediately=True,
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+                opts=self._instance_options(),
             )
         self.global_cluster: aws.rds.GlobalCluster | None = None
         self.secondaries: list[aws.rds.Cluster] = []
@@ -57,7 +57,9 @@ class GlobalDatabase(pulumi.ComponentResource):
                 source_db_cluster_identifier=primary.cluster.arn,
                 force_destroy=True,
                 opts=pulumi.ResourceOptions(
-                    parent=self, ignore_changes=["engineVersion", "sourceDbClusterIdentifier"]
+                    parent=self,
+                    ignore_changes=["engineVersion", "sourceDbClusterIdentifier"],
+                    custom_timeouts=within(environment.cluster_timeout_minutes),
                 ),
             )
             self.secondaries = [
@@ -65,6 +67,13 @@ class GlobalDatabase(pulumi.ComponentResource):
                 for secondary in environment.secondary_regions
             ]
         self.register_outputs({})
+
+    def _instance_options(self) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(
+            parent=self,
+            ignore_changes=INSTANCE_IGNORES,
+            custom_timeouts=within(self._stack.settings.environment.instance_timeout_minutes),
+        )
 
     def _secondary(
         self, global_cluster: aws.rds.GlobalCluster, secondary: SecondaryRegion
@@ -98,6 +107,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=SECONDARY_IGNORES,
+                custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )
         for number in range(1, secondary.instances + 1):
@@ -109,7 +119,7 @@ class GlobalDatabase(pulumi.ComponentResource):
                 instance_class=secondary.instance_class or environment.instance_class,
                 apply_immediately=True,
                 region=region,
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+                opts=self._instance_options(),
             )
         return cluster
 

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from components.parameter_groups import ParameterGroups
 from components.parameters import family_of
 from components.source import Source
-from components.stack import Stack
+from components.stack import Stack, within
 from dynamic_providers.parameter_apply import ParameterApply
 
 ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
@@ -82,7 +82,11 @@ class Primary(pulumi.ComponentResource):
             delete_automated_backups=False,
             apply_immediately=True,
             restore_to_point_in_time=_restore(source),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=CLUSTER_IGNORES),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=CLUSTER_IGNORES,
+                custom_timeouts=within(environment.cluster_timeout_minutes),
+            ),
         )
         self.writer = aws.rds.ClusterInstance(
             "writer",
@@ -93,7 +97,11 @@ class Primary(pulumi.ComponentResource):
             db_parameter_group_name=groups.instance.name if source is None else None,
             promotion_tier=0,
             apply_immediately=True,
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=INSTANCE_IGNORES,
+                custom_timeouts=within(environment.instance_timeout_minutes),
+            ),
         )
         self.server: pulumi.Output[Mapping[str, Any]] = pulumi.Output.from_input(
             {

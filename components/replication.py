@@ -87,6 +87,7 @@ class Replication(pulumi.ComponentResource):
             cluster_parameter_group=groups.cluster.name,
             instance_parameter_group=groups.instance.name,
             allow_reboot=self._allow_restart(),
+            timeout_seconds=60 * self._stack.settings.environment.upgrade_timeout_minutes,
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
 

@@ -55,6 +55,14 @@ class Stack:
         return self.replicates and not (self.settings.cutover and not self.settings.rollback)
 
 
+def within(minutes: float | None) -> pulumi.CustomTimeouts | None:
+    """Return how long AWS may take over a resource; None for the AWS plugin's own times."""
+    if minutes is None:
+        return None
+    limit = f"{minutes * 60:.0f}s"
+    return pulumi.CustomTimeouts(create=limit, update=limit, delete=limit)
+
+
 _MOST = 63  # characters that AWS takes for the identifier of a cluster or an instance
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,9 +84,16 @@ def test_a_second_region_is_encrypted_with_a_key_of_its_own(
     lab: Lab, two_regions: Callable[..., str]
 ) -> None:
     """Without a setting it is AWS's own key there; a routine update then changes nothing."""
-    stack = two_regions()
+    stack = two_regions("bluegreen:environment.cluster_timeout_minutes=300")
     name = f"{lab.world.outputs(stack)['cluster_identifier']}-{seeds.SECONDARY}"
     found = _client(lab, "rds").describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
     key = _client(lab, "kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
     assert (found["StorageEncrypted"], found["KmsKeyId"]) == (True, key)
     lab.world.pulumi("preview", "-s", stack, "--expect-no-changes", "--refresh")
+    exported = json.loads(lab.world.pulumi("stack", "export", "-s", stack))["deployment"]
+    limits = [
+        one["customTimeouts"]
+        for one in exported["resources"]
+        if one["type"] in ("aws:rds/cluster:Cluster", "aws:rds/globalCluster:GlobalCluster")
+    ]
+    assert limits == [{"create": 18000, "update": 18000, "delete": 18000}] * 3
