@@ -34,6 +34,9 @@ from dynamic_providers.provider import Props, Provider, inputs_only
 # A refresh found a running deployment without the register that its switch needs.
 _UNREGISTERED = "unregistered"
 
+# A change of these is no difference, but what they were decides over what they may become.
+_COMPARED = ("engine_version", "secondary_regions", "deletion_protection")
+
 
 class _Publishes(BaseModel):
     """What one database will publish."""
@@ -75,6 +78,12 @@ class DeploymentInputs(TypedDict):
     """The version that a clone is upgraded to: what its upgrade would refuse is checked before the
     clone is made."""
 
+    secondary_regions: NotRequired[pulumi.Input[Sequence[str]] | None]
+    """The other Regions of its global database."""
+    deletion_protection: NotRequired[Annotated[pulumi.Input[bool], Default(False)]]
+    """Whether AWS protects its clusters: one that is taken out then is torn from the global
+    database, and stays."""
+
 
 class DeploymentProvider(Provider):
     """Checks the inputs without I/O, and the servers in `create` and `update`."""
@@ -94,6 +103,8 @@ class DeploymentProvider(Provider):
             serves = not news.get("source") or bool(news.get("cutover"))
             reason = major_change_problem(str(versions[0]), str(versions[1]), serves=serves)
             failures += [CheckFailure("environment.engine_version", reason)] if reason else []
+        reason = _protected_region_problem(olds, news)
+        failures += [CheckFailure("environment.secondary_regions", reason)] if reason else []
         return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
@@ -118,7 +129,7 @@ class DeploymentProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the state, `unregistered` where the register on the source is missing."""
-        kept = [*keys(self.inputs, UPDATES), "engine_version"]
+        kept = [*keys(self.inputs, UPDATES), *_COMPARED]
         inputs = {key: props[key] for key in kept if key in props}
         had = self._desired(props)
         state = str(had.spec.state) if deployment.is_registered(had) else _UNREGISTERED
@@ -140,6 +151,23 @@ class DeploymentProvider(Provider):
             },
             engine_version=given["engine_version"],
         )
+
+
+def _protected_region_problem(olds: Props, news: Props) -> str | None:
+    """Return why a secondary Region can't be taken out; None when none is, or none is protected.
+
+    AWS lets it leave the global database, and then refuses to delete it: it can't be brought back.
+    """
+    had, want = olds.get("secondary_regions") or (), news.get("secondary_regions") or ()
+    if contains_unknowns(want) or not olds.get("deletion_protection"):
+        return None
+    gone = sorted(set(had) - set(want))
+    if not gone:
+        return None
+    return (
+        f"{', '.join(gone)} can't be taken out under deletion_protection; put it back, set "
+        "environment.deletion_protection to false, run pulumi up, and take it out then"
+    )
 
 
 class Deployment(Resource, module="bluegreen", name="Deployment"):

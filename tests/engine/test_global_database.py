@@ -97,3 +97,43 @@ def test_a_second_region_is_encrypted_with_a_key_of_its_own(
         if one["type"] in ("aws:rds/cluster:Cluster", "aws:rds/globalCluster:GlobalCluster")
     ]
     assert limits == [{"create": 18000, "update": 18000, "delete": 18000}] * 3
+
+
+@pytest.mark.slow
+def test_a_region_is_taken_out_when_its_protection_is_off(
+    lab: Lab, two_regions: Callable[..., str]
+) -> None:
+    protection = "bluegreen:environment.deletion_protection"
+    stack = two_regions(f"{protection}=true")
+    regions = "bluegreen:environment.secondary_regions"
+    kept = lab.world.pulumi("config", "get", "--path", regions, "-s", stack).strip()
+    name = f"{lab.world.outputs(stack)['cluster_identifier']}-{seeds.SECONDARY}"
+
+    def members() -> list[str]:
+        found = _client(lab, "rds").describe_db_clusters()["DBClusters"]
+        return [one["DBClusterIdentifier"] for one in found]
+
+    for wish in ("true", "false"):  # the protection that this update takes off is still on
+        lab.world.pulumi("config", "rm", "--path", regions, "-s", stack)
+        lab.set(stack, f"{protection}={wish}")
+        said = lab.refused(stack, at="preview")
+        assert f"{seeds.SECONDARY} can't be taken out under deletion_protection" in said
+        for path, value in _leaves(regions, json.loads(kept)):
+            lab.set(stack, f"{path}={value}")
+    lab.up(stack)
+    assert name in members()
+    lab.world.pulumi("config", "rm", "--path", regions, "-s", stack)
+    lab.up(stack)
+    assert name not in members()
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the plain values below a setting, each with its path."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(f"{path}.{key}", below)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _leaves(f"{path}[{number}]", below)
+    else:
+        yield path, value

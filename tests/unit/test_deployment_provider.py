@@ -106,3 +106,15 @@ def test_a_version_that_is_not_known_yet_is_none_to_refuse(unknown: Unknown) -> 
     had = FORWARD | {"engine_version": "16.14"}
     assert failures(had, had | {"engine_version": unknown}) == []
     assert failures(FORWARD, had | {"engine_version": "18.4"}) == []
+
+
+def test_a_region_is_taken_out_when_its_protection_is_off() -> None:
+    had = FORWARD | {"secondary_regions": ["a", "b"], "deletion_protection": True}
+    assert failures(had, had) == []
+    assert failures(had, had | {"secondary_regions": ["a", "b", "c"]}) == []
+    for at_once in (True, False):  # the protection of this very update is not off yet
+        wish = {"secondary_regions": ["a"], "deletion_protection": at_once}
+        [(setting, reason)] = failures(had, had | wish)
+        assert setting == "environment.secondary_regions"
+        assert reason.startswith("b can't be taken out under deletion_protection; put it back")
+    assert failures(had | {"deletion_protection": False}, had | {"secondary_regions": []}) == []
