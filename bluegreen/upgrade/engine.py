@@ -78,7 +78,8 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
             have,
             desired.version,
         )
-    _ensure_groups(desired, found, deadline)
+    if not in_place:  # one that serves was made with its groups
+        _ensure_groups(desired, found, deadline)
     _wait_until_serving(desired, deadline)
     # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
     # run. One that serves is left as it is, unless this very run upgraded it.

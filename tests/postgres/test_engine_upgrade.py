@@ -186,6 +186,14 @@ def test_a_minor_that_aws_brought_before_the_first_look_stays(server: Server) ->
     assert not provider.diff(made.id, made.outs, in_place(server, "16.4", "never")).changes
 
 
+def test_the_groups_of_an_environment_that_serves_are_left_alone(
+    server: Server, placed: PlacedClusters
+) -> None:
+    provider.create(in_place(server, "16.6", "now") | {"cluster_parameter_group": "other"})
+    described = placed.rds.describe_db_clusters(DBClusterIdentifier="orders-2")["DBClusters"][0]
+    assert described["DBClusterParameterGroup"] == "cluster-16"
+
+
 def test_a_standby_that_its_own_stack_looks_at_is_left_as_it_is(
     server: Server, lab: LabServer
 ) -> None:
