@@ -32,13 +32,13 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
         shown = passing if time.monotonic() < until else "available"
         return WIRE.status(self.arn) or shown
 
-    def show(self, status: str, seconds: float) -> None:
-        """Show a status in which clients are served."""
-        self._passing = status, time.monotonic() + seconds
-
     @status.setter
     def status(self, value: str) -> None:
         self._status = value
+
+    def show(self, status: str, seconds: float) -> None:
+        """Show a status in which clients are served."""
+        self._passing = status, time.monotonic() + seconds
 
     @property
     def scaling_configuration_info(self) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ AT_ONCE = 20  # parameters in one request, AWS's own limit
 
 _KINDS = {"BOOLEAN": "boolean", "INTEGER": "integer", "REAL": "float"}  # others are strings
 
-_AURORAS: Mapping[str, Mapping[str, Any]] = {
+_AURORAS: dict[str, dict[str, Any]] = {
     "apg_ccm_enabled": {"DataType": "boolean", "AllowedValues": "0,1"},
     "log_statement": {"AllowedValues": "none,ddl,mod,all"},
     "max_connections": {
@@ -66,7 +66,7 @@ _NOBODYS = frozenset(
 
 
 @cache
-def described(family: str) -> Mapping[str, Mapping[str, Any]]:
+def described(family: str) -> dict[str, dict[str, Any]]:
     """Return the parameters of a family by name, with the values that they have by default."""
     major = int(re.sub(r"\D", "", family.rpartition("postgresql")[2]))
     found = binaries(min(available(), key=lambda one: abs(one - major)))
