@@ -7,6 +7,7 @@ clone of the source, follows it, and takes its place when `cutover` is flipped.
 from components.global_database import GlobalDatabase
 from components.outputs import export
 from components.parameter_groups import ParameterGroups
+from components.parameters import find_parameters
 from components.primary import Primary
 from components.replication import Replication
 from components.seam import Seam
@@ -16,6 +17,7 @@ from components.traffic import Traffic
 from components.transition import allow_transition, guard_retirement
 
 stack = read_stack()  # settings and names; a wrong setting ends here, in one line
+parameters = find_parameters(stack)  # by the types that AWS gives them; a wrong one ends here too
 source = find_source(stack)  # the environment to be replaced; None in a plain stack
 
 # First of all: may this stack go from what it was to what it is to be?
@@ -25,7 +27,7 @@ deployment = allow_transition(stack, source)
 seam = Seam(stack, source, after=[deployment])
 
 # The cluster with its writer: new, or a clone of the source.
-groups = ParameterGroups(stack, source, after=[deployment])
+groups = ParameterGroups(stack, parameters, source, after=[deployment])
 primary = Primary(stack, groups, source, after=[deployment, groups, seam])
 
 # The clone is upgraded, follows the writer, and can become it.

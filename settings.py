@@ -28,13 +28,14 @@ from bluegreen.switch.time_limits import (
 )
 
 NAMESPACE = "bluegreen"
+CA_BUNDLE = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 # RDS: letters, digits and hyphens, a letter first, no hyphen last, none doubled; 63 at most.
-Identifier = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=55)
-]
+IDENTIFIER = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER, max_length=55)]
 Version = Annotated[str, StringConstraints(pattern=r"^\d{2}\.\d+$")]
 Arn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:secretsmanager:[\w-]+:\d*:secret:.+$")]
+KeyArn = Annotated[str, StringConstraints(pattern=r"^arn:[\w-]+:kms:[\w-]+:\d*:key/.+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$")]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -115,6 +116,17 @@ class SecondaryRegion(_Model):
     """Instance class there; the primary's by default."""
     instances: int = Field(default=1, ge=0, le=15)
     """Instances there; 0 makes it headless: it follows, and costs only storage."""
+    kms_key_arn: KeyArn | None = None
+    """Key of the storage, of that Region; AWS's own key there by default. It never changes."""
+
+    @check(mode="after")
+    def _key_is_of_the_region(self) -> SecondaryRegion:
+        if self.kms_key_arn is not None and self.kms_key_arn.split(":")[3] != self.region:
+            raise ValueError(
+                f"kms_key_arn: got {self.kms_key_arn!r}, expected a key in {self.region}; a"
+                " secondary Region's storage is encrypted with a key of its own Region"
+            )
+        return self
 
 
 class Environment(_Model):
@@ -123,13 +135,15 @@ class Environment(_Model):
     cluster_identifier: Identifier | None = None
     """The cluster's identifier; `<project>-<stack>` by default. It never changes."""
     engine_version: Version
-    """The Aurora PostgreSQL version, such as `16.14`. A clone is upgraded to it."""
+    """The Aurora PostgreSQL version, such as `16.14`. A clone is upgraded to it; an environment
+    that serves only to another minor, as `allow_reboot` allows."""
     instance_class: str
     """Instance class of the primary Region, such as `db.r6g.large`."""
     instances: int = Field(default=2, ge=1, le=16)
     """Instances in the primary Region: one writer, the others readers."""
     databases: list[str] = Field(min_length=1)
-    """The databases that a deployment carries over; the first is made with a new cluster."""
+    """The databases that a deployment carries over; the first is made with a new cluster. Their
+    order says nothing later on."""
     subnet_ids: list[str] = Field(min_length=2)
     """Subnets in at least two availability zones."""
     security_group_ids: list[str] = Field(min_length=1)
@@ -141,13 +155,19 @@ class Environment(_Model):
     backup_retention_days: int = Field(default=7, ge=1, le=35)
     """Days that automated backups are kept."""
     kms_key_arn: str | None = None
-    """Key of the storage; AWS's own by default."""
+    """Key of the storage; AWS's own by default. It never changes."""
     allow_reboot: Literal["never", "window", "now"] = "never"
-    """Whether static parameters may be brought into force by a reboot of the writer."""
+    """Whether the writer may be restarted for static parameters and minor versions."""
     deletion_protection: bool = True
     """Whether AWS and `pulumi destroy` refuse to delete the cluster."""
     final_snapshot: bool = True
-    """Whether a deletion leaves a last snapshot."""
+    """Whether a deletion leaves a last snapshot. A clone that never was the writer needs none."""
+    cluster_timeout_minutes: Positive | None = None
+    """How long one cluster may take; 120 by default. Terabytes take longer to another Region."""
+    instance_timeout_minutes: Positive | None = None
+    """How long one instance may take; 90 by default."""
+    upgrade_timeout_minutes: Positive = 120.0
+    """How long the upgrade of a cluster may take."""
     retire: bool = False
     """Whether this environment may be destroyed although it is the writer."""
 
@@ -263,7 +283,7 @@ class Credentials(_Model):
     tls: Tls = "verify-full"
     """TLS mode of every connection, as libpq's sslmode."""
     ca_file: str | None = None
-    """File with the certificates to trust, such as the RDS bundle."""
+    """File with the certificates to trust, such as the RDS bundle; the `verify` modes need it."""
     subscription_tls: Tls | None = None
     """TLS mode of the connections between the clusters; none takes `tls`. `require` is weaker: what
     is sent is encrypted, and nobody checks who answers."""
@@ -272,6 +292,16 @@ class Credentials(_Model):
     None takes what its `ssl_ca_file` names, where Aurora has AWS's."""
     admin_iam_user: str | None = None
     """Connect as this user with an IAM token in place of the admin secret's password."""
+
+    @check(mode="after")
+    def _certificates_to_trust(self) -> Credentials:
+        # Found at the first connection otherwise, when the cluster has been made.
+        if self.tls.startswith("verify") and self.ca_file is None:
+            raise ValueError(
+                f"ca_file: is missing, and tls is {self.tls}; the certificates of RDS are in no"
+                f" system's store: download {CA_BUNDLE} and set ca_file to its path"
+            )
+        return self
 
 
 class Dns(_Model):

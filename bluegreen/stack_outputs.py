@@ -31,6 +31,7 @@ class StackOutputs(BaseModel):
     reader_endpoint: str
     port: int
     engine_version: str
+    """The version that runs, which AWS's maintenance may have made newer than what is set."""
     databases: tuple[str, ...]
     global_cluster_identifier: str
     """Empty where the environment is in no global database."""

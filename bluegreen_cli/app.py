@@ -72,6 +72,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
                     "name": one.name,
                     "active": one.active_pid is not None,
                     "status": str(slots.status(one)),
+                    "retained_bytes": one.retained_bytes,
                 }
                 for one in kept
             ],

@@ -8,8 +8,18 @@ import pulumi
 import pulumi_aws as aws
 
 from components.primary import ENGINE, INSTANCE_IGNORES, Primary
-from components.stack import Stack
+from components.stack import Stack, within
 from settings import SecondaryRegion
+
+# The last three are decided when the cluster is made: another value would replace it.
+SECONDARY_IGNORES = [
+    "engineVersion",
+    "replicationSourceIdentifier",
+    "dbClusterParameterGroupName",
+    "kmsKeyId",
+    "storageEncrypted",
+    "sourceRegion",
+]
 
 
 class GlobalDatabase(pulumi.ComponentResource):
@@ -25,7 +35,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             "global-database",
             opts=pulumi.ResourceOptions(depends_on=list(after)),
         )
-        self._stack = stack
+        self._stack, self._primary = stack, primary
         environment = stack.settings.environment
         for number in range(2, environment.instances + 1):
             aws.rds.ClusterInstance(
@@ -36,7 +46,7 @@ class GlobalDatabase(pulumi.ComponentResource):
                 instance_class=environment.instance_class,
                 promotion_tier=1,
                 apply_immediately=True,
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+                opts=self._instance_options(),
             )
         self.global_cluster: aws.rds.GlobalCluster | None = None
         self.secondaries: list[aws.rds.Cluster] = []
@@ -47,7 +57,9 @@ class GlobalDatabase(pulumi.ComponentResource):
                 source_db_cluster_identifier=primary.cluster.arn,
                 force_destroy=True,
                 opts=pulumi.ResourceOptions(
-                    parent=self, ignore_changes=["engineVersion", "sourceDbClusterIdentifier"]
+                    parent=self,
+                    ignore_changes=["engineVersion", "sourceDbClusterIdentifier"],
+                    custom_timeouts=within(environment.cluster_timeout_minutes),
                 ),
             )
             self.secondaries = [
@@ -55,6 +67,13 @@ class GlobalDatabase(pulumi.ComponentResource):
                 for secondary in environment.secondary_regions
             ]
         self.register_outputs({})
+
+    def _instance_options(self) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(
+            parent=self,
+            ignore_changes=INSTANCE_IGNORES,
+            custom_timeouts=within(self._stack.settings.environment.instance_timeout_minutes),
+        )
 
     def _secondary(
         self, global_cluster: aws.rds.GlobalCluster, secondary: SecondaryRegion
@@ -78,17 +97,17 @@ class GlobalDatabase(pulumi.ComponentResource):
             global_cluster_identifier=global_cluster.id,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=secondary.security_group_ids,
+            storage_encrypted=True,
+            kms_key_id=secondary.kms_key_arn or self._key_of_aws(region),
+            source_region=stack.region,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=True,
             apply_immediately=True,
             region=region,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                ignore_changes=[
-                    "engineVersion",
-                    "replicationSourceIdentifier",
-                    "dbClusterParameterGroupName",
-                ],
+                ignore_changes=SECONDARY_IGNORES,
+                custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )
         for number in range(1, secondary.instances + 1):
@@ -100,6 +119,15 @@ class GlobalDatabase(pulumi.ComponentResource):
                 instance_class=secondary.instance_class or environment.instance_class,
                 apply_immediately=True,
                 region=region,
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+                opts=self._instance_options(),
             )
         return cluster
+
+    def _key_of_aws(self, region: str) -> pulumi.Output[str]:
+        """Return the key that AWS keeps for RDS in a Region: an encrypted secondary must name one.
+
+        Not looked up before the primary is declared: an error of what comes first is then the only
+        one that the user reads.
+        """
+        alias = self._primary.cluster.cluster_identifier.apply(lambda _: "alias/aws/rds")
+        return aws.kms.get_key_output(key_id=alias, region=region).arn

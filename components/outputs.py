@@ -22,7 +22,6 @@ def export(
     """Export the stack's outputs; nothing else is used across stacks."""
     settings, cluster = stack.settings, primary.cluster
     dns = settings.dns
-    upgraded = settings.environment.engine_version
     values = {
         "cluster_identifier": cluster.cluster_identifier,
         "cluster_arn": cluster.arn,
@@ -30,7 +29,7 @@ def export(
         "endpoint": cluster.endpoint,
         "reader_endpoint": cluster.reader_endpoint,
         "port": cluster.port,
-        "engine_version": upgraded,
+        "engine_version": replication.upgrade.engine_version_actual,
         "databases": stack.databases,
         "global_cluster_identifier": global_database.global_cluster.id
         if global_database.global_cluster

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components.parameter_groups import ParameterGroups
+from components.parameters import family_of
 from components.source import Source
-from components.stack import Stack
+from components.stack import Stack, within
 from dynamic_providers.parameter_apply import ParameterApply
 
 ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
@@ -18,12 +20,21 @@ ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
 # The same in every life of a stack, whether or not it has a source: what a clone is made with, what
 # the global database fills in, and what EngineUpgrade and ParameterApply bring about on the living
 # cluster. A difference there would replace or restart production.
-_CLUSTER_IGNORES = [
+CLUSTER_IGNORES = [
     "restoreToPointInTime",
     "globalClusterIdentifier",
     "engineVersion",
     "dbClusterParameterGroupName",
     "dbInstanceParameterGroupName",
+    # Both are as they were when the cluster was made: another name for each life of it.
+    "finalSnapshotIdentifier",
+    "deleteAutomatedBackups",
+    # Of a cluster that is there these only could replace it: another order of `databases`, another
+    # user in the secret, another key.
+    "databaseName",
+    "masterUsername",
+    "kmsKeyId",
+    "storageEncrypted",
 ]
 INSTANCE_IGNORES = ["engineVersion", "dbParameterGroupName"]
 
@@ -67,10 +78,15 @@ class Primary(pulumi.ComponentResource):
             copy_tags_to_snapshot=True,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=not environment.final_snapshot,
-            final_snapshot_identifier=f"{name}-final",
+            final_snapshot_identifier=final_snapshot(name, datetime.now(UTC)),
+            delete_automated_backups=False,
             apply_immediately=True,
             restore_to_point_in_time=_restore(source),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=_CLUSTER_IGNORES),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=CLUSTER_IGNORES,
+                custom_timeouts=within(environment.cluster_timeout_minutes),
+            ),
         )
         self.writer = aws.rds.ClusterInstance(
             "writer",
@@ -81,7 +97,11 @@ class Primary(pulumi.ComponentResource):
             db_parameter_group_name=groups.instance.name if source is None else None,
             promotion_tier=0,
             apply_immediately=True,
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=INSTANCE_IGNORES),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                ignore_changes=INSTANCE_IGNORES,
+                custom_timeouts=within(environment.instance_timeout_minutes),
+            ),
         )
         self.server: pulumi.Output[Mapping[str, Any]] = pulumi.Output.from_input(
             {
@@ -92,15 +112,26 @@ class Primary(pulumi.ComponentResource):
                 "credentials": stack.credentials,
             }
         )
-        # A clone's parameters come into force with its upgrade.
+        # What only the target's version knows comes into force with a clone's upgrade.
+        static: pulumi.Input[Mapping[str, str]] = groups.parameters.static()
+        if source is not None:
+            static = source.engine_version.apply(
+                lambda version: groups.parameters.static_of(family_of(version))
+            )
         self.parameters = ParameterApply(
             "parameters",
             server=self.server,
-            parameters=dict(groups.static()),
+            parameters=static,
             allow_reboot=environment.allow_reboot,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),
         )
         self.register_outputs({})
+
+
+def final_snapshot(cluster: str, made_at: datetime) -> str:
+    """Return the name of the last snapshot: AWS takes each once, so every life has another."""
+    suffix = f"-final-{made_at:%Y%m%d-%H%M%S}"
+    return cluster[: 63 - len(suffix)].rstrip("-") + suffix  # AWS takes no longer one
 
 
 def _restore(source: Source | None) -> aws.rds.ClusterRestoreToPointInTimeArgs | None:

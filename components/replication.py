@@ -46,15 +46,16 @@ class Replication(pulumi.ComponentResource):
         self._stack, self._primary = stack, primary
         self.declared_switch: dict[str, Any] | None = None
         """What the switch is declared to be, for the command line; None where there is none."""
-        if source is not None:
-            upgrade_after: list[pulumi.Resource] = [primary.writer]
-            origin = None
-            if stack.replicates:
-                origin = self._origin(source)
-                upgrade_after.append(origin)
-            upgrade = self._upgrade(groups, upgrade_after)
-            if origin is not None:
-                self._replicate(source, seam, origin, upgrade)
+        upgrade_after: list[pulumi.Resource] = [primary.writer]
+        if source is None:  # of two restarts one comes after the other
+            upgrade_after.append(primary.parameters)
+        origin = None
+        if source is not None and stack.replicates:
+            origin = self._origin(source)
+            upgrade_after.append(origin)
+        self.upgrade = self._upgrade(groups, upgrade_after)
+        if source is not None and origin is not None:
+            self._replicate(source, seam, origin, self.upgrade)
         self.register_outputs({})
 
     def _origin(self, source: Source) -> CloneOrigin:
@@ -85,8 +86,16 @@ class Replication(pulumi.ComponentResource):
             engine_version=self._stack.settings.environment.engine_version,
             cluster_parameter_group=groups.cluster.name,
             instance_parameter_group=groups.instance.name,
+            allow_reboot=self._allow_restart(),
+            timeout_seconds=60 * self._stack.settings.environment.upgrade_timeout_minutes,
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
+
+    def _allow_restart(self) -> str | None:
+        """Return when the environment may be restarted; None for a clone that serves nobody."""
+        settings = self._stack.settings
+        standby = settings.source is not None and not settings.cutover
+        return None if standby else settings.environment.allow_reboot
 
     def _replicate(
         self, source: Source, seam: Seam, origin: CloneOrigin, upgrade: EngineUpgrade

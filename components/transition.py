@@ -33,6 +33,8 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         if stack.replicates
         else None,
         engine_version=settings.environment.engine_version,
+        secondary_regions=[one.region for one in settings.environment.secondary_regions],
+        deletion_protection=settings.environment.deletion_protection,
     )
 
 

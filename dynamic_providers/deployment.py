@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
+from pulumi import contains_unknowns
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
@@ -25,12 +26,16 @@ from bluegreen.deployment.preconditions import DeploymentSpec, Published
 from bluegreen.deployment.transition import StackState, refusals
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication.publication.scope import from_scope
+from bluegreen.upgrade.engine_version import major_change_problem
 from dynamic_providers.deployment_spec import stack_spec
 from dynamic_providers.inputs import UPDATES, Default, Value, keys, properties
 from dynamic_providers.provider import Props, Provider, inputs_only
 
 # A refresh found a running deployment without the register that its switch needs.
 _UNREGISTERED = "unregistered"
+
+# A change of these is no difference, but what they were decides over what they may become.
+_COMPARED = ("engine_version", "secondary_regions", "deletion_protection")
 
 
 class _Publishes(BaseModel):
@@ -73,6 +78,12 @@ class DeploymentInputs(TypedDict):
     """The version that a clone is upgraded to: what its upgrade would refuse is checked before the
     clone is made."""
 
+    secondary_regions: NotRequired[pulumi.Input[Sequence[str]] | None]
+    """The other Regions of its global database."""
+    deletion_protection: NotRequired[Annotated[pulumi.Input[bool], Default(False)]]
+    """Whether AWS protects its clusters: one that is taken out then is torn from the global
+    database, and stays."""
+
 
 class DeploymentProvider(Provider):
     """Checks the inputs without I/O, and the servers in `create` and `update`."""
@@ -86,7 +97,15 @@ class DeploymentProvider(Provider):
             return CheckResult(news, malformed)
         had = stack_spec(olds) if olds.get("stack") else None
         found = refusals(had, stack_spec(news, had))
-        return CheckResult(news, [CheckFailure(one.setting, one.reason) for one in found])
+        failures = [CheckFailure(one.setting, one.reason) for one in found]
+        versions = olds.get("engine_version"), news.get("engine_version")
+        if all(isinstance(one, str) and not contains_unknowns(one) for one in versions):
+            serves = not news.get("source") or bool(news.get("cutover"))
+            reason = major_change_problem(str(versions[0]), str(versions[1]), serves=serves)
+            failures += [CheckFailure("environment.engine_version", reason)] if reason else []
+        reason = _protected_region_problem(olds, news)
+        failures += [CheckFailure("environment.secondary_regions", reason)] if reason else []
+        return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the inputs; a deployment without its register has a difference too."""
@@ -110,7 +129,8 @@ class DeploymentProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the state, `unregistered` where the register on the source is missing."""
-        inputs = {key: props[key] for key in keys(self.inputs, UPDATES) if key in props}
+        kept = [*keys(self.inputs, UPDATES), *_COMPARED]
+        inputs = {key: props[key] for key in kept if key in props}
         had = self._desired(props)
         state = str(had.spec.state) if deployment.is_registered(had) else _UNREGISTERED
         return ReadResult(id_, {**inputs, "state": state}, inputs)
@@ -133,16 +153,34 @@ class DeploymentProvider(Provider):
         )
 
 
+def _protected_region_problem(olds: Props, news: Props) -> str | None:
+    """Return why a secondary Region can't be taken out; None when none is, or none is protected.
+
+    AWS lets it leave the global database, and then refuses to delete it: it can't be brought back.
+    """
+    had, want = olds.get("secondary_regions") or (), news.get("secondary_regions") or ()
+    if contains_unknowns(want) or not olds.get("deletion_protection"):
+        return None
+    gone = sorted(set(had) - set(want))
+    if not gone:
+        return None
+    return (
+        f"{', '.join(gone)} can't be taken out under deletion_protection; put it back, set "
+        "environment.deletion_protection to false, run pulumi up, and take it out then"
+    )
+
+
 class Deployment(Resource, module="bluegreen", name="Deployment"):
     """What this stack is: a plain environment, or one that is to replace `source`.
 
     Errors:
-        refused: a transition that is not allowed (at preview); a switch before both sides stand and
-            the running direction is healthy; `rollback: false` before the target is the writer; a
-            source that can't be published, or lacks free slots, senders or workers; triggers, event
-            triggers and functions of the source that would stop or falsify the replication; what
-            the clone's upgrade would refuse; a database or schema `bluegreen` there that somebody
-            else made (it carries no mark), or put things in.
+        refused: a transition that is not allowed, or another major version (at preview); a switch
+            before both sides stand and the running direction is healthy; `rollback: false` before
+            the target is the writer; a source that can't be published, or lacks free slots, senders
+            or workers; triggers, event triggers and functions of the source that would stop or
+            falsify the replication; what the clone's upgrade would refuse, or a version that it
+            can't be brought to; a database or schema `bluegreen` there that somebody else made (it
+            carries no mark), or put things in.
         retry: AWS or a server out of reach.
     """
 

@@ -13,6 +13,7 @@ from bluegreen.aws import cluster
 from bluegreen.postgres.server import Server
 from bluegreen.upgrade import engine
 from bluegreen.upgrade.engine_version import EngineVersion
+from bluegreen.upgrade.parameters import AllowReboot
 from dynamic_providers.inputs import UPDATES, Default, Value, properties
 from dynamic_providers.provider import Props, Provider, inputs_only
 from dynamic_providers.value_types import NamesInput, SecondsInput, ServerInput, Version
@@ -23,7 +24,7 @@ class EngineUpgradeInputs(TypedDict):
     """The version that a cluster is to run, and its groups."""
 
     server: Annotated[ServerInput, UPDATES]
-    """Writer endpoint of the clone, and references to its credentials."""
+    """Writer endpoint of the cluster, and references to its credentials."""
     databases: Annotated[NamesInput, UPDATES]
     """The databases that get statistics and newer extensions afterwards."""
     engine_version: Annotated[pulumi.Input[str], Value(Version), UPDATES]
@@ -32,6 +33,9 @@ class EngineUpgradeInputs(TypedDict):
     """The cluster parameter group of the new family."""
     instance_parameter_group: NotRequired[Annotated[pulumi.Input[str] | None, UPDATES]]
     """The instance parameter group of the new family."""
+    allow_reboot: NotRequired[Annotated[pulumi.Input[str] | None, Value(AllowReboot)]]
+    """When an environment that serves may be restarted for another minor version. None for a clone,
+    which serves nobody yet and is brought to another major too."""
     timeout_seconds: NotRequired[Annotated[SecondsInput, UPDATES, Default(7200)]]
     """How long the upgrade may take, in seconds."""
 
@@ -83,6 +87,7 @@ def _ensured(given: Values, *, asked_before: str | None) -> str:
         version=given["engine_version"],
         cluster_parameter_group=given["cluster_parameter_group"],
         instance_parameter_group=given["instance_parameter_group"],
+        allow_restart=given["allow_reboot"],
     )
     return engine.ensure(
         desired,
@@ -97,7 +102,8 @@ class EngineUpgrade(Resource, module="aurora", name="EngineUpgrade"):
     Errors:
         refused: a version that AWS doesn't offer or that can't be reached from the one that runs;
             what `pg_upgrade` would fail on (named): prepared transactions, slots, subscriptions,
-            invalid databases, columns that hold numbers of objects; a cluster that serves clients.
+            invalid databases, columns that hold numbers of objects; a cluster that serves clients;
+            in place, another major version, and a minor one unless `allow_reboot` lets it restart.
         retry: an upgrade that takes longer than `timeout_seconds`; AWS or a server out of reach.
     """
 

@@ -91,6 +91,8 @@ class ReplicationSlotProvider(Provider):
         with conn:
             found = slots.inspect(conn, given["name"])
             replaced = slot.was_recreated(conn, given["name"], props.get("stamp"))
+        if (problem := slot.retained_problem(found, str(given["server"]))) is not None:
+            slot.log.warning("%s", problem)
         live = inputs_only(props) | _seen(found)
         # On 16 a lost slot has lost its stamp, too.
         if replaced and slots.status(found).readable:

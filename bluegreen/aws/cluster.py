@@ -44,6 +44,10 @@ _HOPELESS = frozenset(
     }
 )
 
+# In these nobody is served either, for now. In all others clients are, or may be: while AWS backs
+# up, modifies, patches, fails over; what the server itself says is asked of it.
+_NOT_SERVING = _HOPELESS | {"creating", "migrating", "preparing-data-migration", "starting"}
+
 _STILL_REPORTED_SECONDS = 60.0
 
 
@@ -86,6 +90,11 @@ class Cluster:
     def writer(self) -> Member | None:
         """The instance that accepts writes; None before it is made, or during a failover."""
         return next((member for member in self.members if member.is_writer), None)
+
+    @property
+    def serves(self) -> bool:
+        """Whether AWS lets clients reach the cluster, as far as its status tells."""
+        return self.status not in _NOT_SERVING
 
     @property
     def parameter_group_status(self) -> str:

@@ -26,7 +26,7 @@ from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
 from bluegreen.replication.publication import publishing
 from bluegreen.replication.running_direction import require_healthy
-from bluegreen.upgrade import obstacles
+from bluegreen.upgrade import engine, obstacles
 from bluegreen.upgrade.engine_version import EngineVersion
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def prepare(desired: DeploymentSpec) -> StackState:
             f"({taken.status}); name another, or delete it if an earlier attempt left it"
         )
     source = _living_source(desired)
+    _require_available(source)
     found = source_check.inspect(source, desired.spec.databases)
     source_check.require_clonable(found, desired.spec.databases)
     _require_upgradable(source, desired)
@@ -87,10 +88,12 @@ def prepare(desired: DeploymentSpec) -> StackState:
 
 
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` for what would make the clone's major upgrade fail."""
+    """Raise `Refused` for what would make the clone's upgrade fail."""
     if desired.engine_version is None:
         return
-    to = EngineVersion.parse(desired.engine_version).major
+    version = EngineVersion.parse(desired.engine_version)
+    engine.require_reachable(cluster.get(source.region, source.cluster), version)
+    to = version.major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
     if to > have:
@@ -274,13 +277,13 @@ def _closed_or_out_of_reach(server: Server, desired: DeploymentSpec) -> bool:
 
 
 def _living_source(desired: DeploymentSpec) -> Server:
-    """Return the source; raises `Refused` unless it is known and available in AWS."""
+    """Return the source; raises `Refused` unless it is known and serves clients."""
     if desired.source is None:
         raise Refused(
             f"source {desired.spec.source!r}: its stack has no outputs; "
             f"run pulumi up -s {desired.spec.source} first"
         )
-    _require_available(
+    _require_serving(
         cluster.get(desired.source.region, desired.source.cluster),
         f"source {desired.source.cluster}",
     )
@@ -288,11 +291,11 @@ def _living_source(desired: DeploymentSpec) -> Server:
 
 
 def _source_if_it_lives(desired: DeploymentSpec) -> Server | None:
-    """Return the source, None where it is unknown, gone, or not available (stopped, deleting)."""
+    """Return the source, None where it is unknown, gone, or serves nobody (stopped, deleting)."""
     if desired.source is None:
         return None
     found = cluster.find(desired.source.region, desired.source.cluster)
-    return desired.source if found is not None and found.status == AVAILABLE else None
+    return desired.source if found is not None and found.serves else None
 
 
 def _target(desired: DeploymentSpec) -> Server | None:
@@ -303,12 +306,28 @@ def _target(desired: DeploymentSpec) -> Server | None:
 
 def _living_target(desired: DeploymentSpec) -> Server:
     found = cluster.get(desired.spec.region, desired.spec.cluster)
-    _require_available(found, f"target {found.identifier}")
+    _require_serving(found, f"target {found.identifier}")
     return Server.of(found, desired.credentials)
 
 
-def _require_available(found: Cluster, what: str) -> None:
+def _require_serving(found: Cluster, what: str) -> None:
+    """Raise `Refused` where AWS serves no clients.
+
+    A backup, a modification or maintenance is no reason to refuse a switch, a rollback least of
+    all: what a switch needs is asked of the servers.
+    """
+    if not found.serves:
+        raise Refused(
+            f"{what}: is {found.status}, in which AWS serves no clients; wait until it is "
+            f"{AVAILABLE} and try again"
+        )
+
+
+def _require_available(source: Server) -> None:
+    """Raise `Refused` while AWS is at work on a source that is to be cloned."""
+    found = cluster.get(source.region, source.cluster)
     if found.status != AVAILABLE:
         raise Refused(
-            f"{what}: is {found.status}, expected {AVAILABLE}; wait until it is and try again"
+            f"source {found.identifier}: is {found.status}, expected {AVAILABLE} to be cloned; "
+            "wait until it is and try again"
         )

@@ -32,6 +32,9 @@ _DROP_POLL_SECONDS = 0.02
 _UNDO_SECONDS = 5.0
 _UNFINISHED_POLL_SECONDS = 0.2
 
+RETAINED_BYTES = 10 * 2**30
+"""WAL that a slot keeps, of which an update warns: nothing else ends it."""
+
 # A crash or failover ends all statistics. Those of the background writer show that it has happened:
 # their time is another one then. (Those of the WAL would, too: Aurora raises 0A000 for them.)
 _STAMP = """
@@ -49,6 +52,18 @@ _NO_STAMP = (
     errors.UndefinedFunction,
     errors.UndefinedTable,
 )
+
+
+def retained_problem(found: Slot | None, where: str) -> str | None:
+    """Return what a slot costs that its reader leaves behind; None while that is little."""
+    retained = int(found.retained_bytes or 0) if found is not None else 0
+    if found is None or retained < RETAINED_BYTES:
+        return None
+    return (
+        f"slot {found.name} on {where}: keeps {retained / 2**30:.1f} GiB of WAL, and dead rows "
+        f"that vacuum may not remove; {found.inactive_reason or 'its reader is behind'}: let it "
+        "catch up, or destroy the deployment"
+    )
 
 
 def stamp(conn: psycopg.Connection[Any], name: str) -> str | None:

@@ -22,6 +22,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register.writer import is_closed
 from bluegreen.upgrade import aftercare, obstacles
 from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require_target, step
+from bluegreen.upgrade.parameters import AllowReboot
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +39,37 @@ class Upgrade:
     version: EngineVersion
     cluster_parameter_group: str | None
     instance_parameter_group: str | None
+    allow_restart: AllowReboot | None = None
+    """When an environment that serves may be restarted for it; None for a clone, which serves
+    nobody yet."""
 
 
 def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: float) -> str:
     """Bring the cluster to the desired version and groups; return the version it runs.
 
-    `deadline` is in seconds of `time.monotonic()`. It is safe to repeat after an interruption
-    at any point: a running upgrade is waited for, and nothing is done twice. Raises `Refused` when
-    the upgrade isn't possible or AWS gave it up, `Retry` when the deadline passes.
+    An environment that serves is only brought to another minor, at the time that is allowed, and a
+    newer minor that AWS has brought stays. `deadline` is in seconds of `time.monotonic()`. It is
+    safe to repeat after an interruption at any point: a running upgrade is waited for, and nothing
+    is done twice. Raises `Refused` when the upgrade isn't possible or AWS gave it up, `Retry` when
+    the deadline passes.
     """
     server = desired.server
     found = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
     have = EngineVersion.parse(found.engine_version)
+    in_place = desired.allow_restart is not None
+    if in_place and asked_before is None:
+        asked_before = desired.version
     todo = step(server.cluster, have, desired.version, asked_before=asked_before)
     if todo is not UpgradeStep.NONE:
+        if in_place and (reason := in_place_problem(found, desired, todo)):
+            raise Refused(reason)
         _require_possible(found, have, desired, todo)
-        _modify(server, request(desired, todo))
-        found = _wait_until_reached(desired, found, deadline)
+        if desired.allow_restart is AllowReboot.WINDOW:
+            _leave_to_window(desired, found)
+            return found.engine_version
+        _upgrade_secondaries(desired, found, deadline)
+        _modify(server.region, request(desired, todo))
+        found = _wait_until_reached(found, desired.version, deadline)
         log.info("cluster %s: upgraded from %s to %s", server.cluster, have, found.engine_version)
     elif have > desired.version:
         log.warning(
@@ -63,11 +78,12 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
             have,
             desired.version,
         )
-    _ensure_groups(desired, found, deadline)
+    if not in_place:  # one that serves was made with its groups
+        _ensure_groups(desired, found, deadline)
     _wait_until_serving(desired, deadline)
     # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
     # run. One that serves is left as it is, unless this very run upgraded it.
-    if todo is UpgradeStep.MAJOR or is_closed(server, desired.databases):
+    if todo is UpgradeStep.MAJOR or (not in_place and is_closed(server, desired.databases)):
         aftercare.finish(server, desired.databases)
     return found.engine_version
 
@@ -92,18 +108,48 @@ def request(desired: Upgrade, todo: UpgradeStep) -> dict[str, Any]:
     return arguments
 
 
+def in_place_problem(found: Cluster, desired: Upgrade, todo: UpgradeStep) -> str | None:
+    """Return why an environment that serves isn't upgraded in place; None when it is."""
+    what = f"cluster {found.identifier}: runs {found.engine_version}, expected {desired.version}"
+    if todo is UpgradeStep.MAJOR:
+        return (
+            f"{what}, another major version: an upgrade in place would stop its clients for "
+            "minutes; set environment.engine_version back, and stand a deployment up with this "
+            "stack as source"
+        )
+    if desired.allow_restart is AllowReboot.NEVER:
+        return (
+            f"{what}; the upgrade restarts it: set environment.allow_reboot to now, or to window "
+            "for its maintenance window"
+        )
+    if desired.allow_restart is AllowReboot.WINDOW and found.global_cluster:
+        return (
+            f"{what}; a global database is upgraded one Region after another: set "
+            "environment.allow_reboot to now"
+        )
+    return None
+
+
 def targets(found: Cluster) -> Mapping[str, bool]:
     """Return the versions that AWS upgrades the cluster to, and whether each is another major."""
     what = f"engine {found.engine} {found.engine_version}: DescribeDBEngineVersions"
     with asking(what):
+        # A version that no new cluster can have is described on request only.
         answer = client("rds", found.region).describe_db_engine_versions(
-            Engine=found.engine, EngineVersion=found.engine_version
+            Engine=found.engine, EngineVersion=found.engine_version, IncludeAll=True
         )
     return {
         target["EngineVersion"]: bool(target.get("IsMajorVersionUpgrade"))
         for version in answer["DBEngineVersions"]
         for target in version.get("ValidUpgradeTarget", ())
     }
+
+
+def require_reachable(found: Cluster, version: EngineVersion) -> None:
+    """Raise `Refused` unless a clone of the cluster can be brought to `version` in one step."""
+    have = EngineVersion.parse(found.engine_version)
+    if step(found.identifier, have, version, asked_before=None) is not UpgradeStep.NONE:
+        require_target(found.identifier, have, version, targets(found))
 
 
 def _require_possible(
@@ -120,24 +166,56 @@ def _require_possible(
     obstacles.require_none(desired.server, desired.databases, to_major=desired.version.major)
 
 
-def _modify(server: Server, arguments: Mapping[str, Any]) -> None:
-    log.info("cluster %s: upgrade to %s begins", server.cluster, arguments["EngineVersion"])
-    with asking(f"cluster {server.cluster}: ModifyDBCluster"):
-        client("rds", server.region).modify_db_cluster(**arguments)
+def _leave_to_window(desired: Upgrade, found: Cluster) -> None:
+    """Let AWS upgrade the cluster in its maintenance window."""
+    if found.pending_engine_version != desired.version.text:
+        _modify(found.region, request(desired, UpgradeStep.MINOR) | {"ApplyImmediately": False})
+    log.warning(
+        "cluster %s: runs %s until its maintenance window brings %s",
+        found.identifier,
+        found.engine_version,
+        desired.version,
+    )
 
 
-def _wait_until_reached(desired: Upgrade, before: Cluster, deadline: float) -> Cluster:
-    """Return the cluster once it runs the desired version.
+def _upgrade_secondaries(desired: Upgrade, found: Cluster, deadline: float) -> None:
+    """Bring the other Regions of a global database to the version: the primary comes last."""
+    if not found.global_cluster:
+        return
+    with asking(f"global database {found.global_cluster}: DescribeGlobalClusters"):
+        answer = client("rds", found.region).describe_global_clusters(
+            GlobalClusterIdentifier=found.global_cluster.rpartition(":")[2]
+        )
+    for member in answer["GlobalClusters"][0].get("GlobalClusterMembers", ()):
+        arn = member["DBClusterArn"]
+        if arn == found.arn:
+            continue
+        region, identifier = arn.split(":")[3], arn.rpartition(":")[2]
+        secondary = cluster.get(region, identifier)
+        if EngineVersion.parse(secondary.engine_version) < desired.version:
+            what = {"DBClusterIdentifier": identifier, "EngineVersion": desired.version.text}
+            _modify(region, what | {"ApplyImmediately": True})
+            _wait_until_reached(secondary, desired.version, deadline)
+
+
+def _modify(region: str, arguments: Mapping[str, Any]) -> None:
+    what = arguments["DBClusterIdentifier"]
+    log.info("cluster %s: upgrade to %s begins", what, arguments["EngineVersion"])
+    with asking(f"cluster {what}: ModifyDBCluster"):
+        client("rds", region).modify_db_cluster(**arguments)
+
+
+def _wait_until_reached(before: Cluster, version: EngineVersion, deadline: float) -> Cluster:
+    """Return the cluster once it runs that version.
 
     When AWS gives an upgrade up, the cluster is `available` with the old version and nothing
     pending. Before the upgrade begins it looks the same, hence the long wait.
     """
-    server = desired.server
     quiet_since: float | None = None
 
     def reached(now: Cluster) -> bool:
         nonlocal quiet_since
-        if EngineVersion.parse(now.engine_version) >= desired.version:
+        if EngineVersion.parse(now.engine_version) >= version:
             return True
         if now.status != cluster.AVAILABLE or now.pending_engine_version is not None:
             quiet_since = None
@@ -145,19 +223,19 @@ def _wait_until_reached(desired: Upgrade, before: Cluster, deadline: float) -> C
         quiet_since = quiet_since or time.monotonic()
         if time.monotonic() - quiet_since > _GIVEN_UP_AFTER_SECONDS:
             raise Refused(
-                f"cluster {server.cluster}: still {now.engine_version} and no upgrade pending, "
-                f"expected {desired.version}; AWS gave it up: see the cluster's events and "
+                f"cluster {before.identifier}: still {now.engine_version} and no upgrade pending, "
+                f"expected {version}; AWS gave it up: see the cluster's events and "
                 "pg_upgrade_precheck.log"
             )
         return False
 
     return cluster.wait_until(
-        server.region,
-        server.cluster,
+        before.region,
+        before.identifier,
         reached,
         deadline=deadline,
         report=log.info,
-        awaited=f"version {desired.version} instead of {before.engine_version}",
+        awaited=f"version {version} instead of {before.engine_version}",
     )
 
 

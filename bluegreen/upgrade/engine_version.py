@@ -77,3 +77,19 @@ def require_target(
         f"cluster {cluster}: no upgrade from {have} to {desired}; allowed to {desired.major}: "
         f"{allowed or 'none'}" + ("" if allowed else f"; to any: {', '.join(map(str, newer))}")
     )
+
+
+def major_change_problem(had: str, want: str, *, serves: bool) -> str | None:
+    """Return why a stack can't ask for another major version than it had; None for the same.
+
+    Its parameter groups are those of a family: AWS would be asked to delete them while they are in
+    use. `serves` is whether clients use the environment, which then isn't stopped for an upgrade.
+    """
+    if had.partition(".")[0] == want.partition(".")[0]:
+        return None
+    remedy = (
+        "stand a deployment up with this stack as source"
+        if serves
+        else "destroy this deployment and stand it up again with the new version"
+    )
+    return f"{had} can't become {want}, another major version, in place; set it back, and {remedy}"

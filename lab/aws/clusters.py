@@ -11,8 +11,16 @@ from typing import Any
 
 import moto.rds.models as m
 
-from lab.aws.errors import RdsError
-from lab.aws.models import IN_SYNC, PENDING_REBOOT, AuroraCluster, AuroraInstance
+from lab.aws import parameters
+from lab.aws.errors import RdsError, require_identifier
+from lab.aws.models import (
+    BACKING_UP_SECONDS,
+    IN_SYNC,
+    MODIFYING_SECONDS,
+    PENDING_REBOOT,
+    AuroraCluster,
+    AuroraInstance,
+)
 from lab.aws.servers import WIRE
 from lab.aws.versions import ENGINE, family, major, offered, targets
 
@@ -43,6 +51,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         # Global clusters have tags too.
         known: str = self.arn_regex.pattern  # type: ignore[has-type]
         self.arn_regex = re.compile(known.replace("(db|", "(global-cluster|db|"))
+        self.retained_backups: list[dict[str, str]] = []
 
     def _find_resource(self, resource_type: str, resource_name: str) -> Any:
         home = m.rds_backends[self.account_id]["us-east-1"]  # where moto keeps global clusters
@@ -57,6 +66,9 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         self._require_free(wanted["db_cluster_identifier"])
         self._require_groups(wanted)
         primary = self._primary(wanted)
+        if primary is not None and primary.storage_encrypted:
+            self._require_key(wanted.get("kms_key_id"))
+            wanted["storage_encrypted"] = True
         newest = primary.engine_version if primary is not None else offered()[-1]
         version = wanted.setdefault("engine_version", newest)
         if wanted.get("engine") == ENGINE and version not in offered():
@@ -93,6 +105,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         cluster.port = address[1]
 
     def _require_free(self, identifier: str) -> None:
+        require_identifier("DBClusterIdentifier", identifier)
         if identifier.lower() in self.clusters:
             raise RdsError("DBClusterAlreadyExistsFault", "DB Cluster already exists")
 
@@ -106,6 +119,19 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         subnets = wanted.get("db_subnet_group_name")
         if subnets and subnets != "default" and subnets not in self.subnet_groups:
             raise m.DBSubnetGroupNotFoundError(subnets)
+
+    def _require_key(self, key: str | None) -> None:
+        """Refuse a secondary of an encrypted primary that names no key of its own Region."""
+        if not key:
+            raise m.InvalidParameterCombination(
+                "For encrypted cross-region replica, kmsKeyId should be explicitly specified"
+            )
+        if key.startswith("arn:") and key.split(":")[3] != self.region_name:
+            raise RdsError(
+                "KMSKeyNotAccessibleFault",
+                f"The specified KMS key [{key}] does not exist, is not enabled or you do not have"
+                " permissions to access it.",
+            )
 
     def _primary(self, wanted: dict[str, Any]) -> Any:
         """Return the writer of the global cluster that a new secondary joins; None without."""
@@ -169,6 +195,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
             answer = super().modify_db_cluster(wanted)
         finally:  # moto takes it out first, and a refusal would lose it
             self.clusters.setdefault(found.db_cluster_identifier, found)
+        found.show("modifying", MODIFYING_SECONDS)
         upgrades = version is not None and major(version) != major(before)
         if version is not None:
             found.pending_modified_values = None
@@ -193,6 +220,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
                 f"Cannot upgrade {ENGINE} from {found.engine_version} to {version}"
             )
         if major(version) == major(found.engine_version):
+            self._require_secondaries_first(found, version)
             return
         if not wanted.get("allow_major_version_upgrade"):
             raise m.InvalidParameterCombination(
@@ -209,6 +237,18 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
             )
         if known is None:
             wanted["db_cluster_parameter_group_name"] = f"default.{family(version)}"
+
+    def _require_secondaries_first(self, found: Any, version: str) -> None:
+        """Refuse a minor upgrade of a primary whose other Regions run an older version."""
+        home = m.rds_backends[self.account_id]["us-east-1"]
+        group = home.global_clusters.get(found.global_cluster_identifier or "")
+        if group is None or not found.is_writer:
+            return
+        older = [one for one in group.members if version in targets(one.engine_version)]
+        if any(one is not found for one in older):
+            raise m.InvalidParameterCombination(
+                "The secondary clusters of a global cluster must be upgraded before its primary"
+            )
 
     def _upgrade(self, found: Any, instance_group: str | None) -> None:
         wanted, values = major(found.engine_version), found.values()
@@ -240,6 +280,15 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
         WIRE.run(cluster.arn, "deleting", work)
         return cluster
 
+    def create_db_cluster_snapshot(
+        self, db_cluster_identifier: str, *args: Any, **more: Any
+    ) -> Any:
+        """Take a snapshot; the cluster shows it for a while when somebody has asked for it."""
+        snapshot = super().create_db_cluster_snapshot(db_cluster_identifier, *args, **more)
+        if snapshot.snapshot_type == "manual":
+            self.clusters[db_cluster_identifier].show("backing-up", BACKING_UP_SECONDS)
+        return snapshot
+
     def _forget_snapshots(self, cluster: Any) -> None:
         """Drop the automated snapshots: a new cluster of that name within the minute would fail."""
         name = cluster.db_cluster_identifier
@@ -253,6 +302,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
     def create_db_instance(self, db_kwargs: dict[str, Any]) -> Any:
         """Make an instance in its cluster's subnet group."""
         wanted = dict(db_kwargs)
+        require_identifier("DBInstanceIdentifier", wanted["db_instance_identifier"])
         cluster = self.clusters.get(wanted.get("db_cluster_identifier") or "")
         if cluster is not None and cluster.db_subnet_group_name in self.subnet_groups:
             wanted["db_subnet_group_name"] = cluster.db_subnet_group_name
@@ -284,6 +334,9 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
     ) -> Any:
         """Change values; static ones wait for a reboot of the instances that use the group."""
         values = list(db_cluster_parameter_group_parameters)
+        known = self.db_cluster_parameter_groups.get(db_cluster_parameter_group_name)
+        if known is not None:
+            parameters.require(known.db_parameter_group_family, values)
         group = super().modify_db_cluster_parameter_group(db_cluster_parameter_group_name, values)
         if any(value.get("ApplyMethod") == "pending-reboot" for value in values):
             for cluster in self.clusters.values():

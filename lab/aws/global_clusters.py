@@ -9,23 +9,10 @@ import moto.rds.responses as r
 import moto.rds.urls as urls
 from moto.core.responses import ActionResult
 
-from lab.aws.errors import Answering400, RdsError
+from lab.aws import parameters
+from lab.aws.errors import Answering400, RdsError, require_identifier
 from lab.aws.servers import WIRE
 from lab.aws.versions import ENGINE, describe, major, offered
-
-# Of the parameters that this project sets, those that take a reboot.
-_STATIC = frozenset(
-    {
-        "max_connections",
-        "max_logical_replication_workers",
-        "max_replication_slots",
-        "max_wal_senders",
-        "max_worker_processes",
-        "rds.logical_replication",
-        "shared_preload_libraries",
-        "track_commit_timestamp",
-    }
-)
 
 
 class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
@@ -53,6 +40,7 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
         """Make a global cluster, of an existing cluster or empty."""
         wanted, home = self.params, self.global_backend
         name = wanted["GlobalClusterIdentifier"].lower()
+        require_identifier("GlobalClusterIdentifier", name)
         if name in home.global_clusters:
             raise RdsError(
                 "GlobalClusterAlreadyExistsFault", f"Global cluster {name} already exists"
@@ -159,7 +147,28 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
             raise m.InvalidParameterCombination(
                 "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified."
             )
-        return super().delete_db_cluster()
+        answer = super().delete_db_cluster()
+        if self.params.get("DeleteAutomatedBackups") is False:
+            gone = answer.result["DBCluster"]
+            self.backend.retained_backups.append(
+                {
+                    "DBClusterIdentifier": gone.db_cluster_identifier,
+                    "DbClusterResourceId": gone.db_cluster_resource_id,
+                    "Engine": gone.engine,
+                    "Status": "retained",
+                }
+            )
+        return answer
+
+    def describe_db_cluster_automated_backups(self) -> ActionResult:
+        """List what deleted clusters have left."""
+        wanted = self.params.get("DBClusterIdentifier")
+        found = [
+            one
+            for one in self.backend.retained_backups
+            if wanted in (None, one["DBClusterIdentifier"])
+        ]
+        return ActionResult({"DBClusterAutomatedBackups": found})
 
     def describe_db_engine_versions(self) -> ActionResult:
         """List versions and their upgrade targets."""
@@ -167,7 +176,7 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
         version, engine = wanted.get("EngineVersion"), wanted.get("Engine")
         found = [
             other
-            for other in offered()
+            for other in offered(include_all=bool(wanted.get("IncludeAll")))
             if engine in (None, ENGINE)
             and (version is None or version in (other, other.partition(".")[0]))
         ]
@@ -177,23 +186,33 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
 
     # --- parameter groups
 
+    def describe_engine_default_cluster_parameters(self) -> ActionResult:
+        """Describe the parameters of a family."""
+        family = self.params["DBParameterGroupFamily"]
+        shown, marker = self._page(list(parameters.described(family).values()))
+        defaults = {"DBParameterGroupFamily": family, "Parameters": shown, "Marker": marker}
+        return ActionResult({"EngineDefaults": defaults})
+
     def describe_db_cluster_parameters(self) -> ActionResult:
-        """Say who set a value, and whether it takes a reboot."""
-        found = self.backend.describe_db_cluster_parameters(
-            self.params["DBClusterParameterGroupName"]
+        """Describe a group's parameters: who set a value, and whether it takes a reboot."""
+        name, source = self.params["DBClusterParameterGroupName"], self.params.get("Source")
+        found = self.backend.describe_db_cluster_parameters(name)
+        known = parameters.described(
+            self.backend.db_cluster_parameter_groups[name].db_parameter_group_family
         )
-        if self.params.get("Source") not in (None, "user"):
-            found = []
-        parameters = [
-            parameter
-            | {
-                "Source": "user",
-                "IsModifiable": True,
-                "ApplyType": "static" if parameter["ParameterName"] in _STATIC else "dynamic",
-            }
-            for parameter in found
-        ]
-        return ActionResult({"Parameters": parameters})
+        users = {
+            one["ParameterName"]: known[one["ParameterName"]] | one | {"Source": "user"}
+            for one in found
+        }
+        listed = [one for one in (known | users).values() if source in (None, one["Source"])]
+        shown, marker = self._page(listed)
+        return ActionResult({"Parameters": shown, "Marker": marker})
+
+    def _page(self, listed: list[Any]) -> tuple[list[Any], str | None]:
+        """Return the page that is asked for, and the marker of the next one."""
+        first, size = int(self.params.get("Marker") or 0), self.params.get("MaxRecords") or 100
+        following = first + int(size)
+        return listed[first:following], str(following) if following < len(listed) else None
 
     def describe_db_parameters(self) -> ActionResult:
         """Say who set a value; moto lists everything as if it were a default."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import moto.rds.models as m
 
 from lab.aws.servers import WIRE
+
+# How long a cluster shows that it is modified, or that somebody takes a snapshot of it: it serves
+# clients all the while.
+MODIFYING_SECONDS, BACKING_UP_SECONDS = 0.3, 8.0
 
 IN_SYNC, PENDING_REBOOT = "in-sync", "pending-reboot"
 
@@ -18,15 +23,22 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
 
     clone_group_id: str | None = None
     pending_modified_values: dict[str, Any] | None = None
+    _passing: tuple[str, float] = ("", 0.0)
 
     @property
     def status(self) -> str:
         """Return what goes on: moto knows only two states."""
-        return WIRE.status(self.arn) or "available"
+        passing, until = self._passing
+        shown = passing if time.monotonic() < until else "available"
+        return WIRE.status(self.arn) or shown
 
     @status.setter
     def status(self, value: str) -> None:
         self._status = value
+
+    def show(self, status: str, seconds: float) -> None:
+        """Show a status in which clients are served."""
+        self._passing = status, time.monotonic() + seconds
 
     @property
     def scaling_configuration_info(self) -> dict[str, Any] | None:

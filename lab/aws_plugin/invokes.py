@@ -45,7 +45,27 @@ def get_zone(aws: Aws, args: Props) -> Props:
     }
 
 
+def get_key(aws: Aws, args: Props) -> Props:
+    """Return a key by its id, ARN or alias."""
+    region = args.get("region") or aws.client("kms").meta.region_name
+    found = aws.client("kms", region).describe_key(KeyId=args["keyId"])["KeyMetadata"]
+    return {
+        "id": found["KeyId"],
+        "keyId": args["keyId"],
+        "arn": found["Arn"],
+        "awsAccountId": found["AWSAccountId"],
+        "enabled": found["Enabled"],
+        "keyManager": found["KeyManager"],
+        "keyState": found["KeyState"],
+        "keyUsage": found["KeyUsage"],
+        "multiRegion": found["MultiRegion"],
+        "origin": found["Origin"],
+        "region": region,
+    }
+
+
 INVOKES: Mapping[str, Callable[[Aws, Props], Props]] = {
     "aws:secretsmanager/getSecretVersion:getSecretVersion": get_secret_version,
     "aws:route53/getZone:getZone": get_zone,
+    "aws:kms/getKey:getKey": get_key,
 }

@@ -32,6 +32,24 @@ from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            "bluegreen:environment.parameters.log_statements=ddl",
+            "bluegreen:environment.parameters.log_statements: is no cluster parameter of this"
+            " version; did you mean log_statement",
+            id="unknown-parameter",
+        ),
+        pytest.param(
+            "bluegreen:environment.parameters.max_wal_senders=3",
+            "bluegreen:environment.parameters.max_wal_senders: got '3', allowed are 5-262143",
+            id="parameter-out-of-range",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "bluegreen:credentials.tls=verify-ca",
+            "bluegreen:credentials.ca_file: got '/etc/ssl/certs/rds-global-bundle.pem', but there"
+            " is no such file; download https://truststore.pki.rds.amazonaws.com/",
+            id="no-certificates",
+        ),
+        pytest.param(
             "bluegreen:rollback=false",
             "rollback: false before the cutover; set rollback to true",
             id="wrong-combination",
@@ -82,6 +100,11 @@ def _stack_of_version(lab: Lab, version: str) -> str:
     state.write_text(json.dumps({"version": 3, "deployment": {"resources": [root]}}))
     lab.world.pulumi("stack", "import", "-s", name, "--file", str(state))
     return name
+
+
+def test_a_version_that_no_clone_can_be_brought_to(lab: Lab) -> None:
+    said = lab.refused(lab.new_stack("bluegreen:environment.engine_version=18.9"))
+    assert "no upgrade from 16.14 to 18.9; allowed to 18: 18.4" in said
 
 
 def test_cutover_at_the_first_up(lab: Lab) -> None:

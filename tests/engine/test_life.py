@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from lab import command
+from lab import seed as seeds
 from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
+_NUMBERS = itertools.count()
 CHANGED = re.compile(r"^\s+[+~-]+ \d+ (created|updated|deleted|replaced)", re.MULTILINE)
 
 
@@ -32,6 +36,23 @@ def _insert(lab: Lab, stack: str) -> int:
     return int(str(row[0]))
 
 
+def _back_up(lab: Lab, *stacks: str) -> None:
+    """Let somebody take a snapshot of each environment, which AWS shows in its status."""
+    rds = boto3.client(
+        "rds",
+        region_name=seeds.REGION,
+        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id="lab",
+        aws_secret_access_key="lab",
+    )
+    for stack in stacks:
+        name = lab.world.outputs(stack)["cluster_identifier"]
+        snapshot = f"{name}-{next(_NUMBERS)}"
+        rds.create_db_cluster_snapshot(
+            DBClusterIdentifier=name, DBClusterSnapshotIdentifier=snapshot
+        )
+
+
 def _items(lab: Lab, stack: str) -> set[int]:
     with lab.connect(stack) as conn:
         return {int(str(n)) for (n,) in conn.execute("SELECT id FROM item")}
@@ -44,6 +65,7 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
         lab.set(deployment, f"bluegreen:cutover={cutover}")
         # The names are to lead to a side that is still closed: a preview says no word against it.
         lab.world.pulumi("preview", "-s", deployment, "--non-interactive")
+        _back_up(lab, SOURCE, deployment)  # which is no reason to refuse a switch
         lab.up(deployment)
         for stack in (deployment, SOURCE):
             assert not CHANGED.search(lab.up(stack, "--refresh"))

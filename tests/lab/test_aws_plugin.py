@@ -126,8 +126,8 @@ def _cases(api: AwsApi) -> dict[str, Case]:
     domain = f"z{number}.internal"
     zone = route53.create_hosted_zone(Name=domain, CallerReference=domain)["HostedZone"]["Id"]
     parameters = [
-        {"name": "a", "value": "1", "applyMethod": "immediate"},
-        {"name": "b", "value": "2", "applyMethod": "pending-reboot"},
+        {"name": "log_statement", "value": "ddl", "applyMethod": "immediate"},
+        {"name": "max_wal_senders", "value": "20", "applyMethod": "pending-reboot"},
     ]
     cluster = {"engine": "aurora-postgresql", "masterUsername": "m", "masterPassword": "password"}
     return {

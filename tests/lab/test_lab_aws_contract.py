@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.fixtures.aws_api import OTHER_REGION, AwsApi
+from tests.fixtures.aws_api import OTHER_REGION, REGION, AwsApi
 
 _NUMBERS = itertools.count()
 ENGINE = "aurora-postgresql"
@@ -33,13 +33,13 @@ def _describe(rds: Any, name: str) -> Any:
     return rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
 
 
-def _cluster(api: AwsApi, **more: Any) -> str:
+def _cluster(api: AwsApi, *, version: str = "16.14", **more: Any) -> str:
     """Make a cluster with one instance and wait for it."""
     rds, name = api.client("rds"), _name()
     rds.create_db_cluster(
         DBClusterIdentifier=name,
         Engine=ENGINE,
-        EngineVersion="16.14",
+        EngineVersion=version,
         MasterUsername="m",
         MasterUserPassword="password",
         **more,
@@ -83,6 +83,19 @@ def test_an_identifier_that_is_taken_is_refused_and_the_cluster_kept(aws_api: Aw
     assert _describe(rds, name)["DbClusterResourceId"] == before
 
 
+@pytest.mark.parametrize("identifier", ["a" * 64, "a_b", "a--b", "a-", "1a"])
+def test_what_is_no_identifier_is_refused(aws_api: AwsApi, identifier: str) -> None:
+    rds, cluster = aws_api.client("rds"), _cluster(aws_api)
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    instance = {"DBClusterIdentifier": cluster, "DBInstanceClass": "db.r6g.large"}
+    for call, arguments in (
+        (rds.create_db_cluster, {"DBClusterIdentifier": identifier} | login),
+        (rds.create_db_instance, {"DBInstanceIdentifier": identifier} | instance),
+        (rds.create_global_cluster, {"GlobalClusterIdentifier": identifier}),
+    ):
+        assert _refused(call, Engine=ENGINE, **arguments) == "InvalidParameterValue"
+
+
 def test_a_clone_shares_the_group_and_nothing_that_is_the_sources_own(aws_api: AwsApi) -> None:
     rds, source = aws_api.client("rds"), _cluster(aws_api, DeletionProtection=True)
     arn = _describe(rds, source)["DBClusterArn"]
@@ -116,6 +129,20 @@ def test_a_final_snapshot_is_asked_about(aws_api: AwsApi) -> None:
     assert code == "InvalidParameterCombination"
 
 
+def test_a_snapshots_name_is_taken_once_and_backups_stay_where_asked(aws_api: AwsApi) -> None:
+    rds, name, snapshot = aws_api.client("rds"), _cluster(aws_api), _name()
+    rds.create_db_cluster_snapshot(DBClusterIdentifier=name, DBClusterSnapshotIdentifier=snapshot)
+    rds.delete_db_instance(DBInstanceIdentifier=f"{name}-1", SkipFinalSnapshot=True)
+    last = {"DBClusterIdentifier": name, "FinalDBSnapshotIdentifier": snapshot}
+    assert _refused(rds.delete_db_cluster, **last) == "DBClusterSnapshotAlreadyExistsFault"
+    last["FinalDBSnapshotIdentifier"] = _name()
+    gone = rds.delete_db_cluster(**last, DeleteAutomatedBackups=False)["DBCluster"]
+    kept = rds.describe_db_cluster_automated_backups(DBClusterIdentifier=name)
+    assert [one["DbClusterResourceId"] for one in kept["DBClusterAutomatedBackups"]] == [
+        gone["DbClusterResourceId"]
+    ]
+
+
 def test_unknown_groups_are_refused(aws_api: AwsApi) -> None:
     rds = aws_api.client("rds")
     code = _refused(
@@ -147,6 +174,15 @@ def test_a_refused_change_keeps_the_cluster(aws_api: AwsApi) -> None:
     with pytest.raises(ClientError):
         rds.modify_db_cluster(DBClusterIdentifier=name, MasterUserPassword="short")
     assert _describe(rds, name)["Status"] == "available"
+
+
+def test_a_cluster_shows_for_a_while_what_is_done_to_it(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    rds.modify_db_cluster(DBClusterIdentifier=name, BackupRetentionPeriod=3)
+    assert _describe(rds, name)["Status"] == "modifying"
+    _until(lambda: _describe(rds, name)["Status"] == "available")
+    rds.create_db_cluster_snapshot(DBClusterIdentifier=name, DBClusterSnapshotIdentifier=_name())
+    assert _describe(rds, name)["Status"] == "backing-up"
 
 
 def test_a_change_that_is_not_immediate_is_pending(aws_api: AwsApi) -> None:
@@ -204,6 +240,58 @@ def test_parameters_say_who_set_them_and_can_be_reset(aws_api: AwsApi) -> None:
     assert listed("user") == []
 
 
+def _set(api: AwsApi, group: str, name: str, value: str, method: str) -> None:
+    one = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+    api.client("rds").modify_db_cluster_parameter_group(
+        DBClusterParameterGroupName=group, Parameters=[one]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "method", "code"),
+    [
+        ("max_wal_senders", "20", "immediate", "InvalidParameterCombination"),
+        ("io_method", "worker", "pending-reboot", "InvalidParameterValue"),  # from 18 on
+        ("fsync", "0", "immediate", "InvalidParameterValue"),
+        ("max_wal_senders", "3", "pending-reboot", "InvalidParameterValue"),
+        ("log_statement", "some", "immediate", "InvalidParameterValue"),
+        ("shared_preload_libraries", "pgaudit,mine", "pending-reboot", "InvalidParameterValue"),
+    ],
+)
+def test_values_that_a_parameter_cannot_have_are_refused(
+    aws_api: AwsApi, name: str, value: str, method: str, code: str
+) -> None:
+    group = _group(aws_api)
+    with pytest.raises(ClientError, match=code):
+        _set(aws_api, group, name, value, method)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "method"),
+    [
+        ("log_statement", "ddl", "immediate"),
+        ("max_connections", "LEAST({DBInstanceClassMemory/9531392},200)", "pending-reboot"),
+        ("shared_preload_libraries", "pg_cron, pgaudit", "pending-reboot"),
+        ("autovacuum_vacuum_cost_delay", "-1", "pending-reboot"),
+    ],
+)
+def test_values_that_a_parameter_can_have_are_taken(
+    aws_api: AwsApi, name: str, value: str, method: str
+) -> None:
+    _set(aws_api, _group(aws_api), name, value, method)
+
+
+def test_more_than_twenty_parameters_at_once_are_refused(aws_api: AwsApi) -> None:
+    rds, group = aws_api.client("rds"), _group(aws_api)
+    one = {"ParameterName": "work_mem", "ParameterValue": "64", "ApplyMethod": "immediate"}
+    code = _refused(
+        rds.modify_db_cluster_parameter_group,
+        DBClusterParameterGroupName=group,
+        Parameters=[one] * 21,
+    )
+    assert code == "InvalidParameterValue"
+
+
 def test_global_clusters_in_any_region_with_a_writer_and_readers(aws_api: AwsApi) -> None:
     rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
     primary, group, second = _cluster(aws_api), _name(), _name()
@@ -235,6 +323,45 @@ def test_global_clusters_in_any_region_with_a_writer_and_readers(aws_api: AwsApi
         rds.describe_global_clusters(GlobalClusterIdentifier=group)
 
 
+def test_a_secondary_of_an_encrypted_primary_names_a_key_of_its_region(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api, StorageEncrypted=True), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    wish = {
+        "DBClusterIdentifier": second,
+        "Engine": ENGINE,
+        "GlobalClusterIdentifier": group,
+        "SourceRegion": REGION,
+    }
+
+    def key(region: str) -> str:
+        found = aws_api.client("kms", region).describe_key(KeyId="alias/aws/rds")
+        return str(found["KeyMetadata"]["Arn"])
+
+    assert _refused(there.create_db_cluster, **wish) == "InvalidParameterCombination"
+    code = _refused(there.create_db_cluster, **wish, KmsKeyId=key(REGION))
+    assert code == "KMSKeyNotAccessibleFault"
+    there.create_db_cluster(**wish, KmsKeyId=key(OTHER_REGION))
+    assert _describe(there, second)["StorageEncrypted"]
+
+
+def test_a_primary_is_patched_after_its_secondaries(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api, version="16.13"), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    there.create_db_cluster(
+        DBClusterIdentifier=second, Engine=ENGINE, GlobalClusterIdentifier=group
+    )
+    newer = {"EngineVersion": "16.14", "ApplyImmediately": True}
+    code = _refused(rds.modify_db_cluster, DBClusterIdentifier=primary, **newer)
+    assert code == "InvalidParameterCombination"
+    there.modify_db_cluster(DBClusterIdentifier=second, **newer)
+    rds.modify_db_cluster(DBClusterIdentifier=primary, **newer)
+    assert _describe(rds, primary)["EngineVersion"] == "16.14"
+
+
 def test_versions_name_their_targets(aws_api: AwsApi) -> None:
     rds = aws_api.client("rds")
     found = rds.describe_db_engine_versions(Engine=ENGINE, EngineVersion="16.14")
@@ -244,6 +371,19 @@ def test_versions_name_their_targets(aws_api: AwsApi) -> None:
         t["EngineVersion"]: t["IsMajorVersionUpgrade"] for t in version["ValidUpgradeTarget"]
     }
     assert targets == {"17.6": True, "18.4": True}
+
+
+def test_a_version_that_nobody_can_make_any_more_is_described_on_request(
+    aws_api: AwsApi,
+) -> None:
+    rds = aws_api.client("rds")
+    asked = {"Engine": ENGINE, "EngineVersion": "16.10"}
+    assert rds.describe_db_engine_versions(**asked)["DBEngineVersions"] == []
+    (found,) = rds.describe_db_engine_versions(**asked, IncludeAll=True)["DBEngineVersions"]
+    assert "16.14" in {target["EngineVersion"] for target in found["ValidUpgradeTarget"]}
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    code = _refused(rds.create_db_cluster, DBClusterIdentifier=_name(), **asked, **login)
+    assert code == "InvalidParameterCombination"
 
 
 def _zone(api: AwsApi) -> tuple[Any, str, str]:

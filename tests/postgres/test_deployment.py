@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+import moto.rds.models as rds_models
 import pytest
 from pulumi.dynamic import CreateResult
 
@@ -12,6 +13,7 @@ from bluegreen.names import Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register import register
 from bluegreen.register.switch_in_progress import has_register
+from bluegreen.upgrade import engine
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
@@ -214,6 +216,45 @@ def test_cutting_over_needs_both_sides_up(pair: Pair) -> None:
         provider.update("green", forward, props(pair.source, cutover=True))
 
 
+def show(identifier: str, status: str) -> None:
+    """Let AWS say that a cluster is in `status`."""
+    for backend in rds_models.rds_backends.values():
+        if identifier in backend[REGION].clusters:
+            backend[REGION].clusters[identifier].status = status
+
+
+@pytest.mark.parametrize("status", ["backing-up", "modifying", "maintenance", "upgrading"])
+def test_what_aws_does_to_a_side_that_serves_is_no_reason_to_stay(pair: Pair, status: str) -> None:
+    for identifier in ("orders-1", "orders-2"):
+        show(identifier, status)
+    forward = props(pair.source, state="forward")
+    assert update(forward, props(pair.source, cutover=True))["state"] == "switched"
+
+
+def test_a_side_that_serves_nobody_is_one(pair: Pair) -> None:
+    show("orders-2", "stopped")
+    forward = props(pair.source, state="forward")
+    with pytest.raises(ProviderError, match="target orders-2: is stopped, in which AWS serves no"):
+        provider.update("green", forward, props(pair.source, cutover=True))
+
+
+def test_a_source_that_is_backed_up_is_not_taken_for_gone(pair: Pair) -> None:
+    pair.open(pair.target)
+    show("orders-1", "backing-up")
+    switched = props(pair.source, cutover=True, state="switched")
+    with pytest.raises(ProviderError, match="both accept writes"):
+        provider.update("green", switched, props(pair.source, cutover=True, rollback=False))
+
+
+def test_a_source_that_aws_is_at_work_on_is_not_cloned(
+    source: Server, source_lab: LabServer
+) -> None:
+    show("orders-1", "modifying")
+    with pytest.raises(ProviderError, match="source orders-1: is modifying, expected available"):
+        provider.create(props(source))
+    assert "bluegreen" not in source_lab.databases()
+
+
 def test_cutting_over_is_refused_while_both_accept_writes(pair: Pair) -> None:
     pair.open(pair.target)
     forward = props(pair.source, state="forward")
@@ -279,9 +320,23 @@ def delete_cluster(placed: PlacedClusters, identifier: str) -> None:
     placed.rds.delete_db_cluster(DBClusterIdentifier=identifier, SkipFinalSnapshot=True)
 
 
-def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(
-    source: Server, source_lab: LabServer
+def test_a_version_that_its_clone_cannot_be_brought_to_is_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.5": True})  # a plain moto has none
+    with pytest.raises(
+        ProviderError, match=r"no upgrade from 1[68]\.4 to 18\.9; allowed to 18: 18"
+    ):
+        provider.create(props(source, engine_version="18.9"))
+    with pytest.raises(ProviderError, match="Aurora can't go back"):
+        provider.create(props(source, engine_version=f"{source_lab.major}.3"))
+    assert not has_register(source)
+
+
+def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.4": True})
     publishes = {"app": {"name": "bg_green_forward", "scope": {"kind": "all"}}}
     wanted = props(source, publishes=publishes, engine_version="18.4")
     with source_lab.connect("app") as conn:

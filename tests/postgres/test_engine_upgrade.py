@@ -157,3 +157,47 @@ def test_deleting_it_changes_nothing_and_a_cluster_that_is_gone_reads_as_gone(
     placed.rds.delete_db_instance(DBInstanceIdentifier="orders-2-1", SkipFinalSnapshot=True)
     placed.rds.delete_db_cluster(DBClusterIdentifier="orders-2", SkipFinalSnapshot=True)
     assert provider.read(made.id, made.outs).id is None
+
+
+def in_place(server: Server, version: str, allow: str) -> dict[str, Any]:
+    return props(server, version) | {"allow_reboot": allow}
+
+
+def test_an_environment_that_serves_is_brought_to_a_minor_when_it_may(
+    server: Server, lab: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "targets", lambda _: {"16.8": False, "18.4": True})
+    made = provider.create(in_place(server, "16.6", "never"))
+    assert made.outs is not None
+    with pytest.raises(ProviderError, match=r"runs 16\.6, expected 16\.8; the upgrade restarts it"):
+        provider.update(made.id, made.outs, in_place(server, "16.8", "never"))
+    with pytest.raises(ProviderError, match="another major version"):
+        provider.update(made.id, made.outs, in_place(server, "18.4", "now"))
+    newer = provider.update(made.id, made.outs, in_place(server, "16.8", "now")).outs
+    assert newer is not None
+    assert newer["engine_version_actual"] == "16.8"
+    assert not analyzed(lab)
+
+
+def test_a_minor_that_aws_brought_before_the_first_look_stays(server: Server) -> None:
+    made = provider.create(in_place(server, "16.4", "never"))
+    assert made.outs is not None
+    assert made.outs["engine_version_actual"] == "16.6"
+    assert not provider.diff(made.id, made.outs, in_place(server, "16.4", "never")).changes
+
+
+def test_the_groups_of_an_environment_that_serves_are_left_alone(
+    server: Server, placed: PlacedClusters
+) -> None:
+    provider.create(in_place(server, "16.6", "now") | {"cluster_parameter_group": "other"})
+    described = placed.rds.describe_db_clusters(DBClusterIdentifier="orders-2")["DBClusters"][0]
+    assert described["DBClusterParameterGroup"] == "cluster-16"
+
+
+def test_a_standby_that_its_own_stack_looks_at_is_left_as_it_is(
+    server: Server, lab: LabServer
+) -> None:
+    with lab.connect() as conn:
+        conn.execute("ALTER DATABASE app SET default_transaction_read_only = on")
+    provider.create(in_place(server, "16.6", "never"))
+    assert not analyzed(lab)

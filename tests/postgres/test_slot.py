@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from bluegreen.polling import poll_until
+from bluegreen.replication import slot
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD
@@ -146,6 +147,21 @@ def test_change_in_place(host: ProviderHost, props: dict[str, Any]) -> None:
     after = host.update(made, longer)
     assert after.outs["consistent_point"] == made.outs["consistent_point"]
     assert after.outs["wait_seconds"] == 20
+
+
+def test_a_refresh_warns_of_what_it_keeps(
+    host: ProviderHost,
+    props: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = host.create(props)
+    provider = ReplicationSlotProvider()
+    provider.read(made.id, made.outs)
+    assert "GiB of WAL" not in caplog.text
+    monkeypatch.setattr(slot, "RETAINED_BYTES", 0)
+    provider.read(made.id, made.outs)
+    assert f"slot {props['name']} on {props['server']['cluster']}: keeps 0.0 GiB" in caplog.text
 
 
 def _is_told(

@@ -8,6 +8,8 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     NoCredentialsError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
 )
 
 from bluegreen.aws.errors import asking, explained
@@ -32,6 +34,11 @@ def client_error(code: str, status: int = 400) -> ClientError:
         (client_error("Odd", status=503), Retry, "Odd"),
         (client_error("AccessDenied"), Refused, "grant this action in IAM"),
         (client_error("InvalidParameterCombination"), Refused, "InvalidParameterCombination"),
+        (client_error("ExpiredToken"), Refused, "log in again and run it once more"),
+        (client_error("ExpiredTokenException"), Refused, "a role that renews them"),
+        (client_error("InvalidClientTokenId", status=403), Refused, "log in again"),
+        (UnauthorizedSSOTokenError(), Refused, "log in again"),
+        (TokenRetrievalError(provider="sso", error_msg="x"), Refused, "log in again"),
         (NoCredentialsError(), Refused, "no AWS credentials"),
         (EndpointConnectionError(endpoint_url="http://x"), Retry, "can't be reached"),
     ],

@@ -83,3 +83,38 @@ def test_every_wish_is_a_difference_and_never_a_replacement(change: dict[str, An
 
 def test_what_an_interrupted_refresh_left_is_a_difference() -> None:
     assert provider.diff("green", FORWARD | {"state": "unregistered"}, FORWARD).changes
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"source": None, "source_stack": None}, "with this stack as source"),
+        ({}, "destroy this deployment"),
+    ],
+)
+def test_another_major_version_is_refused_before_a_group_is_touched(
+    wish: dict[str, Any], said: str
+) -> None:
+    had = FORWARD | wish | {"engine_version": "16.14"}
+    assert failures(had, had | {"engine_version": "16.15"}) == []
+    [(setting, reason)] = failures(had, had | {"engine_version": "18.4"})
+    assert setting == "environment.engine_version"
+    assert said in reason
+
+
+def test_a_version_that_is_not_known_yet_is_none_to_refuse(unknown: Unknown) -> None:
+    had = FORWARD | {"engine_version": "16.14"}
+    assert failures(had, had | {"engine_version": unknown}) == []
+    assert failures(FORWARD, had | {"engine_version": "18.4"}) == []
+
+
+def test_a_region_is_taken_out_when_its_protection_is_off() -> None:
+    had = FORWARD | {"secondary_regions": ["a", "b"], "deletion_protection": True}
+    assert failures(had, had) == []
+    assert failures(had, had | {"secondary_regions": ["a", "b", "c"]}) == []
+    for at_once in (True, False):  # the protection of this very update is not off yet
+        wish = {"secondary_regions": ["a"], "deletion_protection": at_once}
+        [(setting, reason)] = failures(had, had | wish)
+        assert setting == "environment.secondary_regions"
+        assert reason.startswith("b can't be taken out under deletion_protection; put it back")
+    assert failures(had | {"deletion_protection": False}, had | {"secondary_regions": []}) == []

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials, Server
-from bluegreen.upgrade.engine import Upgrade, request
-from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require_target, step
+from bluegreen.upgrade.engine import Upgrade, in_place_problem, request
+from bluegreen.upgrade.engine_version import (
+    EngineVersion,
+    UpgradeStep,
+    major_change_problem,
+    require_target,
+    step,
+)
+from bluegreen.upgrade.parameters import AllowReboot
 
 V = EngineVersion.parse
 SERVER = Server("orders-2", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
@@ -79,6 +90,63 @@ def test_a_major_upgrade_names_the_groups_of_the_new_family() -> None:
         "DBClusterParameterGroupName": "cluster-18",
         "DBInstanceParameterGroupName": "instance-18",
     }
+
+
+CLUSTER = Cluster(
+    identifier="orders-2",
+    arn="arn:aws:rds:eu-west-1:1:cluster:orders-2",
+    resource_id="cluster-1",
+    region="eu-west-1",
+    status="available",
+    engine="aurora-postgresql",
+    endpoint="orders-2",
+    reader_endpoint="orders-2",
+    port=5432,
+    engine_version="16.6",
+    pending_engine_version=None,
+    clone_group_id=None,
+    members=(),
+    parameter_group="",
+    deletion_protection=False,
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    global_cluster=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("allow", "version", "said"),
+    [
+        ("never", "16.10", "the upgrade restarts it: set environment.allow_reboot to now"),
+        ("window", "16.10", None),
+        ("now", "16.10", None),
+        ("never", "18.1", "another major version: an upgrade in place would stop its clients"),
+        ("now", "18.1", "stand a deployment up with this stack as source"),
+    ],
+)
+def test_an_environment_that_serves_is_upgraded_when_it_may(
+    allow: str, version: str, said: str | None
+) -> None:
+    desired = replace(upgrade(version), allow_restart=AllowReboot(allow))
+    todo = step("c", V("16.6"), V(version), asked_before=None)
+    reason = in_place_problem(CLUSTER, desired, todo)
+    assert (said is None) == (reason is None)
+    assert (said or "") in (reason or "")
+
+
+def test_no_window_is_that_of_all_regions() -> None:
+    desired = replace(upgrade("16.10"), allow_restart=AllowReboot.WINDOW)
+    reason = in_place_problem(replace(CLUSTER, global_cluster="world"), desired, UpgradeStep.MINOR)
+    assert "one Region after another: set environment.allow_reboot to now" in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("serves", "said"),
+    [(True, "with this stack as source"), (False, "destroy this deployment")],
+)
+def test_another_major_is_no_change_of_a_stack(serves: bool, said: str) -> None:
+    assert major_change_problem("16.6", "16.10", serves=serves) is None
+    assert said in str(major_change_problem("16.6", "18.1", serves=serves))
+    assert said in str(major_change_problem("18.1", "16.6", serves=serves))
 
 
 def test_a_minor_upgrade_sends_neither_permission_nor_groups() -> None:

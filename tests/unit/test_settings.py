@@ -60,6 +60,11 @@ def test_parameters_may_be_written_as_yaml_reads_them() -> None:
         (["bluegreen:environment", "databases"], [], "environment.databases: got list, but"),
         (["bluegreen:environment", "databases"], ["a", "a"], "a database is named twice"),
         (["bluegreen:credentials", "tls"], "maybe", "credentials.tls: got 'maybe', but"),
+        (
+            ["bluegreen:credentials", "ca_file"],
+            None,
+            "credentials: ca_file: is missing, and tls is verify-full; the certificates of RDS",
+        ),
         (["bluegreen:credentials", "admin_secret_arn"], "pw", "credentials.admin_secret_arn: got"),
         (["bluegreen:dns", "ttl"], -1, "dns.ttl: got -1, but"),
         (["bluegreen:dns", "tll"], 5, "dns.tll: is no setting; known here: reader, ttl, writer"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bluegreen.postgres.slots import Slot, Status, status
-from bluegreen.replication.slot import takeover_problem
+from bluegreen.replication.slot import RETAINED_BYTES, retained_problem, takeover_problem
 
 FIT = Slot(
     name="bg_green_forward_app",
@@ -83,3 +83,25 @@ def test_a_slot_that_is_being_made_has_no_position_and_a_physical_one_never() ->
     half = replace(FIT, confirmed_flush=None)
     assert half.unfinished
     assert not replace(half, type="physical").unfinished
+
+
+@pytest.mark.parametrize(
+    ("have", "said"),
+    [
+        (None, None),
+        (replace(FIT, retained_bytes=None), None),  # lost, or of a server in recovery
+        (replace(FIT, retained_bytes=str(RETAINED_BYTES - 1)), None),
+        (replace(FIT, retained_bytes=str(RETAINED_BYTES)), "keeps 10.0 GiB of WAL"),
+        (replace(FIT, retained_bytes=str(2**45)), "nobody reads it: let it catch up, or destroy"),
+        (replace(FIT, retained_bytes=str(2**45), active_pid=7), "its reader is behind"),
+    ],
+)
+def test_a_slot_that_keeps_much_is_warned_of(have: Slot | None, said: str | None) -> None:
+    problem = retained_problem(have, "orders-1")
+    assert (problem is None) == (said is None)
+    assert (said or "") in (problem or "")
+
+
+@pytest.mark.parametrize("retained", ["", "0", "-8"])
+def test_what_is_nothing_is_little(retained: str) -> None:
+    assert retained_problem(replace(FIT, retained_bytes=retained), "orders-1") is None

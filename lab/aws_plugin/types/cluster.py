@@ -79,7 +79,12 @@ class _Cluster:
                     DBClusterIdentifier=identifier, ApplyImmediately=True, **after
                 )
         else:
-            rds.create_db_cluster(**common, **_sent(news, _SENT.keys() & news.keys()))
+            source = news.get("sourceRegion")
+            rds.create_db_cluster(
+                **common,
+                **_sent(news, _SENT.keys() & news.keys()),
+                **({"SourceRegion": source} if source else {}),
+            )
         self._wait(aws, rds, identifier)
         return str(identifier)
 
@@ -168,7 +173,10 @@ class _Cluster:
                 DbClusterIdentifier=live["arn"],
             )
             self._wait(aws, rds, identity)
-        request: dict[str, Any] = {"SkipFinalSnapshot": bool(olds.get("skipFinalSnapshot"))}
+        request: dict[str, Any] = {
+            "SkipFinalSnapshot": bool(olds.get("skipFinalSnapshot")),
+            "DeleteAutomatedBackups": bool(olds.get("deleteAutomatedBackups", True)),
+        }
         if not request["SkipFinalSnapshot"]:
             request["FinalDBSnapshotIdentifier"] = final
         try:
@@ -202,7 +210,7 @@ SPEC = Spec(
     | names(
         """applyImmediately clusterIdentifier deleteAutomatedBackups finalSnapshotIdentifier
         performanceInsightsEnabled replicationSourceIdentifier restoreToPointInTime
-        serverlessv2ScalingConfiguration skipFinalSnapshot snapshotIdentifier"""
+        serverlessv2ScalingConfiguration skipFinalSnapshot snapshotIdentifier sourceRegion"""
     ),
     computed=names(
         """availabilityZones backupRetentionPeriod clusterIdentifier databaseName
@@ -216,7 +224,8 @@ SPEC = Spec(
     ),
     replaces=names(
         """availabilityZones clusterIdentifier databaseName dbSubnetGroupName engine engineMode
-        kmsKeyId masterUsername restoreToPointInTime snapshotIdentifier storageEncrypted"""
+        kmsKeyId masterUsername restoreToPointInTime snapshotIdentifier sourceRegion
+        storageEncrypted"""
     ),
     sets=names("availabilityZones enabledCloudwatchLogsExports vpcSecurityGroupIds"),
     secrets=names("masterPassword"),
