@@ -26,6 +26,7 @@ from bluegreen.aws import clients
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication import heartbeat
 from lab.postgres import clone as copies
+from lab.postgres import replicator
 from lab.postgres.owner import owner
 from lab.postgres.server import LabServer, with_master
 
@@ -101,10 +102,9 @@ def world(major: int, tables: Sequence[int], sequences: Sequence[int]) -> Iterat
         password = secrets.token_urlsafe(12)
         with_master(source, _ADMIN, password)
         with source.connect() as conn:
+            replicator.make(conn, _REPLICATOR, password)
             conn.execute(
-                sql.SQL(
-                    "CREATE ROLE {} LOGIN REPLICATION PASSWORD {} IN ROLE pg_read_all_data"
-                ).format(sql.Identifier(_REPLICATOR), sql.Literal(password))
+                sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(_REPLICATOR))
             )
         for count in tables:
             _make(source, f"tables_{count}", "CREATE TABLE {} (id int PRIMARY KEY)", count)

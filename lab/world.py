@@ -16,6 +16,7 @@ from lab import seed as seeds
 from lab.control import Control, ControlFailed
 from lab.engine import install, launchers
 from lab.place import CHECKOUT, Place
+from lab.postgres import aurora_mode
 
 Report = Callable[[str], None]
 Line = Callable[[str], None]
@@ -53,6 +54,7 @@ class World:
         and `LookupError` when the machine lacks something.
         """
         places.check_name(name)
+        master = aurora_mode.described()
         engine = install.ensure(report)
         place: Place | None = None
         world: Self | None = None
@@ -65,6 +67,7 @@ class World:
                 world = cls(place, _started(place, delay_ms=delay_ms))
             url = world.environment["AWS_ENDPOINT_URL"]
             report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
+            report(f"lab {name}: {master}")
             for folder in (place.home, place.state):
                 folder.mkdir()
             launchers.link(engine, place.programs)

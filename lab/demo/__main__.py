@@ -17,6 +17,7 @@ from lab.demo.stacks import Stacks
 from lab.demo.story import Story
 from lab.engine.install import NoEngine
 from lab.place import CHECKOUT
+from lab.postgres import aurora_mode
 from lab.workload.login import Login
 from lab.workload.schema import Logins
 from lab.workload.workload import Workload
@@ -42,6 +43,7 @@ def main() -> int:
     workload = Workload(world.place.folder / "workload", logins)
     story = Story(Stacks(world, screen), screen, result, workload, logins)
     result.engine_version = world.pulumi("version").strip()
+    result.aurora_mode = aurora_mode.everywhere()
     result.setup_seconds = round(time.time() - began, 1)
     try:
         story.tell()

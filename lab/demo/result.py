@@ -14,6 +14,8 @@ class Result:
     engine_version: str = ""
     """The Pulumi engine's."""
     postgresql_version: str = ""
+    aurora_mode: bool = False
+    """Whether the servers refused what Aurora refuses, to a master user who is no superuser."""
     setup_seconds: float = 0.0
     seconds: float = 0.0
     command_seconds: list[tuple[str, float]] = field(default_factory=list)

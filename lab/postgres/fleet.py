@@ -13,7 +13,7 @@ from psycopg import sql
 from lab import leftovers
 from lab.postgres import clone as copies
 from lab.postgres import slow
-from lab.postgres.server import LabServer, server_parameters, with_master
+from lab.postgres.server import LabServer, Master, server_parameters, with_master
 
 # Two primaries at a time, each the other's peer: one deployment has a source and a target.
 _PRIMARIES = slow.PRIMARIES
@@ -59,7 +59,7 @@ class Fleet:
             server.start()
             with_master(server, master_username, master_password)
             if database is not None:
-                with server.connect() as conn:
+                with server.as_superuser() as conn:
                     conn.execute(
                         sql.SQL("CREATE DATABASE {} OWNER {}").format(
                             sql.Identifier(database), sql.Identifier(master_username)
@@ -89,12 +89,14 @@ class Fleet:
 
     def set_password(self, arn: str, user: str, password: str) -> None:
         """Give the master user another password."""
-        with self._servers[arn].connect() as conn:
+        server = self._servers[arn]
+        with server.as_superuser() as conn:
             conn.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(
                     sql.Identifier(user), sql.Literal(password)
                 )
             )
+        server.master = Master(user, password)
 
     def reboot(self, arn: str, parameters: Mapping[str, str]) -> None:
         """Restart with the parameter group's values of now."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
+from psycopg import sql
 
+from lab.postgres import aurora_mode
 from lab.postgres.binaries import Binaries, binaries
 from lab.postgres.owner import owner, run
 
@@ -36,14 +39,26 @@ _DEFAULTS: dict[str, str] = {
     "jit": "off",
 }
 
-# `local` is for pg_upgrade, which talks to both servers by a socket.
+# `local` is for pg_upgrade, which talks to both servers by a socket. Nobody else gets into the
+# database of AWS's own.
 _HBA = f"""\
 local all        {SUPERUSER} trust
 host all         {SUPERUSER} 127.0.0.0/8 trust
 host replication {SUPERUSER} 127.0.0.0/8 trust
+host {aurora_mode.ADMIN_DATABASE} all 127.0.0.0/8 reject
 host all         all         127.0.0.0/8 scram-sha-256
 host replication all         127.0.0.0/8 scram-sha-256
 """
+
+_READ_WRITE = "-c default_transaction_read_only=off"
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """A server's master user, and the password that it has been given."""
+
+    user: str
+    password: str
 
 
 @dataclass(slots=True)
@@ -61,6 +76,10 @@ class LabServer:
     port: int
     peer: str | None = None
     parameters: dict[str, str] = field(default_factory=dict)
+    aurora: bool | None = None
+    """Whether it is in Aurora mode; None until `initdb` has decided."""
+    master: Master | None = None
+    """None until `with_master` has made it."""
 
     @property
     def data(self) -> Path:
@@ -92,6 +111,8 @@ class LabServer:
     def initdb(self) -> None:
         """Make an empty data directory."""
         self.prepare_root()
+        if self.aurora is None:
+            self.aurora = aurora_mode.decide(self.major)
         options = ["-D", str(self.data), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"]
         options += ["--locale=C.UTF-8", "--no-sync"]
         if self.major >= 18:
@@ -105,6 +126,8 @@ class LabServer:
         self.parameters.update(parameters)
         values = _DEFAULTS | self.parameters
         values |= {"listen_addresses": self.host, "port": str(self.port)}
+        if self.aurora:
+            values |= _with_library(values, aurora_mode.settings(self.major))
         lines = [
             f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in values.items()
         ]
@@ -162,25 +185,50 @@ class LabServer:
         shutil.rmtree(self.data, ignore_errors=True)
 
     def connect(
-        self, database: str = "postgres", *, user: str = SUPERUSER, **options: Any
+        self, database: str = "postgres", *, user: str | None = None, **options: Any
     ) -> psycopg.Connection[tuple[Any, ...]]:
-        """Return an autocommit connection of the lab's superuser, or of `user`."""
+        """Return an autocommit connection of the master user, or of `user`.
+
+        Before there is a master user it is the superuser's.
+        """
+        if user is None and self.master is None:
+            return self.as_superuser(database, **options)
+        if user is None and self.master is not None:
+            user = self.master.user
+            options = {"password": self.master.password, "options": _READ_WRITE} | options
+        return self._connect(database, user=user, **options)
+
+    def as_superuser(
+        self, database: str = "postgres", **options: Any
+    ) -> psycopg.Connection[tuple[Any, ...]]:
+        """Return an autocommit connection of the lab's superuser: for what only AWS could do."""
+        return self._connect(database, user=SUPERUSER, **({"options": _READ_WRITE} | options))
+
+    def _connect(self, database: str, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:
         settings: dict[str, Any] = {"application_name": "lab", "connect_timeout": 10} | options
-        if user == SUPERUSER:
-            settings.setdefault("options", "-c default_transaction_read_only=off")
         return psycopg.connect(
             host=self.host,
             hostaddr=self.host,
             port=self.port,
             dbname=database,
-            user=user,
             autocommit=True,
             **settings,
         )
 
+    @contextmanager
+    def template0(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Yield the superuser's connection to `template0`, which is open meanwhile only."""
+        with self.as_superuser() as conn:
+            conn.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+            try:
+                with self.as_superuser("template0") as inside:
+                    yield inside
+            finally:
+                conn.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS false")
+
     def databases(self) -> list[str]:
         """Return the databases that take connections."""
-        with self.connect() as conn:
+        with self.as_superuser() as conn:
             rows = conn.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()
         return [name for (name,) in rows]
 
@@ -201,15 +249,42 @@ class LabServer:
 def with_master(server: LabServer, user: str, password: str) -> None:
     """Make the roles that Aurora makes: `rds_superuser`, `rds_replication`, and the master user.
 
-    The one place where the lab gives more than Aurora: the master user is a superuser here, since
-    community PostgreSQL lets nobody else publish all tables (Aurora lets `rds_superuser`).
+    Outside Aurora mode the master user is a superuser, since community PostgreSQL lets nobody else
+    publish all tables (Aurora lets `rds_superuser`).
     """
-    with server.connect() as conn:
-        statement = psycopg.sql.SQL(
-            "CREATE ROLE rds_superuser; CREATE ROLE rds_replication REPLICATION;"
-            "CREATE ROLE {} LOGIN SUPERUSER PASSWORD {} IN ROLE rds_superuser"
-        ).format(psycopg.sql.Identifier(user), psycopg.sql.Literal(password))
-        conn.execute(statement)
+    with server.as_superuser() as conn:
+        if server.aurora:
+            aurora_mode.make_roles(conn, user, password)
+        else:
+            statement = sql.SQL(
+                "CREATE ROLE rds_superuser; CREATE ROLE rds_replication REPLICATION;"
+                "CREATE ROLE {} LOGIN SUPERUSER PASSWORD {} IN ROLE rds_superuser"
+            ).format(sql.Identifier(user), sql.Literal(password))
+            conn.execute(statement)
+    server.master = Master(user, password)
+    if server.aurora:
+        with server.as_superuser(aurora_mode.ADMIN_DATABASE) as conn:
+            aurora_mode.make_heartbeat(conn)
+        change_catalog(server)
+
+
+def change_catalog(server: LabServer) -> None:
+    """Make the system catalog of a server in Aurora mode what it is there; nothing elsewhere."""
+    if not server.aurora:
+        return
+    for database in server.databases():
+        with server.as_superuser(database) as conn:
+            aurora_mode.change_catalog(conn)
+    with server.template0() as conn:
+        aurora_mode.change_catalog(conn)
+
+
+def _with_library(values: Mapping[str, str], ours: dict[str, str]) -> dict[str, str]:
+    """Return `ours` with the libraries that `values` want besides."""
+    theirs = values.get("shared_preload_libraries")
+    if not theirs:
+        return ours
+    return ours | {"shared_preload_libraries": f"{theirs}, {ours['shared_preload_libraries']}"}
 
 
 def server_parameters(group: Mapping[str, str]) -> dict[str, str]:

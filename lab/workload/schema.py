@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from lab.postgres import replicator
 from lab.workload import pgbench
 from lab.workload.address import resolve
 from lab.workload.login import APP_DATABASE, BENCH_DATABASE, Login
@@ -84,11 +85,9 @@ def _create_roles(conn: psycopg.Connection[Any], logins: Logins) -> None:
                 sql.Identifier(login.user), sql.Literal(keys(login).verifier())
             )
         )
-    # On Aurora the membership is all it takes; community PostgreSQL does not inherit attributes.
+    replicator.allow(conn, logins.replicator.user)
     conn.execute(
-        sql.SQL(
-            "GRANT rds_replication, pg_read_all_data TO {role}; ALTER ROLE {role} REPLICATION"
-        ).format(role=sql.Identifier(logins.replicator.user))
+        sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(logins.replicator.user))
     )
 
 

@@ -25,6 +25,7 @@ from bluegreen.postgres.server import Credentials, Server
 from bluegreen.register import closing, register
 from bluegreen.replication import heartbeat
 from bluegreen.switch.plan import SwitchPlan
+from lab.postgres import replicator
 from lab.postgres.server import LabServer, with_master
 from lab.proxy import Proxy
 from tests.chaos.aws import REGION, FaultyAws
@@ -64,7 +65,11 @@ class Part:
 
     def connect(self, database: str = "postgres", **options: Any) -> Any:
         """Return a session of the lab's superuser, by the direct way."""
-        return self.lab.connect(database, **options)
+        return self.lab.as_superuser(database, **options)
+
+    def as_master(self, database: str = "postgres") -> Any:
+        """Return a session of the master user, by the direct way."""
+        return self.lab.connect(database)
 
     def settings(self) -> list[tuple[object, ...]]:
         """Return everything that a fence may change."""
@@ -216,18 +221,18 @@ def _part(
 
 
 def _fill(part: Part) -> None:
-    with part.connect() as conn:
-        for role, more in ((APP, ""), (REPLICATOR, "REPLICATION")):
-            conn.execute(
-                sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(
-                    sql.Identifier(role), sql.SQL(more), sql.Literal(PASSWORD)
-                )
+    with part.as_master() as conn:
+        conn.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                sql.Identifier(APP), sql.Literal(PASSWORD)
             )
+        )
+        replicator.make(conn, REPLICATOR, PASSWORD)
         conn.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(REPLICATOR)))
         for database in DATABASES:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     for database in DATABASES:
-        with part.connect(database) as conn:
+        with part.as_master(database) as conn:
             conn.execute(_APPLICATION)
             heartbeat.ensure(conn)
     register.ensure_database(part.server)
@@ -235,7 +240,7 @@ def _fill(part: Part) -> None:
 
 def _publish(publisher: Part, database: str, direction: Direction) -> None:
     name = names.publication(DEPLOYMENT, direction)
-    with publisher.connect(database) as conn:
+    with publisher.as_master(database) as conn:
         conn.execute(sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(sql.Identifier(name)))
         conn.execute(
             "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')",
@@ -247,7 +252,7 @@ def _subscribe(
     subscriber: Part, publisher: Part, database: str, direction: Direction, start: Lsn | None
 ) -> None:
     name = sql.Identifier(names.subscription(DEPLOYMENT, direction))
-    with subscriber.connect(database) as conn:
+    with subscriber.as_master(database) as conn:
         there = conn.execute(
             "SELECT FROM pg_subscription WHERE subname = %s AND subdbid ="
             " (SELECT oid FROM pg_database WHERE datname = current_database())",

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from lab import seed as seeds
+from lab.postgres import replicator
 from lab.world import World
 from tests.fixtures.lab import SOURCE, Lab
 
@@ -55,11 +56,7 @@ def source(world: World) -> Lab:
         )
     lab.up(SOURCE)
     with _connect(world, SOURCE, DATABASES[0]) as conn:
-        conn.execute(
-            sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(
-                sql.Identifier(seeds.REPLICATOR), sql.Literal(world.seed.replication_password)
-            )
-        )
+        replicator.make(conn, seeds.REPLICATOR, world.seed.replication_password)
         for name in DATABASES[1:]:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     for name in DATABASES:

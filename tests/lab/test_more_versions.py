@@ -13,7 +13,7 @@ from lab.postgres.binaries import NPM_RELEASES
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let nothing be installed and no program be found."""
-    monkeypatch.setattr(binaries, "_cache_root", lambda: tmp_path / "cache" / "lab")
+    monkeypatch.setattr(binaries, "cache_root", lambda: tmp_path / "cache" / "lab")
     monkeypatch.setattr(binaries, "_DEBIAN", Path("nowhere"))
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path

@@ -1,0 +1,81 @@
+/*
+ * Publications: members of rds_superuser may publish all tables, and all of a schema, which
+ * community PostgreSQL keeps for superusers.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_publication.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "rds_lookalike.h"
+
+static bool
+names_schemas(List *objects)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects)
+	{
+		PublicationObjSpecType kind = ((PublicationObjSpec *) lfirst(cell))->pubobjtype;
+
+		if (kind == PUBLICATIONOBJ_TABLES_IN_SCHEMA || kind == PUBLICATIONOBJ_TABLES_IN_CUR_SCHEMA)
+			return true;
+	}
+	return false;
+}
+
+static bool
+owns_publication(const char *name)
+{
+	Oid			oid = get_publication_oid(name, true);
+
+	return OidIsValid(oid) && object_ownercheck(PublicationRelationId, oid, GetUserId());
+}
+
+/* Lists of tables need no help: their owner may publish them, and on RDS too nobody else. */
+bool
+raises_publication(CreatePublicationStmt *stmt)
+{
+	return (stmt->for_all_tables || names_schemas(stmt->pubobjects)) &&
+		object_aclcheck(DatabaseRelationId, MyDatabaseId, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+}
+
+bool
+raises_publication_change(AlterPublicationStmt *stmt)
+{
+	return names_schemas(stmt->pubobjects) && owns_publication(stmt->pubname);
+}
+
+/*
+ * Who made it owns it, as on RDS. ALTER PUBLICATION ... OWNER TO would refuse: it wants a
+ * superuser as the owner of one for all tables.
+ */
+void
+give_publication(const char *name, Oid owner)
+{
+	Relation	catalog = table_open(PublicationRelationId, RowExclusiveLock);
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	tuple = SearchSysCacheCopy1(PUBLICATIONNAME, CStringGetDatum(name));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_publication form = (Form_pg_publication) GETSTRUCT(tuple);
+
+		form->pubowner = owner;
+		CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+		changeDependencyOnOwner(PublicationRelationId, form->oid, owner);
+		CommandCounterIncrement();
+	}
+	table_close(catalog, RowExclusiveLock);
+}
