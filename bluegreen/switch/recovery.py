@@ -273,7 +273,7 @@ def apply(recovery: Recovery) -> None:
             act(recovery.plan, conn, recovery.attempt, recovery.decision.verdict)
     except psycopg.Error as error:
         raise Retry(
-            f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; look"
+            f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; try"
             " again"
         ) from None
 
