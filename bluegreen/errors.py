@@ -1,4 +1,4 @@
-"""The errors of this library, told apart by what the caller can do about them."""
+"""The errors of this library, by what the caller can do about them."""
 
 
 class BlueGreenError(Exception):

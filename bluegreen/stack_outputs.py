@@ -1,4 +1,4 @@
-"""What a stack says of its environment: all that other stacks and the command line know of it."""
+"""What a stack exports of its environment: all that other stacks and the command line know."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StackOutputs(BaseModel):
     """ARNs of the clusters in other Regions."""
     credentials: Credentials
     records: dict[str, str]
-    """The names `writer` and `reader` that lead to whoever is the writer; empty without any."""
+    """The names `writer` and `reader` that lead to the writer's side; empty without any."""
     state: str
     """What the stack is: `plain`, or where its deployment stands."""
     switch: DeclaredSwitch | None = None

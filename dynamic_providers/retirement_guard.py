@@ -23,7 +23,7 @@ class RetirementGuardInputs(TypedDict):
     server: Annotated[ServerInput, UPDATES]
     """Writer endpoint of the environment that it guards, and references to its credentials."""
     databases: Annotated[pulumi.Input[Sequence[str]], UPDATES]
-    """The databases to look for replication in."""
+    """The databases to search for replication."""
     stack: Annotated[pulumi.Input[str], UPDATES]
     """The stack that owns the environment."""
     deletion_protection: Annotated[pulumi.Input[bool], UPDATES]

@@ -19,11 +19,11 @@ def switch_hooks() -> pulumi.ResourceHookBinding:
     ready = pulumi.ResourceHook(
         "readiness", check_readiness, pulumi.ResourceHookOptions(on_dry_run=True)
     )
-    told = pulumi.ResourceHook(
+    timeline_hook = pulumi.ResourceHook(
         "timeline", tell_timeline, pulumi.ResourceHookOptions(ignore_errors=True)
     )
     return pulumi.ResourceHookBinding(
-        before_create=[ready], before_update=[ready], after_update=[told]
+        before_create=[ready], before_update=[ready], after_update=[timeline_hook]
     )
 
 

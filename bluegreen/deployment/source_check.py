@@ -110,7 +110,7 @@ class SourceFacts:
     databases: frozenset[str]
     """Those that allow connections, are valid, and are no templates."""
     subscriptions: tuple[str, ...]
-    """`name in database`, whoever made them."""
+    """`name in database`, with those of others."""
     slots: frozenset[str]
     """Logical ones."""
     origins: tuple[str, ...]

@@ -29,7 +29,7 @@ TRUSTED = """(pg_catalog.pg_has_role({owner}, current_user, 'MEMBER') OR EXISTS 
 """SQL: whether the role with the oid `owner` can do anyway what the administrator can.
 
 Not the other way round: an administrator is a member of many application roles. RDS requires that
-of whoever makes databases for them, and 16 of whoever makes the role.
+of a role that makes databases for them, and 16 of the role's maker.
 """
 
 # What is in a schema depends on it; indexes and row types depend on their table only. Triggers and
@@ -72,7 +72,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A published database's schema `bluegreen`, whoever made it."""
+    """A published database's schema `bluegreen`, the tool's or not."""
 
     comment: str | None
     owner: str

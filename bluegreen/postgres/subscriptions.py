@@ -141,7 +141,7 @@ class Subscription(Listed):
     two_phase: bool
     failover: bool
     skipped: str | None
-    """The end of a transaction that it was told to leave out (`SKIP`); its rows are lost."""
+    """The end of a transaction that it was made to skip (`SKIP`); its rows are lost."""
     applied: str | None
     """Where the next transaction starts; None or 0/0 before the first one and the start."""
     apply_errors: int

@@ -268,9 +268,9 @@ def _stays_closed(error: psycopg.Error) -> str:
     names = error.diag.message_primary or ""
     return (
         f"opening leaves read-only: {names}; its register does not know what they were before"
-        " (lost, or made again?). Add each to bluegreen.closure in its database"
+        " (lost, or recreated?). Add each to bluegreen.closure in its database"
         f" {TOOL_DATABASE}, as ('database', name) with previous NULL, and likewise as"
-        " ('role', name) whoever has lost LOGIN; see docs/runbook.md"
+        " ('role', name) each role that has lost LOGIN; see docs/runbook.md"
     )
 
 

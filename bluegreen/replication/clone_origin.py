@@ -101,8 +101,8 @@ def ensure(
             # A copy of the volume holds all that its source wrote before.
             skipped = heartbeat.skipped(there, here, found, since=Lsn(0))
             if skipped is None:
-                # Should the LSN be too high, the next look at it finds these missing. Not where it
-                # is known to be: later ones would hide it.
+                # If the LSN is too high, the next check finds these missing. None is left
+                # where it is known to be: later ones would hide it.
                 heartbeat.leave_marker(there)
             require_no_gap(clone.cluster, found, inspect_source(there, source, slots))
             skipped = skipped or heartbeat.skipped(there, here, found, since=Lsn(0))

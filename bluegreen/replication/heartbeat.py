@@ -184,7 +184,7 @@ def _schema_in(conn: Connection) -> str:
 
 
 def beat(conn: Connection) -> Beat:
-    """Write a heartbeat and return what `seen` looks for."""
+    """Write a heartbeat and return what `seen` checks for."""
     with remedies.explained(conn, _in(conn)):
         row = conn.execute(_BEAT, (_ANYBODY,)).fetchone()
     assert row is not None

@@ -132,8 +132,8 @@ def count_slipped(
     """Return how many rows were written to published tables and are on the old side only.
 
     The slot of the old direction, which nobody reads any more, still holds them. It also holds rows
-    that were applied and not confirmed when the worker ended; the new side's origin tells them
-    apart. Once the slot is gone, the earlier count stands; once the subscription is gone, the
+    that were applied and not confirmed when the worker ended; the new side's origin distinguishes
+    them. Once the slot is gone, the earlier count stands; once the subscription is gone, the
     barrier decides. Heartbeats don't count: a finisher sends its own.
     """
     barrier = register.barrier(old.tool, attempt)

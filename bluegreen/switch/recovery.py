@@ -84,13 +84,13 @@ def decide(seen: Snapshot) -> Decision:
             return Decision(
                 Verdict.ABORT,
                 f"{here}, its deadline is past",
-                "whoever began it has no claim any more, and nothing was opened before a decision",
+                "its owner has no claim any more, and nothing was opened before a decision",
             )
         case AttemptState.PREPARING:
             return Decision(
                 Verdict.WAIT,
                 f"{here}, its deadline is not past",
-                "whoever began it may be at work; else its server fuse aborts it by itself",
+                "its owner may be at work; otherwise its server fuse aborts it by itself",
             )
         case AttemptState.DECIDED:
             return _decided(seen, here)
@@ -273,7 +273,7 @@ def apply(recovery: Recovery) -> None:
             act(recovery.plan, conn, recovery.attempt, recovery.decision.verdict)
     except psycopg.Error as error:
         raise Retry(
-            f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; look"
+            f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; try"
             " again"
         ) from None
 

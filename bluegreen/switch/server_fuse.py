@@ -31,7 +31,7 @@ DECLARE
     burnt boolean := false;
     left_seconds float8;
 BEGIN
-    -- The row's deadline, not a time of its own: whoever reads that it is past may rely on it.
+    -- The row's deadline, not a time of its own: a reader that finds it past may rely on it.
     SELECT extract(epoch FROM deadline - clock_timestamp()) INTO left_seconds
       FROM bluegreen.register WHERE attempt = {attempt};
     PERFORM set_config('application_name', {armed}, false);

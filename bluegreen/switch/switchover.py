@@ -292,9 +292,9 @@ class _Undecided:
         plan = self._plan
         self.carried_out = _give_up(plan, self._old.tool, self._attempt, error)
         if self.carried_out is None and isinstance(error, psycopg.Error):
-            told = _told(error, plan)
+            words = _in_words(error, plan)
             raise Retry(
-                f"{plan.old} to {plan.new}: the switch was aborted: {told}; writers are back on"
+                f"{plan.old} to {plan.new}: the switch was aborted: {words}; writers are back on"
                 f" {plan.old}"
             ) from None
         return self.carried_out is not None
@@ -330,7 +330,7 @@ def _give_up(
             time.sleep(_PAUSE_SECONDS)
 
 
-def _told(error: psycopg.Error, plan: SwitchPlan) -> str:
+def _in_words(error: psycopg.Error, plan: SwitchPlan) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it did not come to its decision within {plan.drain_seconds:g} s"
     return said(error)

@@ -26,7 +26,7 @@ SELECT x.extname::text AS name, x.extversion AS installed, a.default_version AS 
 """
 
 # Rows and no statistics: pg_upgrade to 17 or older drops all of them, to 18 keeps most. Partitions
-# are left to their root, whose ANALYZE descends; autovacuum never looks at a partitioned table.
+# are left to their root, whose ANALYZE descends; autovacuum skips partitioned tables.
 _WITHOUT_STATISTICS = """
 SELECT n.nspname::text AS schema, c.relname::text AS name
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -79,7 +79,7 @@ def inspect(server: Server, databases: Collection[str], *, to_major: int) -> Obs
     for database, may_connect in every:
         if not may_connect and database not in databases:
             log.warning(
-                "cluster %s: database %s is not looked into for what stops an upgrade: GRANT "
+                "cluster %s: database %s is not checked for what stops an upgrade: GRANT "
                 "CONNECT on it to the administrator",
                 server.cluster,
                 database,

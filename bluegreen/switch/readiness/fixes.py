@@ -129,25 +129,25 @@ def _removal(fact: Fact) -> str:
 
 
 def _change(writer: Fact, standby: Fact) -> str:
-    name, desired = writer.name, writer.definition
+    name, definition = writer.name, writer.definition
     match writer.kind:
         case "role attributes" | "connection limit":
-            return f"ALTER ROLE {name} {desired}"
+            return f"ALTER ROLE {name} {definition}"
         case "setting" | "default" | "replica identity":
             return _addition(writer)
         case "membership":
             member, role = _membership(writer)
             drop = f"REVOKE ADMIN OPTION FOR {role} FROM {member}"
-            return drop if not desired else _addition(writer)
+            return drop if not definition else _addition(writer)
         case "sequence":
-            return f"ALTER SEQUENCE {name} {desired}"
+            return f"ALTER SEQUENCE {name} {definition}"
         case "owner":
-            return f"ALTER {name} OWNER TO {desired}"
+            return f"ALTER {name} OWNER TO {definition}"
         case "column" if table := _table(writer):
-            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {desired}"
+            return f"ALTER TABLE {table} ALTER COLUMN {_column(writer)} TYPE {definition}"
         case "identity":
             column = f"{_table(writer)} ALTER COLUMN {_column(writer)}"
-            return f"ALTER TABLE {column} SET GENERATED {desired}"
+            return f"ALTER TABLE {column} SET GENERATED {definition}"
         case "enum":
             return _values(writer, standby)
         case "privilege":
