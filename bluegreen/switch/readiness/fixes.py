@@ -151,7 +151,7 @@ def _change(writer: Fact, standby: Fact) -> str:
         case "enum":
             return _values(writer, standby)
         case "privilege":
-            have, wants = _privileges(standby.definition), _privileges(desired)
+            have, wants = _privileges(standby.definition), _privileges(definition)
             if wants ^ have != _FROM_17:
                 wants, have = wants - _FROM_17, have - _FROM_17
             if not have - wants:
