@@ -11,10 +11,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bluegreen.finding import Finding, expect_none, require_unblocked
-from bluegreen.postgres import publications, subscriptions
+from bluegreen.postgres import owned, publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
 from bluegreen.replication.both_sides import BothSides
+
+COPY_AGAIN = (
+    "what was written to them before is missing: take them out of replication.tables, pulumi up,"
+    " TRUNCATE them on the standby, and put them in again, so that they are copied"
+)
 
 _HERE = """
 SELECT n.nspname::text, c.relname::text
@@ -37,11 +42,14 @@ class Coverage:
     """Subscribed, with the state of a first copy that isn't over, in words."""
     withdrawn: tuple[TableName, ...]
     """Subscribed, and published no more."""
+    put_back: tuple[TableName, ...] = ()
+    """Subscribed all the time, and put into the publication later: rows in between are missing."""
+
 
     @property
     def complete(self) -> bool:
         """Return whether every published table is subscribed and ready."""
-        return not (self.unsubscribed or self.missing or self.unready)
+        return not (self.unsubscribed or self.missing or self.unready or self.put_back)
 
     @property
     def outdated(self) -> bool:
@@ -67,6 +75,7 @@ def inspect(
             if not one.ready and table in sent
         },
         withdrawn=tuple(sorted(taken.keys() - sent)),
+        put_back=tuple(sorted(owned.added(publisher, names) & taken.keys() & sent)),
     )
 
 
@@ -95,6 +104,11 @@ def judge(database: str, found: Coverage) -> list[Finding]:
             f"{database}: tables whose first copy is not over",
             [f"{shown(table)} ({state})" for table, state in found.unready.items()],
             "their rows are not all there: pulumi up waits for them, or try again later",
+        ),
+        expect_none(
+            f"{database}: tables put into the publication when they were subscribed already",
+            names_of(found.put_back),
+            COPY_AGAIN,
         ),
     ]
 

@@ -6,6 +6,7 @@ from psycopg import sql
 
 from bluegreen.errors import Refused
 from bluegreen.postgres.publications import Publication, Table
+from bluegreen.postgres.table_names import shown
 
 _MOST_NAMED = 5
 
@@ -50,6 +51,26 @@ def unchangeable(have: Publication, want: Publication) -> str | None:
         f"publication {want.name!r}: {what} while a slot reads it (rows in between would be lost); "
         "destroy the deployment and stand it up anew with the other choice"
     )
+
+
+def begun(have: Publication, want: Publication) -> list[str]:
+    """Return in words what `want` sends and `have` leaves out, of tables that both send.
+
+    What was left out until then is missing on the other side, and nothing there tells.
+    """
+    wanted = {one.key: one for one in want.tables}
+    found = []
+    for one in sorted(have.tables, key=lambda table: table.key):
+        other = wanted.get(one.key)
+        if one.schema in want.schemas:
+            other = Table(*one.key)
+        if other is None or one.schema in have.schemas:
+            continue
+        if one.columns is not None and (other.columns is None or other.columns - one.columns):
+            found.append(f"more columns of {shown(one.key)}")
+        if one.where is not None and other.where != one.where:
+            found.append(f"another row filter of {shown(one.key)}")
+    return found + [one.upper() for one in sorted(want.operations - have.operations)]
 
 
 def _scope(want: Publication) -> sql.Composable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,7 +23,7 @@ from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 from bluegreen.replication import heartbeat
 from bluegreen.replication.publication import declared_identity, replica_identity
-from bluegreen.replication.publication.definition import difference, statements
+from bluegreen.replication.publication.definition import begun, difference, statements
 from bluegreen.replication.publication.replica_identity import Identity, TableIdentity
 
 T = TypeVar("T")
@@ -68,12 +68,15 @@ def ensure(
         if have is not None and not alter and have != planned:
             raise Refused(_other(have, planned))
         replica_identity.require_none(want.name, problems)
+        reading = readers(conn, want.name)
+        if have is not None and reading:
+            _require_nothing_begun(have, planned, reading)
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
         if have is not None and not owned.is_marked(conn, _KIND, want.name):
             owned.mark(conn, _KIND, want.name)  # of a version before marks: the state knows it
         if have != planned:
-            count = _patiently(conn, want.name, deadline, lambda: _apply(conn, want))
+            count = _patiently(conn, want.name, deadline, lambda: _apply(conn, want, reading))
             log.info("publication %s: %d statement(s) committed", want.name, count)
         stale = declared_identity.remembered(conn).keys() - declared.keys()
         declared_identity.undo(conn, stale, deadline=deadline)
@@ -87,6 +90,19 @@ def _require_there(
         raise CloneAgain(
             f"publication {want.name!r}: gone while slot {', '.join(reading)} reads it; made anew, "
             "the rows in between would be lost without an error; clone again"
+        )
+
+
+def _require_nothing_begun(have: Publication, planned: Publication, reading: Sequence[str]) -> None:
+    """Raise `Refused` for what would be whole from now on, and lack what was left out before."""
+    found = begun(have, planned)
+    if found:
+        raise Refused(
+            f"publication {have.name!r}: would begin to send {', '.join(found)} while slot"
+            f" {', '.join(reading)} reads it; what it has left out so far would be missing on the"
+            " other side without an error: take the table out, pulumi up, TRUNCATE it there, and"
+            " put it in again (it is copied); for operations, destroy the deployment and stand it"
+            " up anew"
         )
 
 
@@ -203,15 +219,20 @@ def _rehearse(
     return planned, have, problems
 
 
-def _apply(conn: psycopg.Connection[Any], want: Publication) -> int:
+def _apply(conn: psycopg.Connection[Any], want: Publication, reading: Sequence[str]) -> int:
+    """Make it so; what a slot's reader has to take in is noted in the same transaction."""
     with conn.transaction():
         _limit_lock_wait(conn)
         have = publications.inspect(conn, want.name)
+        sent = set(publications.sent_tables(conn, [want.name]))
         todo = statements(have, want)
         for statement in todo:
             _execute(conn, statement)
         if have is None:
             owned.mark(conn, _KIND, want.name)
+        elif reading:
+            later = set(publications.sent_tables(conn, [want.name])) - sent
+            owned.note_added(conn, want.name, later)
     return len(todo)
 
 

@@ -35,7 +35,7 @@ from bluegreen.replication import heartbeat, slot
 from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import Wanted
-from bluegreen.replication.subscription.tables import refresh
+from bluegreen.replication.subscription.tables import refresh, require_none_put_back
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def ensure(
     )
     made = have is None
     if have is None:
+        # It takes all that is published now as whole from its start on.
+        require_none_put_back(wanted, owned.added(publisher, wanted.publications) & set(tables))
         require_slot(publisher, source, wanted)
         connection.try_login(source, publisher.info.dbname)
         _require_worker(subscriber, wanted)

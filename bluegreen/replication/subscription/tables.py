@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
 from bluegreen.errors import Refused
+from bluegreen.postgres import owned
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server, secret_login
 from bluegreen.postgres.table_names import TableName, shown
@@ -40,6 +41,7 @@ def refresh(
     waits until it is `enabled`.
     """
     found = coverage.inspect(publisher, subscriber, wanted.publications, wanted.name)
+    require_none_put_back(wanted, found.put_back)
     if not found.outdated:
         return
     for table in found.missing:
@@ -55,6 +57,8 @@ def refresh(
     if not enabled:
         log.info("%s: disabled, so %d table(s) wait", wanted, len(new) + len(found.withdrawn))
         return
+    # Before: interrupted in between, they are new all the same, and copied by the next one.
+    owned.forget_added(publisher, wanted.publications, new)
     subscriber.execute(
         sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = {})").format(
             sql.Identifier(wanted.name),
@@ -62,6 +66,15 @@ def refresh(
         )
     )
     _tell(wanted, found)
+
+
+def require_none_put_back(wanted: Wanted, tables: Collection[TableName]) -> None:
+    """Raise `Refused` for tables that would count as whole, and lack what was written before."""
+    if tables:
+        raise Refused(
+            f"{wanted}: {', '.join(map(shown, sorted(tables)))} put into the publication while its"
+            f" slot was there already; {coverage.COPY_AGAIN}"
+        )
 
 
 def _tell(wanted: Wanted, found: Coverage) -> None:
