@@ -16,11 +16,11 @@ from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
 from bluegreen.deployment.transition import State, Wishes
 from bluegreen.errors import Refused, Retry, StayFenced
-from bluegreen.names import Direction, deployment_name
+from bluegreen.names import TOOL_DATABASE, Direction, deployment_name
 from bluegreen.postgres import versions
 from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.server import Credentials, Server
-from bluegreen.register import register
+from bluegreen.register import claim, register
 from bluegreen.register.switch_in_progress import attempt, has_register
 from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
@@ -82,8 +82,24 @@ def prepare(want: Deployment) -> State:
     name = deployment_name(want.wishes.stack)
     source_check.require_replicable(source, found, want.wishes.databases, name)
     _require_publishable(source, want)
-    register.ensure_database(source)
+    _register(source, want)
     return state
+
+
+def _register(source: Server, want: Deployment) -> None:
+    """Make the register on the source, and claim it; raises `Refused` where another one has it."""
+    register.ensure_database(source)
+    ours, region = want.wishes.cluster, want.wishes.region
+    with source.connect(TOOL_DATABASE) as conn:
+        other = claim.holder(conn)
+        gone = other is None or cluster.find(region, other) is None
+        taken = (gone or other == ours) and claim.take(conn, ours, instead_of=other)
+        if not taken:
+            raise Refused(
+                f"source {source.cluster}: cluster {claim.holder(conn)} is to replace it already,"
+                " of a deployment that may have the same name in another project; finish or destroy"
+                " that one first"
+            )
 
 
 def _require_upgradable(source: Server, want: Deployment) -> None:
@@ -119,7 +135,7 @@ def change(had: State, want: Deployment) -> State:
     state = want.wishes.state
     match had, state:
         case (State.FORWARD, State.FORWARD) | (State.SWITCHED, State.SWITCHED):
-            register.ensure_database(_living_source(want))
+            _register(_living_source(want), want)
         case State.SWITCHED, State.FORWARD:
             _require_way_back(want)
         case State.FORWARD, State.SWITCHED:
