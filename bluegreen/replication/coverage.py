@@ -14,6 +14,7 @@ from bluegreen.finding import Finding, expect_none, require_unblocked
 from bluegreen.postgres import owned, publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
+from bluegreen.replication import counterparts
 from bluegreen.replication.both_sides import BothSides
 
 COPY_AGAIN = (
@@ -44,7 +45,8 @@ class Coverage:
     """Subscribed, and published no more."""
     put_back: tuple[TableName, ...] = ()
     """Subscribed all the time, and put into the publication later: rows in between are missing."""
-
+    replaced: tuple[TableName, ...] = ()
+    """Another table on the writer than the one whose rows are here: rows of both are mixed."""
 
     @property
     def complete(self) -> bool:
@@ -62,8 +64,9 @@ def inspect(
 ) -> Coverage:
     """Return how a database's subscription covers the publications `names`."""
     # The publisher first: a table that comes in between is seen by the next look.
-    sent = set(publications.sent_tables(publisher, names))
-    taken = {(one.schema, one.name): one for one in subscriptions.tables(subscriber, subscription)}
+    oids = publications.sent_oids(publisher, names)
+    sent = set(oids)
+    taken = {one.key: one for one in subscriptions.tables(subscriber, subscription)}
     new = sent - taken.keys()
     here = existing(subscriber, new)
     return Coverage(
@@ -75,6 +78,7 @@ def inspect(
             if not one.ready and table in sent
         },
         withdrawn=tuple(sorted(taken.keys() - sent)),
+        replaced=tuple(counterparts.replaced(subscriber, subscription, taken.values(), oids)),
         put_back=tuple(sorted(owned.added(publisher, names) & taken.keys() & sent)),
     )
 
@@ -87,8 +91,8 @@ def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
     return {(schema, name) for schema, name in conn.execute(_HERE, (schemas, found)).fetchall()}
 
 
-def judge(database: str, found: Coverage) -> list[Finding]:
-    """Judge one database's coverage; the remedies are commands."""
+def judge(database: str, found: Coverage, may_stay: Collection[TableName] = ()) -> list[Finding]:
+    """Judge one database's coverage; the remedies are commands. Tables of `may_stay` may differ."""
     return [
         expect_none(
             f"{database}: tables published and not subscribed",
@@ -110,6 +114,12 @@ def judge(database: str, found: Coverage) -> list[Finding]:
             names_of(found.put_back),
             COPY_AGAIN,
         ),
+        expect_none(
+            f"{database}: tables dropped and made anew, or renamed, on the writer alone",
+            names_of([table for table in found.replaced if table not in may_stay]),
+            "the standby has rows of before: DROP and CREATE them there too, then pulumi up copies"
+            " them; or name them in replication.accept_stale",
+        ),
     ]
 
 
@@ -118,7 +128,7 @@ def names_of(tables: Sequence[TableName]) -> list[str]:
     return [shown(table) for table in tables]
 
 
-def findings(sides: BothSides) -> list[Finding]:
+def findings(sides: BothSides, may_stay: Collection[TableName] = ()) -> list[Finding]:
     """Look at every database in the direction that runs, and judge."""
     return [
         finding
@@ -131,10 +141,11 @@ def findings(sides: BothSides) -> list[Finding]:
                 [sides.publication()],
                 sides.subscription(),
             ),
+            may_stay,
         )
     ]
 
 
-def require_complete(sides: BothSides) -> None:
+def require_complete(sides: BothSides, may_stay: Collection[TableName] = ()) -> None:
     """Raise `Refused` for the first table whose rows a switch would leave behind."""
-    require_unblocked(findings(sides), sides.new)
+    require_unblocked(findings(sides, may_stay), sides.new)

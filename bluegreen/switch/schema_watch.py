@@ -145,6 +145,7 @@ class SchemaWatch:
         found = coverage.judge(
             database,
             coverage.inspect(old, new, [sides.publication()], sides.subscription()),
+            left_behind.accepted(self._accepted),
         )
         found += left_behind.judge(
             left_behind.inspect(sides, database, way_back=False),

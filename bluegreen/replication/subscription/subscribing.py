@@ -31,7 +31,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
-from bluegreen.replication import heartbeat, slot
+from bluegreen.replication import counterparts, heartbeat, slot
 from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import Wanted
@@ -101,6 +101,7 @@ def ensure(
         _seal(publisher)
     enabled = _get(subscriber, wanted.name).enabled
     refresh(subscriber, publisher, source, wanted, enabled=enabled)
+    counterparts.note(subscriber, publisher, wanted.publications, wanted.name, anew=made)
     return _get(subscriber, wanted.name)
 
 
