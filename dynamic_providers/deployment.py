@@ -180,7 +180,8 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
             or workers; triggers, event triggers and functions of the source that would stop or
             falsify the replication; what the clone's upgrade would refuse, or a version that it
             can't be brought to; a database or schema `bluegreen` there that somebody else made (it
-            carries no mark), or put things in.
+            carries no mark), or put things in; a source that another cluster is to replace already,
+            even by a stack of the same name in another project.
         retry: AWS or a server out of reach.
     """
 

@@ -43,7 +43,8 @@ class PublicationInputs(TypedDict):
     """What is published: `kind` `all`, `schemas` with `schemas` (and perhaps `tables`), or `tables`
     with `tables`, each a `schema` and `name` with optional `columns` and `where`. `operations` are
     all four by default; `publish_via_partition_root` sends partitions as their root. Changed in
-    place, except `kind` from or to `all`, and `publish_via_partition_root`."""
+    place, but for `kind` from or to `all` and for `publish_via_partition_root`; and while a slot
+    reads it no more of a table than before."""
     replica_identity: NotRequired[
         Annotated[pulumi.Input[Mapping[str, str]] | None, UPDATES, Default({})]
     ]
@@ -144,6 +145,8 @@ class Publication(Resource, module="postgres", name="Publication"):
             difference), or that somebody else made, as a schema `bluegreen` (they carry no mark);
             objects of others in that schema, or that depend on it; a change between all tables
             and a choice of them, of `publish_via_partition_root`, of database or name (at preview);
+            another filter, more columns or one operation more while a slot reads it (what was left
+            out before would be missing; with the way that copies the table);
             schemas, row filters and column lists before 15; a missing privilege (with its GRANT); a
             deletion while a slot reads it.
         retry: locks that others hold for longer than a minute; a server out of reach, for deletions

@@ -266,7 +266,8 @@ class Subscription(Resource, module="postgres", name="Subscription"):
             (at preview) or this one lacks; a publisher in recovery or without the publication; a
             slot that somebody else reads; a subscription of that name that somebody else made (it
             carries no mark), or that differs in what can't be altered; a
-            published table that is missing here, or was published later and has rows here; a
+            published table that is missing here, or was published later and has rows here, or was
+            put into the publication when the slot or the table's subscription was there already; a
             missing privilege (with its GRANT); no free worker, sender or origin.
         retry: a publisher that the subscriber can't reach; a worker that doesn't end; a server out
             of reach.

@@ -16,11 +16,11 @@ from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
 from bluegreen.deployment.transition import StackSpec, StackState
 from bluegreen.errors import Refused, Retry, StayFenced
-from bluegreen.names import Direction, deployment_name
+from bluegreen.names import TOOL_DATABASE, Direction, deployment_name
 from bluegreen.postgres import versions
 from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.server import Credentials, Server
-from bluegreen.register import register
+from bluegreen.register import claim, register
 from bluegreen.register.switch_in_progress import attempt, has_register
 from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
@@ -83,12 +83,28 @@ def prepare(desired: DeploymentSpec) -> StackState:
     name = deployment_name(desired.spec.name)
     source_check.require_replicable(source, found, desired.spec.databases, name)
     _require_publishable(source, desired)
-    register.ensure_database(source)
+    _register(source, desired)
     return state
 
 
+def _register(source: Server, desired: DeploymentSpec) -> None:
+    """Make the register on the source, and claim it; raises `Refused` where another one has it."""
+    register.ensure_database(source)
+    ours, region = desired.spec.cluster, desired.spec.region
+    with source.connect(TOOL_DATABASE) as conn:
+        other = claim.holder(conn)
+        gone = other is None or cluster.find(region, other) is None
+        taken = (gone or other == ours) and claim.take(conn, ours, instead_of=other)
+        if not taken:
+            raise Refused(
+                f"source {source.cluster}: cluster {claim.holder(conn)} is to replace it already,"
+                " of a deployment that may have the same name in another project; finish or destroy"
+                " that one first"
+            )
+
+
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` for what would make the clone's upgrade fail."""
+    """Raise `Refused` for what the clone's major upgrade would stumble over."""
     if desired.engine_version is None:
         return
     version = EngineVersion.parse(desired.engine_version)
@@ -122,14 +138,14 @@ def change(had: StackState, desired: DeploymentSpec) -> StackState:
     state = desired.spec.state
     match had, state:
         case (StackState.FORWARD, StackState.FORWARD) | (StackState.SWITCHED, StackState.SWITCHED):
-            register.ensure_database(_living_source(desired))
+            _register(_living_source(desired), desired)
         case StackState.SWITCHED, StackState.FORWARD:
             _require_way_back(desired)
         case StackState.FORWARD, StackState.SWITCHED:
             _require_way_forth(desired)
         case StackState.SWITCHED, StackState.FINAL:
             _require_target_is_writer(desired)
-        case _:  # nothing changes, or `forget` finishes it
+        case _:  # stays what it is, or is finished by `forget`
             pass
     return state
 

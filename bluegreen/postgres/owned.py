@@ -8,7 +8,7 @@ schemas and databases called `bluegreen`, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
 from bluegreen.names import TOOL_SCHEMA
+from bluegreen.postgres.table_names import TableName, shown, table_name
 
 Connection = psycopg.Connection[Any]
 
@@ -156,10 +157,17 @@ def remember(conn: Connection, **more: Any) -> None:
 def note_slot(conn: Connection, name: str) -> None:
     """Remember in the slot's database that the tool made it: slots take no comment.
 
-    Where the tool publishes nothing, nothing is remembered.
+    Where nothing is published by the tool, nothing is remembered. Tables that were put into its
+    publication before are whole for whoever begins with it.
     """
     if find_schema(conn) is not None:
-        remember(conn, slots=sorted({*remembered(conn).get("slots", []), name}))
+        known = remembered(conn)
+        kept = {
+            publication: tables
+            for publication, tables in known.get("added", {}).items()
+            if not name.startswith(f"{publication}_")
+        }
+        remember(conn, slots=sorted({*known.get("slots", []), name}), added=kept)
 
 
 def forget_slot(conn: Connection, name: str) -> None:
@@ -170,9 +178,40 @@ def forget_slot(conn: Connection, name: str) -> None:
 
 
 def forget_slots(conn: Connection) -> None:
-    """Forget every slot: a clone's notes are about its source's."""
-    if remembered(conn).get("slots"):
-        remember(conn, slots=[])
+    """Forget every slot, and what their readers take in: a clone's notes are about its source's."""
+    known = remembered(conn)
+    if known.get("slots") or known.get("added"):
+        remember(conn, slots=[], added={})
+
+
+def note_added(conn: Connection, publication: str, tables: Collection[TableName]) -> None:
+    """Remember tables that were put into a publication while a slot reads it.
+
+    What was written to them before goes nowhere, until whoever subscribes has copied them.
+    """
+    known = remembered(conn).get("added", {})
+    names = {*known.get(publication, []), *map(shown, tables)}
+    if names:
+        remember(conn, added={**known, publication: sorted(names)})
+
+
+def added(conn: Connection, publications: Collection[str]) -> set[TableName]:
+    """Return the tables that were put into publications under a slot, and not taken in since."""
+    known = remembered(conn).get("added", {})
+    return {table_name(text) for one in publications for text in known.get(one, [])}
+
+
+def forget_added(
+    conn: Connection, publications: Collection[str], tables: Collection[TableName]
+) -> None:
+    """Forget `tables` that were put into publications: they are taken in, copied as a whole."""
+    known, gone = remembered(conn).get("added", {}), set(map(shown, tables))
+    kept = {
+        one: [text for text in texts if one not in publications or text not in gone]
+        for one, texts in known.items()
+    }
+    if kept != known:
+        remember(conn, added={one: texts for one, texts in kept.items() if texts})
 
 
 def knows_slot(conn: Connection, name: str) -> bool:

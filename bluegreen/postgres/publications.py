@@ -111,6 +111,9 @@ _MARKER_OF = """(SELECT coalesce(sum(pg_catalog.hashtextextended(x::text, 0)), 0
 _TABLES_SENT = """
 SELECT DISTINCT s.schema, s.name FROM ({sent}) s WHERE s.publication = ANY (%s) ORDER BY 1, 2
 """
+_OIDS_SENT = """
+SELECT s.schema, s.name, s.oid::int8 FROM ({sent}) s WHERE s.publication = ANY (%s)
+"""
 _COLUMNS_SENT = "SELECT s.schema, s.name, s.columns FROM ({sent}) s WHERE s.publication = %s"
 _SENDERS = "SELECT s.publication FROM ({sent}) s WHERE (s.schema, s.name) = (%s, %s)"
 
@@ -162,6 +165,13 @@ def sent_tables(conn: psycopg.Connection[Any], names: Collection[str]) -> list[T
     query: Any = _TABLES_SENT.format(sent=sent(conn))
     found = conn.execute(query, (list(names),)).fetchall()
     return [(schema, table) for schema, table in found]
+
+
+def sent_oids(conn: psycopg.Connection[Any], names: Collection[str]) -> dict[TableName, int]:
+    """Return the tables that publications send, each with its oid."""
+    query: Any = _OIDS_SENT.format(sent=sent(conn))
+    found = conn.execute(query, (list(names),)).fetchall()
+    return {(schema, table): oid for schema, table, oid in found}
 
 
 def sent_columns(conn: psycopg.Connection[Any], name: str) -> dict[TableName, list[str]]:

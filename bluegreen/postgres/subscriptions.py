@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 from bluegreen.lsn import Lsn
 from bluegreen.postgres import remedies, versions
 from bluegreen.postgres.queries import column
+from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 
 Streaming = Literal["off", "on", "parallel"]
@@ -78,7 +79,8 @@ SELECT o.roname::text FROM pg_catalog.pg_replication_origin o
  ORDER BY 1
 """
 _TABLES = """
-SELECT n.nspname::text AS schema, c.relname::text AS name, r.srsubstate::text AS state
+SELECT n.nspname::text AS schema, c.relname::text AS name, c.oid::int8 AS oid,
+       r.srsubstate::text AS state
   FROM pg_catalog.pg_subscription_rel r
   JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
   JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
@@ -166,8 +168,14 @@ class SubscribedTable:
 
     schema: str
     name: str
+    oid: int
     state: str
     """As in pg_subscription_rel."""
+
+    @property
+    def key(self) -> TableName:
+        """Return schema and name."""
+        return self.schema, self.name
 
     @property
     def ready(self) -> bool:

@@ -22,7 +22,7 @@ SELECT count(*) > 0 AND bool_and(EXISTS (
   FROM pg_database d WHERE d.datname = ANY (%s)"""
 
 _END_SESSIONS = """\
-SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, clock_timestamp()), %s::int[])"""
+SELECT bluegreen.end_sessions(%s::text[], coalesce(%s, 'infinity'::timestamptz), %s::int[])"""
 
 _CLOSED = """\
 SELECT coalesce(array_agg(name), '{}'), clock_timestamp() FROM bluegreen.closure
@@ -54,12 +54,14 @@ def end_earlier(conn: Connection, *, deadline: float) -> bool:
     databases, at = row or ([], None)
     suspects: list[int] | None = None
     clean = 0
+    ours = [conn.info.backend_pid]
+    end_sessions(conn, databases, ours=ours)  # those too that began before the clock was set back
     for _ in poll_until(deadline, first=0.001, most=0.1):
         found = conn.execute("SELECT bluegreen.still_starting(%s::int[])", (suspects,)).fetchone()
         suspects = found[0] if found else []
         if suspects:
             conn.execute("SELECT bluegreen.end_starting(%s::int[])", (suspects,))
-        ended = end_sessions(conn, databases, ours=[conn.info.backend_pid], until=at)
+        ended = end_sessions(conn, databases, ours=ours, until=at)
         clean = 0 if ended or suspects else clean + 1
         if clean == 2:
             return True
@@ -73,9 +75,10 @@ def end_sessions(
     ours: Sequence[int],
     until: datetime | None = None,
 ) -> int:
-    """End the sessions that began before now, or before `until`, but for `ours`; return how many.
+    """End all sessions, or those that began before `until`, but for `ours`; return how many.
 
-    Sessions that began under a fence keep its read-only default when it is gone. Call this only
-    after the transaction that took it off has committed: earlier, new ones would get it too.
+    Without `until` whatever the clock says, which may have been set back since they began.
+    Sessions that began under a fence keep its read-only default when it is gone. Call it only
+    after the transaction that took it off has committed: before, new ones would be born the same.
     """
     return int(value(conn, _END_SESSIONS, list(databases), until, list(ours)) or 0)

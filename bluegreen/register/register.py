@@ -89,13 +89,14 @@ def drop_database(server: Server) -> None:
 
 
 def clear(server: Server) -> None:
-    """Forget what a clone has inherited of its source's switches.
+    """Forget what a clone has inherited of its source's switches, and of who is to replace that.
 
     What closing the clone has changed is kept: opening it needs that.
     """
     with server.connect(TOOL_DATABASE) as conn, conn.transaction():
         conn.execute("DELETE FROM bluegreen.register")
         conn.execute("DELETE FROM bluegreen.opening")
+        conn.execute("DELETE FROM bluegreen.claim")
 
 
 def live_attempt(server: Server) -> str | None:

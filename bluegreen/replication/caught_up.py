@@ -305,7 +305,7 @@ class _Wait:
         """
         found = {pair.name: pair.coverage() for pair in pairs}
         for database, one in found.items():
-            if one.unsubscribed or one.missing:
+            if one.unsubscribed or one.missing or one.put_back:
                 require_unblocked(coverage.judge(database, one), self.subscriber)
         return all(one.complete for one in found.values())
 

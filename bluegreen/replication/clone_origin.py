@@ -27,7 +27,7 @@ from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.fenced_roles import FenceSpec
-from bluegreen.replication import heartbeat, slot
+from bluegreen.replication import counterparts, heartbeat, slot
 from bluegreen.replication.subscription import subscribing
 
 log = logging.getLogger(__name__)
@@ -308,6 +308,7 @@ def _clean(
             for name in publications:
                 own.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
             owned.forget_slots(own)
+            counterparts.note_clone(own)
     register.clear(clone)
 
 

@@ -11,10 +11,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bluegreen.finding import Finding, expect_none, require_unblocked
-from bluegreen.postgres import publications, subscriptions
+from bluegreen.postgres import owned, publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
+from bluegreen.replication import counterparts
 from bluegreen.replication.both_sides import BothSides
+
+COPY_AGAIN = (
+    "what was written to them before is missing: take them out of replication.tables, pulumi up,"
+    " TRUNCATE them on the standby, and put them in again, so that they are copied"
+)
 
 _HERE = """
 SELECT n.nspname::text, c.relname::text
@@ -36,12 +42,16 @@ class Coverage:
     unready: dict[TableName, str]
     """Subscribed, each with the state of its unfinished first copy, in words."""
     withdrawn: tuple[TableName, ...]
-    """Subscribed, and no longer published."""
+    """Subscribed, and published no more."""
+    put_back: tuple[TableName, ...] = ()
+    """Subscribed all the time, and put into the publication later: rows in between are missing."""
+    replaced: tuple[TableName, ...] = ()
+    """Another table on the writer than the one whose rows are here: rows of both are mixed."""
 
     @property
     def complete(self) -> bool:
         """Return whether every published table is subscribed and ready."""
-        return not (self.unsubscribed or self.missing or self.unready)
+        return not (self.unsubscribed or self.missing or self.unready or self.put_back)
 
     @property
     def outdated(self) -> bool:
@@ -53,9 +63,10 @@ def inspect(
     publisher: Connection, subscriber: Connection, names: Collection[str], subscription: str
 ) -> Coverage:
     """Return how a database's subscription covers the publications `names`."""
-    # The publisher first: the next check sees a table that comes in between.
-    sent = set(publications.sent_tables(publisher, names))
-    taken = {(one.schema, one.name): one for one in subscriptions.tables(subscriber, subscription)}
+    # The publisher first: a table that comes in between is seen by the next look.
+    oids = publications.sent_oids(publisher, names)
+    sent = set(oids)
+    taken = {one.key: one for one in subscriptions.tables(subscriber, subscription)}
     new = sent - taken.keys()
     here = existing(subscriber, new)
     return Coverage(
@@ -67,6 +78,8 @@ def inspect(
             if not one.ready and table in sent
         },
         withdrawn=tuple(sorted(taken.keys() - sent)),
+        replaced=tuple(counterparts.replaced(subscriber, subscription, taken.values(), oids)),
+        put_back=tuple(sorted(owned.added(publisher, names) & taken.keys() & sent)),
     )
 
 
@@ -78,8 +91,8 @@ def existing(conn: Connection, tables: Collection[TableName]) -> set[TableName]:
     return {(schema, name) for schema, name in conn.execute(_HERE, (schemas, found)).fetchall()}
 
 
-def judge(database: str, found: Coverage) -> list[Finding]:
-    """Judge one database's coverage; the remedies are commands."""
+def judge(database: str, found: Coverage, may_stay: Collection[TableName] = ()) -> list[Finding]:
+    """Judge one database's coverage; the remedies are commands. Tables of `may_stay` may differ."""
     return [
         expect_none(
             f"{database}: tables published and not subscribed",
@@ -96,6 +109,17 @@ def judge(database: str, found: Coverage) -> list[Finding]:
             [f"{shown(table)} ({state})" for table, state in found.unready.items()],
             "their rows are not all there: pulumi up waits for them, or try again later",
         ),
+        expect_none(
+            f"{database}: tables put into the publication when they were subscribed already",
+            names_of(found.put_back),
+            COPY_AGAIN,
+        ),
+        expect_none(
+            f"{database}: tables dropped and made anew, or renamed, on the writer alone",
+            names_of([table for table in found.replaced if table not in may_stay]),
+            "the standby has rows of before: DROP and CREATE them there too, then pulumi up copies"
+            " them; or name them in replication.accept_stale",
+        ),
     ]
 
 
@@ -104,8 +128,8 @@ def names_of(tables: Sequence[TableName]) -> list[str]:
     return [shown(table) for table in tables]
 
 
-def findings(sides: BothSides) -> list[Finding]:
-    """Inspect every database in the direction that runs, and judge."""
+def findings(sides: BothSides, may_stay: Collection[TableName] = ()) -> list[Finding]:
+    """Look at every database in the direction that runs, and judge."""
     return [
         finding
         for database in sides.databases
@@ -117,10 +141,11 @@ def findings(sides: BothSides) -> list[Finding]:
                 [sides.publication()],
                 sides.subscription(),
             ),
+            may_stay,
         )
     ]
 
 
-def require_complete(sides: BothSides) -> None:
+def require_complete(sides: BothSides, may_stay: Collection[TableName] = ()) -> None:
     """Raise `Refused` for the first table whose rows a switch would leave behind."""
-    require_unblocked(findings(sides), sides.new)
+    require_unblocked(findings(sides, may_stay), sides.new)

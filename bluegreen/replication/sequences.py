@@ -116,7 +116,13 @@ SELECT p.oid::bigint, pg_sequence_last_value(p.oid::regclass) FROM present p"""
 _WRITE = """\
 SELECT count(setval(name::regclass, last, called)),
        set_config('synchronous_commit', %s, true)
-  FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)"""
+  FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, last, called)
+ WHERE NOT %s OR EXISTS (
+    SELECT FROM pg_db_role_setting s, unnest(s.setconfig) option
+     WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND s.setrole = 0
+       AND CASE WHEN split_part(option, '=', 1) = 'default_transaction_read_only'
+                THEN split_part(option, '=', 2)::boolean ELSE false END)"""
 
 
 class Reader:
@@ -261,22 +267,43 @@ def changed(values: Values, known: Values) -> dict[str, Value]:
 def write(conn: Connection, values: Values, *, durable: bool = True) -> None:
     """Set sequences, each chunk in a transaction of its own.
 
-    Unless `durable`, the values are durable only with the next synchronous commit on that server.
+    Unless `durable`, they are so only with the next synchronous commit of anybody there. For who
+    holds the opening's row: nobody else can know that the side is closed when this arrives.
     """
     for items in chunks(list(values.items()), CHUNK):
-        try:
-            conn.execute(
-                _WRITE,
-                (
-                    "on" if durable else "off",
-                    [name for name, _ in items],
-                    [value.last for _, value in items],
-                    [value.called for _, value in items],
-                ),
-                prepare=True,
-            )
-        except (errors.InsufficientPrivilege, errors.UndefinedTable):
-            raise unreadable(conn) from None
+        _write(conn, items, durable=durable, while_closed=False)
+
+
+def pre_set(standby: Connection, values: Values) -> None:
+    """Set sequences of a side that is closed; raises `Refused` once it is open.
+
+    The server looks in the same statement: a caller who sleeps between his look and this (a paused
+    machine) would set sequences back that the side, being the writer by then, has used.
+    """
+    for items in chunks(list(values.items()), CHUNK):
+        row = _write(standby, items, durable=True, while_closed=True).fetchone()
+        if row is None or row[0] != len(items):
+            require_closed(standby)
+            raise Retry(f"sequences in {standby.info.dbname}: somebody opens it; look again")
+
+
+def _write(
+    conn: Connection, items: Sequence[tuple[str, Value]], *, durable: bool, while_closed: bool
+) -> psycopg.Cursor[Any]:
+    try:
+        return conn.execute(
+            _WRITE,
+            (
+                "on" if durable else "off",
+                [name for name, _ in items],
+                [value.last for _, value in items],
+                [value.called for _, value in items],
+                while_closed,
+            ),
+            prepare=True,
+        )
+    except (errors.InsufficientPrivilege, errors.UndefinedTable):
+        raise unreadable(conn) from None
 
 
 def copy(writer: Connection, standby: Connection) -> int:
@@ -288,7 +315,7 @@ def copy(writer: Connection, standby: Connection) -> int:
     require_closed(standby)
     require_alike(writer, standby)
     values = Reader(writer).read()
-    write(standby, changed(values, Reader(standby).read()))
+    pre_set(standby, changed(values, Reader(standby).read()))
     return len(values)
 
 

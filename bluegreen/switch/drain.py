@@ -113,7 +113,7 @@ class Drain:
             sequences.require_alike(old, new)
             reader = Reader(old)
             values = reader.read()
-            sequences.write(new, sequences.changed(values, Reader(new).read()))
+            sequences.pre_set(new, sequences.changed(values, Reader(new).read()))
             self._readers[name], self._known[name] = reader, values
 
         self._each(one)
@@ -176,7 +176,8 @@ class Drain:
 
         What the others are given becomes durable with the opening, and counts only with it.
         """
-        moved = sequences.changed(values, self._known.get(name, {}))
+        restarted = self._watch is not None and self._watch.restarted(name)
+        moved = sequences.changed(values, {} if restarted else self._known.get(name, {}))
         self._known[name] = values
         if name == self._marking:
             return self._mark(moved)

@@ -66,7 +66,9 @@ BEGIN
     END IF;
     COMMIT;
     fenced_at := clock_timestamp();
-    PERFORM bluegreen.end_sessions(closed, fenced_at, {ours});
+    -- Whatever the clock says: where it was set back, sessions of before begin in the future, and
+    -- would write on. Those that began behind the fence have done nothing yet.
+    PERFORM bluegreen.end_sessions(closed, 'infinity', {ours});
     LOOP
         suspects := bluegreen.still_starting(suspects);
         IF cardinality(suspects) > 0 AND clock_timestamp() > fenced_at + interval '0.02 s' THEN

@@ -20,25 +20,30 @@ from bluegreen.finding import require_unblocked
 from bluegreen.postgres import publications, subscriptions
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.table_names import TableName, shown
-from bluegreen.replication import coverage
+from bluegreen.replication import coverage, sequences
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.readiness import left_behind, outside_sources
 
-# Sums of hashes, independent of order, over what decides where rows go. Temporary relations concern
-# only their own session.
+# Sums of hashes: in no order, and of what decides where rows go. Temporary relations are nobody's
+# else. `relnatts` grows with each column that is added: a list of columns would leave it out. A
+# sequence has another file once it was restarted or altered, and not by being called or set.
 _MARKER = """
-SELECT (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
-                   c.oid, c.relnamespace, c.relname, c.relkind, c.relpersistence,
-                   c.relispartition), 0)), 0)
-          FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't')
+SELECT found.tables
        + (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
                    i.inhrelid, i.inhparent), 0)), 0) FROM pg_catalog.pg_inherits i) AS tables,
-       (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
-                   c.oid, c.relnamespace, c.relname), 0)), 0)
-          FROM pg_catalog.pg_class c
-         WHERE c.relkind = 'S' AND c.relpersistence <> 't') AS sequences,
+       found.sequences, found.restarts,
        {publications} AS publications,
        {subscriptions} AS subscriptions
+  FROM (SELECT coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   c.oid, c.relnamespace, c.relname, c.relkind, c.relpersistence,
+                   c.relispartition, c.relnatts), 0)) FILTER (WHERE c.relkind <> 'S'), 0) AS tables,
+               coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   c.oid, c.relnamespace, c.relname), 0))
+                   FILTER (WHERE c.relkind = 'S'), 0) AS sequences,
+               coalesce(sum(pg_catalog.hash_record_extended(ROW(
+                   c.oid, c.relfilenode), 0)) FILTER (WHERE c.relkind = 'S'), 0) AS restarts
+          FROM pg_catalog.pg_class c
+         WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't') found
 """
 
 
@@ -48,6 +53,8 @@ class Marker:
 
     tables: Any
     sequences: Any
+    restarts: Any
+    """Of the sequences: restarted, by `TRUNCATE ... RESTART IDENTITY` too, or altered."""
     publications: Any
     subscriptions: Any
 
@@ -60,12 +67,15 @@ class Sighting:
             publications=publications.marker(conn), subscriptions=subscriptions.MARKER
         )
         self._cursor: psycopg.Cursor[Any] = conn.execute(query, prepare=True)
+        self._marker: Marker | None = None
 
     def marker(self) -> Marker:
         """Return it once it is here."""
-        row = self._cursor.fetchone()
-        assert row is not None  # a SELECT without FROM has one row
-        return Marker(*row)
+        if self._marker is None:
+            row = self._cursor.fetchone()
+            assert row is not None  # sums have one row
+            self._marker = Marker(*row)
+        return self._marker
 
 
 class SchemaWatch:
@@ -85,6 +95,15 @@ class SchemaWatch:
     def look_again(self, conn: Connection) -> None:
         """Ask for the marker of a connection's database; its answer is awaited when it counts."""
         self._now[conn] = Sighting(conn)
+
+    def restarted(self, database: str) -> bool:
+        """Return whether a sequence of the writer was begun anew since the first look.
+
+        `TRUNCATE ... RESTART IDENTITY` does that on the standby as well, when it is applied there:
+        nothing that is known of the standby's sequences from before holds then.
+        """
+        before, now = self._markers(self._sides.olds[database])
+        return bool(before.restarts != now.restarts)
 
     def require_harmless(self) -> None:
         """Raise where a change between the two checks would lose rows, or may do so.
@@ -114,6 +133,8 @@ class SchemaWatch:
                 raise self._again(
                     f"sequences in {database!r} on {server} were made, dropped or renamed"
                 )
+        if (old.restarts, new.restarts) != (before_old.restarts, before_new.restarts):
+            sequences.require_alike(sides.olds[database], sides.news[database])
 
     def _markers(self, conn: Connection) -> tuple[Marker, Marker]:
         return self._before[conn], self._now[conn].marker()
@@ -124,6 +145,7 @@ class SchemaWatch:
         found = coverage.judge(
             database,
             coverage.inspect(old, new, [sides.publication()], sides.subscription()),
+            left_behind.accepted(self._accepted),
         )
         found += left_behind.judge(
             left_behind.inspect(sides, database, way_back=False),

@@ -242,7 +242,7 @@ def _ready(plan: SwitchPlan, old: Side, new: Side, drain: Drain) -> int:
         )
         drain.watch(SchemaWatch(sides, plan.accept_stale))
         outside_sources.require_none(sides)
-        coverage.require_complete(sides)
+        coverage.require_complete(sides, left_behind.accepted(plan.accept_stale))
         if plan.rollback:
             way_back.require_open(sides)
         left_behind.require_none(sides, plan.accept_stale, way_back=plan.rollback)

@@ -101,6 +101,21 @@ def test_a_deployment_makes_the_register_and_its_end_takes_it_away(
     provider.delete("green", made)
 
 
+def test_a_deployment_of_the_same_name_in_another_project_takes_nothing_over(
+    source: Server, source_lab: LabServer, placed: PlacedClusters
+) -> None:
+    """Both have a stack `green`, so slots and publications of one name, on the same source."""
+    made = outputs(provider.create(props(source)))
+    placed.place_with(source_lab, "orders-2", source.credentials)
+    other = props(source, cluster_identifier="orders-3")
+    with pytest.raises(ProviderError, match="orders-1: cluster orders-2 is to replace it already"):
+        provider.create(other)
+    assert provider.update("green", made, props(source)).outs == made
+    # What is left of one whose cluster is gone is nobody's.
+    delete_cluster(placed, "orders-2")
+    assert outputs(provider.create(other))["state"] == "forward"
+
+
 def test_a_rehearsal_leaves_its_source_as_it_is(source: Server, source_lab: LabServer) -> None:
     made = outputs(provider.create(props(source, rehearsal=True)))
     assert made["state"] == "rehearsal"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Self
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import closing, register
 from bluegreen.switch import fence
+from bluegreen.switch.server_fuse import ServerFuse
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.watchdog import Watchdog
 from tests.fixtures.lost_machine import lose_machine_before_opening
@@ -108,6 +111,35 @@ def test_roles_that_are_listed_lose_login_and_no_other(switchable: Switchable) -
     switch(world.cutover(roles=(APP,)))
     assert world.logins(pair.source) == {REPLICATOR, MASTER, "reader"}
     assert world.open_sides() == [pair.target.cluster]
+
+
+def test_a_session_from_before_the_clock_was_set_back_is_ended(switchable: Switchable) -> None:
+    """By the clock it begins behind the fence; it has read the old default, and would write on."""
+    world, pair = switchable, switchable.pair
+    attempt = "clock"
+    with ExitStack() as stack:
+        conn = stack.enter_context(pair.source.connect(TOOL_DATABASE))
+        client = stack.enter_context(world.connect(pair.source))
+        client.execute("INSERT INTO ledger DEFAULT VALUES")
+        register.begin(conn, attempt, pair.target.cluster, seconds=60, databases=[DATABASE])
+        fuse = stack.enter_context(ServerFuse(pair.source, attempt))
+        conn.execute(
+            "CREATE SCHEMA earlier; CREATE FUNCTION earlier.clock_timestamp() RETURNS timestamptz"
+            " RETURN pg_catalog.clock_timestamp() - interval '1 hour';"
+            "SET search_path = earlier, pg_catalog"
+        )
+        fence.put_up(
+            conn,
+            attempt,
+            databases=[DATABASE],
+            roles=sql.SQL("'{}'::text[]"),
+            fuse=fuse.pid,
+            ours=[conn.info.backend_pid, fuse.pid],
+            seconds=10,
+        )
+        with pytest.raises(psycopg.OperationalError, match="terminating"):
+            client.execute("INSERT INTO ledger DEFAULT VALUES")
+        assert register.abort(conn, attempt)
 
 
 def test_a_role_that_keeps_login_and_may_write_is_refused_by_name(switchable: Switchable) -> None:

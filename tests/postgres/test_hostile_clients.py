@@ -71,9 +71,12 @@ def test_sessions_that_are_no_ordinary_ones_are_ended_too(switchable: Switchable
     with ExitStack() as stack:
         options = {"user": "batch", "password": "x", "replication": "database"}
         sender = stack.enter_context(lab.connect(DATABASE, **options))
+        holder = stack.enter_context(lab.connect(DATABASE, **options))
         leaver = stack.enter_context(lab.connect(DATABASE, user="leaver", password="x"))
-        for conn in (sender, leaver):
+        for conn in (sender, holder, leaver):
             conn.execute("INSERT INTO probe VALUES (1)")
+        # Its session counts as the slot's reader, and streams nothing.
+        holder.execute("CREATE_REPLICATION_SLOT held TEMPORARY LOGICAL pgoutput")
         with lab.connect() as conn:
             conn.execute("DROP ROLE leaver")
         stack.enter_context(_half_open(lab))
@@ -81,7 +84,7 @@ def test_sessions_that_are_no_ordinary_ones_are_ended_too(switchable: Switchable
         assert len(strangers.logging_in(looker)) == 1
         switch(world.cutover(roles=(APP, "batch")))
         assert strangers.logging_in(looker) == []
-        for conn in (sender, leaver):
+        for conn in (sender, holder, leaver):
             with pytest.raises(psycopg.OperationalError, match=r"terminating|closed"):
                 conn.execute("INSERT INTO probe VALUES (2)")
     assert world.open_sides() == [pair.target.cluster]

@@ -125,6 +125,38 @@ def test_nor_is_anything_else_that_replication_would_not_bring(
     _require_untouched(world)
 
 
+REFILL = (
+    "TRUNCATE ledger RESTART IDENTITY;"
+    "INSERT INTO ledger SELECT nextval('ledger_n_seq') FROM generate_series(1, 5)"
+)
+
+
+def test_a_table_that_is_emptied_and_filled_anew_goes_on_with_its_numbers(
+    switchable: Switchable,
+) -> None:
+    """Its sequence is where it was, and the standby's was set back by what replication brought."""
+    world = switchable
+    _execute(world, "writer", REFILL)
+    with _right_after(Step.ARM, lambda: _execute(world, "writer", REFILL)):
+        switch(world.cutover())
+    assert world.sequences(world.pair.target) == world.sequences(world.pair.source)
+    assert world.rows(world.pair.target) == [1, 2, 3, 4, 5]
+    with world.connect(world.pair.target) as conn:
+        assert conn.execute("INSERT INTO ledger DEFAULT VALUES RETURNING n").fetchone() == (6,)
+
+
+def test_a_sequence_that_is_altered_in_between_is_named(switchable: Switchable) -> None:
+    """The new writer would go on by the old steps, into numbers that a client holds already."""
+    world = switchable
+    alter = 'ALTER SEQUENCE "Odd Name" INCREMENT 50'
+    with (
+        _right_after(Step.ARM, lambda: _execute(world, "writer", alter)),
+        pytest.raises(Refused, match=r'"Odd Name" differ in definition'),
+    ):
+        switch(world.cutover())
+    _require_untouched(world)
+
+
 def test_a_role_that_is_made_in_between_is_fenced_with_the_others(switchable: Switchable) -> None:
     world = switchable
     seen = []

@@ -196,15 +196,15 @@ def test_change_in_place_adds_and_drops_tables_columns_and_filters(
     (oid,) = conn.execute("SELECT oid FROM pg_publication").fetchone() or (None,)
     for tables, published in [
         ([{"schema": "sales", "name": "invoices"}], ['"sales"."invoices"']),
+        ([{"schema": "public", "name": "orders"}], ['"public"."orders"']),
         (
             [{"schema": "public", "name": "orders", "columns": ["id"]}],
             ['"public"."orders" ("id")'],
         ),
         (
-            [{"schema": "public", "name": "orders", "where": "id < 9"}],
-            ['"public"."orders" WHERE ((id < 9))'],
+            [{"schema": "public", "name": "orders", "columns": ["id"], "where": "id < 9"}],
+            ['"public"."orders" ("id") WHERE ((id < 9))'],
         ),
-        ([{"schema": "public", "name": "orders"}], ['"public"."orders"']),
     ]:
         wish = props | {"scope": {"kind": "tables", "tables": tables}}
         assert host.check(made.inputs, wish) == {}

@@ -15,6 +15,9 @@ import pytest
 from bluegreen import names
 from bluegreen.names import Direction
 from bluegreen.postgres.publications import Publication
+from bluegreen.postgres.server import Server
+from bluegreen.postgres.table_names import TableName
+from bluegreen.replication import coverage
 from bluegreen.replication.publication import publishing
 from lab.postgres import clone as copies
 from lab.postgres.binaries import binaries
@@ -29,6 +32,7 @@ from tests.versions import life as steps
 
 WAYS = {"base-backup": copies.clone, "recovery-target": copies.clone_at_target}
 CLIENTS, CANARIES, LONG, ZOOS = 8, 2, 2, 1
+NIGHTLY = "CREATE TABLE nightly (n int PRIMARY KEY)"
 _PAUSE_SECONDS = 0.01  # 8 clients of 100 a second each, beside pgbench's 200
 _ZOO_PAUSE_SECONDS = 0.2  # a round writes to each of 60 tables, half a megabyte in all
 _rounds = itertools.count(1)  # of the zoo; none is written twice
@@ -144,7 +148,8 @@ def busy(cloning: Cloning) -> Cloning:
     with cloning.source.connect(DATABASE) as conn:
         conn.execute(
             "CREATE TABLE work (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-            " client int NOT NULL, turn int NOT NULL); CREATE INDEX ON work (client, turn)"
+            " client int NOT NULL, turn int NOT NULL); CREATE INDEX ON work (client, turn);"
+            f"{NIGHTLY}"
         )
     with pgbench(cloning.source, "-i", "-q", "-I", "dtGp", "-s", "1") as init:
         assert init.wait(60) == 0
@@ -157,6 +162,13 @@ def busy(cloning: Cloning) -> Cloning:
     return cloning
 
 
+def _replaced(busy: Cloning, clone: Server) -> tuple[TableName, ...]:
+    """Return the tables that are other ones on the source than when the clone was made."""
+    name = names.publication(DEPLOYMENT, Direction.FORWARD)
+    with busy.life.source.connect(DATABASE) as there, clone.connect(DATABASE) as here:
+        return coverage.inspect(there, here, [name], name).replaced
+
+
 def clone_and_compare(busy: Cloning, way: Way) -> None:
     """Clone under load, subscribe at the LSN, catch up, and compare every table."""
     with busy.source.connect(DATABASE) as conn:
@@ -166,6 +178,8 @@ def clone_and_compare(busy: Cloning, way: Way) -> None:
         slot = busy.slot()
         lab, clone = busy.clone(way)
         start = busy.life.origin(clone)
+        with busy.source.connect(DATABASE) as conn:
+            conn.execute(f"DROP TABLE nightly; {NIGHTLY}")
         before, rounds = writers.written, writers.zoo_rounds
         subscription = busy.life.subscribe(
             clone, lab.major, busy.life.source, Direction.FORWARD, start
@@ -175,6 +189,7 @@ def clone_and_compare(busy: Cloning, way: Way) -> None:
             "writes after the subscription",
         )
     assert steps.differences(busy.source, lab) == []
+    assert _replaced(busy, clone) == (("public", "nightly"),)
     with busy.source.connect(DATABASE) as there, lab.connect(DATABASE) as here:
         written = canary.count(there)
         copies.wait_until(lambda: canary.count(here).rows >= written.rows, "the last canary", 30)

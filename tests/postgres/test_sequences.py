@@ -218,6 +218,20 @@ def test_an_open_standby_is_refused(sides: Sides) -> None:
     assert _next(sides.writer_database, "s") == 501
 
 
+def test_who_has_slept_since_the_look_sets_no_used_value_back(sides: Sides) -> None:
+    """The side has been opened meanwhile, by another's switch, and its clients call sequences."""
+    sides.both("CREATE SEQUENCE s")
+    values = Reader(sides.writer).read()
+    name = sql.Identifier(sides.standby_database.name)
+    sides.standby.execute(
+        sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name)
+    )
+    assert _next(sides.standby_database, "s") == 1
+    with pytest.raises(Refused, match="is open to writers, so it is no standby"):
+        sequences.pre_set(sides.standby, values)
+    assert _next(sides.standby_database, "s") == 2
+
+
 # Privileges ------------------------------------------------------------------------------------
 
 

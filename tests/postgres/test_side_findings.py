@@ -36,6 +36,7 @@ CREATE TABLE m_0 PARTITION OF m FOR VALUES IN (0);
 CREATE TABLE m_1 PARTITION OF m FOR VALUES IN (1);
 CREATE TABLE ids (id int GENERATED ALWAYS AS IDENTITY, twice int GENERATED ALWAYS AS (3) STORED);
 CREATE TABLE theirs (id int);
+CREATE TABLE filled (id int); INSERT INTO filled VALUES (1);
 CREATE DOMAIN code AS text;
 CREATE VIEW seen AS SELECT id, note FROM parts;
 CREATE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 41';
@@ -58,6 +59,13 @@ CASES = [
     ("DROP TABLE m_1", "app: table public.m_1", B, B),
     ("ALTER TABLE m DETACH PARTITION m_0", "app: partition public.m_0", B, B),
     ("ALTER TABLE parts ADD COLUMN extra text", "app: column public.parts.extra", B, B),
+    (
+        "ALTER TABLE filled ADD COLUMN state text DEFAULT 'new';"
+        "ALTER TABLE filled ALTER COLUMN state DROP DEFAULT",
+        "app: column public.filled.state",
+        B,
+        B,
+    ),
     ("ALTER TABLE parts ALTER COLUMN at TYPE bigint", "app: column public.parts.at", B, B),
     ("ALTER TABLE parts ALTER COLUMN may SET DEFAULT 7", "app: default public.parts.may", B, W),
     ("ALTER TABLE parts ALTER COLUMN total SET DEFAULT 1", "app: default public.parts.total", B, B),
@@ -171,6 +179,8 @@ BY_HAND = {
     "app: trigger touch on public.theirs",
     "app: constraint code_check on domain public.code",
     "app: publication debezium",
+    # Its remedy for the column makes it; rows of before would have another value.
+    "app: value of earlier rows public.filled.state",
 }
 
 

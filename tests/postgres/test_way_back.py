@@ -10,6 +10,7 @@ import pytest
 
 from bluegreen.errors import Refused
 from bluegreen.finding import Level
+from bluegreen.replication import heartbeat
 from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.readiness import blockers, findings
@@ -137,6 +138,27 @@ def test_what_no_publication_sends_is_named(switchable: Switchable) -> None:
     (blocked,) = blockers(world)
     assert "large objects, which no publication sends: 1, and 1 on the standby" in blocked
     assert blockers(world, "pg_catalog.pg_largeobject") == []
+
+
+def test_a_publication_that_sends_no_inserts_is_a_blocker(switchable: Switchable) -> None:
+    """Somebody has altered it by hand: heartbeats that are there cross all the same."""
+    world = switchable
+    pair = world.pair
+    with pair.source.connect(DATABASE) as here, pair.target.connect(DATABASE) as there:
+        first = heartbeat.beat(here)
+        wait_until(lambda: heartbeat.seen(there, first), "the first heartbeat")
+        here.execute(
+            "ALTER PUBLICATION bg_green_forward SET (publish = 'update, delete, truncate')"
+        )
+        here.execute("INSERT INTO public.ledger VALUES (1)")
+        second = heartbeat.beat(here)
+        wait_until(lambda: heartbeat.seen(there, second), "the heartbeat behind the row")
+    assert world.rows(pair.target) == []
+    words = "operations that no setting leaves out: INSERT"
+    assert any(words in line for line in blockers(world))
+    with pytest.raises(Refused, match=words):
+        switch(world.cutover())
+    assert world.open_sides() == [pair.source.cluster]
 
 
 def test_a_row_that_was_not_found_is_a_blocker(switchable: Switchable) -> None:

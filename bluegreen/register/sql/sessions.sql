@@ -1,9 +1,9 @@
 -- Ending the sessions that could still write, or that would keep a setting of the fence.
 
--- Ends the sessions in `databases` that began by `until`, except `ours`, AWS's and the server's;
--- returns how many there were. A client's may be a WAL sender that streams nothing (it takes SQL as
--- well), a worker of an extension, or one whose role was dropped meanwhile. Ending a superuser's
--- takes one, and one refusal would fail it as a whole.
+-- Ends the sessions in `databases` that began by `until`, but for `ours`, AWS's and the server's;
+-- returns how many there were. A client's may be a WAL sender that streams nothing, even if it holds
+-- a slot (it takes SQL as well), a worker of an extension, or one whose role was dropped meanwhile.
+-- Ending a superuser's takes one, and one refusal would fail it as a whole.
 CREATE OR REPLACE FUNCTION bluegreen.end_sessions(databases text[], until timestamptz, ours int[])
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
 BEGIN
@@ -12,8 +12,9 @@ BEGIN
       FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
      WHERE a.usesysid IS NOT NULL
        AND a.backend_type !~ '^(parallel worker|autovacuum|logical replication)'
-       AND (a.backend_type <> 'walsender' OR NOT EXISTS (
-            SELECT FROM pg_replication_slots s WHERE s.active_pid = a.pid))
+       AND (a.backend_type <> 'walsender'
+            OR NOT (a.state = 'active' AND starts_with(a.query, 'START_REPLICATION'))
+            OR NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = a.pid))
        AND a.backend_start <= until
        AND a.pid <> ALL (ours)
        AND a.datname = ANY (databases)

@@ -27,7 +27,11 @@ CREATE TABLE IF NOT EXISTS bluegreen.closure (
     attempt     text,
     PRIMARY KEY (kind, name)
 );
--- Changes to a register of an earlier version.
+CREATE TABLE IF NOT EXISTS bluegreen.claim (
+    one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+    target      text NOT NULL
+);
+-- What a register of an earlier version has or lacks.
 ALTER TABLE bluegreen.register ADD COLUMN IF NOT EXISTS closed text[];
 ALTER TABLE bluegreen.register ADD COLUMN IF NOT EXISTS turn bigint;
 ALTER TABLE bluegreen.closure ADD COLUMN IF NOT EXISTS attempt text;

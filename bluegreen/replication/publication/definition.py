@@ -6,6 +6,7 @@ from psycopg import sql
 
 from bluegreen.errors import Refused
 from bluegreen.postgres.publications import Publication, PublishedTable
+from bluegreen.postgres.table_names import shown
 
 _MOST_NAMED = 5
 
@@ -51,6 +52,26 @@ def unchangeable(have: Publication, desired: Publication) -> str | None:
         f"publication {desired.name!r}: {what} while a slot reads it (rows in between would be "
         "lost); destroy the deployment and stand it up again with the other choice"
     )
+
+
+def begun(have: Publication, desired: Publication) -> list[str]:
+    """Return in words what `desired` sends and `have` leaves out, of tables that both send.
+
+    What was left out until then is missing on the other side, and nothing there tells.
+    """
+    later = {one.key: one for one in desired.tables}
+    found = []
+    for one in sorted(have.tables, key=lambda table: table.key):
+        other = later.get(one.key)
+        if one.schema in desired.schemas:
+            other = PublishedTable(*one.key)
+        if other is None or one.schema in have.schemas:
+            continue
+        if one.columns is not None and (other.columns is None or other.columns - one.columns):
+            found.append(f"more columns of {shown(one.key)}")
+        if one.where is not None and other.where != one.where:
+            found.append(f"another row filter of {shown(one.key)}")
+    return found + [one.upper() for one in sorted(desired.operations - have.operations)]
 
 
 def _scope(desired: Publication) -> sql.Composable:

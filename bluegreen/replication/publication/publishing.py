@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,7 +23,7 @@ from bluegreen.postgres.table_names import TableName
 from bluegreen.postgres.versions import Feature
 from bluegreen.replication import heartbeat
 from bluegreen.replication.publication import declared_identity, replica_identity
-from bluegreen.replication.publication.definition import difference, statements
+from bluegreen.replication.publication.definition import begun, difference, statements
 from bluegreen.replication.publication.replica_identity import Identity, TableIdentity
 
 T = TypeVar("T")
@@ -68,6 +68,9 @@ def ensure(
         if have is not None and not alter and have != planned:
             raise Refused(_other(have, planned))
         replica_identity.require_none(desired.name, problems)
+        reading = readers(conn, desired.name)
+        if have is not None and reading:
+            _require_nothing_begun(have, planned, reading)
         heartbeat.ensure(conn)
         declared_identity.declare(conn, declared, deadline=deadline)
         if have is not None and not owned.is_marked(conn, _KIND, desired.name):
@@ -75,7 +78,7 @@ def ensure(
                 conn, _KIND, desired.name
             )  # made by a version before marks: the state knows it
         if have != planned:
-            count = _patiently(conn, desired.name, deadline, lambda: _apply(conn, desired))
+            count = _patiently(conn, desired.name, deadline, lambda: _apply(conn, desired, reading))
             log.info("publication %s: %d statement(s) committed", desired.name, count)
         stale = declared_identity.remembered(conn).keys() - declared.keys()
         declared_identity.undo(conn, stale, deadline=deadline)
@@ -89,6 +92,19 @@ def _require_there(
         raise CloneAgain(
             f"publication {desired.name!r}: gone while slot {', '.join(reading)} reads it; "
             "recreated, the rows in between would be lost without an error; clone again"
+        )
+
+
+def _require_nothing_begun(have: Publication, planned: Publication, reading: Sequence[str]) -> None:
+    """Raise `Refused` for what would be whole from now on, and lack what was left out before."""
+    found = begun(have, planned)
+    if found:
+        raise Refused(
+            f"publication {have.name!r}: would begin to send {', '.join(found)} while slot"
+            f" {', '.join(reading)} reads it; what it has left out so far would be missing on the"
+            " other side without an error: take the table out, pulumi up, TRUNCATE it there, and"
+            " put it in again (it is copied); for operations, destroy the deployment and stand it"
+            " up anew"
         )
 
 
@@ -205,15 +221,20 @@ def _rehearse(
     return planned, have, problems
 
 
-def _apply(conn: psycopg.Connection[Any], desired: Publication) -> int:
+def _apply(conn: psycopg.Connection[Any], desired: Publication, reading: Sequence[str]) -> int:
+    """Make it so; what a slot's reader has to take in is noted in the same transaction."""
     with conn.transaction():
         _limit_lock_wait(conn)
         have = publications.inspect(conn, desired.name)
+        sent = set(publications.sent_tables(conn, [desired.name]))
         todo = statements(have, desired)
         for statement in todo:
             _execute(conn, statement)
         if have is None:
             owned.mark(conn, _KIND, desired.name)
+        elif reading:
+            later = set(publications.sent_tables(conn, [desired.name])) - sent
+            owned.note_added(conn, desired.name, later)
     return len(todo)
 
 

@@ -31,11 +31,11 @@ from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
-from bluegreen.replication import heartbeat, slot
+from bluegreen.replication import counterparts, heartbeat, slot
 from bluegreen.replication.subscription import connection, owner_rights
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import SubscriptionSpec
-from bluegreen.replication.subscription.tables import refresh
+from bluegreen.replication.subscription.tables import refresh, require_none_put_back
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def ensure(
     )
     made = have is None
     if have is None:
+        # It takes all that is published now as whole from its start on.
+        require_none_put_back(desired, owned.added(publisher, desired.publications) & set(tables))
         require_slot(publisher, source, desired)
         connection.try_login(source, publisher.info.dbname)
         connection.try_from_subscriber(subscriber, text, desired.name)
@@ -100,6 +102,7 @@ def ensure(
         _leave_marker(publisher)
     enabled = _get(subscriber, desired.name).enabled
     refresh(subscriber, publisher, source, desired, enabled=enabled)
+    counterparts.note(subscriber, publisher, desired.publications, desired.name, anew=made)
     return _get(subscriber, desired.name)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
 from bluegreen.errors import Refused
+from bluegreen.postgres import owned
 from bluegreen.postgres.queries import Connection
 from bluegreen.postgres.server import Server, secret_login
 from bluegreen.postgres.table_names import TableName, shown
@@ -45,6 +46,7 @@ def refresh(
     new tables wait until it is `enabled`.
     """
     found = coverage.inspect(publisher, subscriber, desired.publications, desired.name)
+    require_none_put_back(desired, found.put_back)
     if not found.outdated:
         return
     for table in found.missing:
@@ -60,6 +62,8 @@ def refresh(
     if not enabled:
         log.info("%s: disabled, so %d table(s) wait", desired, len(new) + len(found.withdrawn))
         return
+    # Before: interrupted in between, they are new all the same, and copied by the next one.
+    owned.forget_added(publisher, desired.publications, new)
     subscriber.execute(
         sql.SQL("ALTER SUBSCRIPTION {} REFRESH PUBLICATION WITH (copy_data = {})").format(
             sql.Identifier(desired.name),
@@ -67,6 +71,15 @@ def refresh(
         )
     )
     _report(desired, found)
+
+
+def require_none_put_back(desired: SubscriptionSpec, tables: Collection[TableName]) -> None:
+    """Raise `Refused` for tables that would count as whole, and lack what was written before."""
+    if tables:
+        raise Refused(
+            f"{desired}: {', '.join(map(shown, sorted(tables)))} put into the publication while its"
+            f" slot was there already; {coverage.COPY_AGAIN}"
+        )
 
 
 def _report(desired: SubscriptionSpec, found: Coverage) -> None:

@@ -130,6 +130,9 @@ col AS MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attnotnull, a.attidentity, a.attgenerated, a.attacl,
            r.name || '.' || quote_ident(a.attname) AS name, r.name AS relation, r.relkind,
            r.relispartition, r.relowner,
+           -- What rows of before the column was added have: a file without rows has none of them.
+           CASE WHEN a.atthasmissing AND pg_relation_size(r.oid) > 0 THEN a.attmissingval::text
+           END AS earlier,
            format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attcollation = t.typcollation THEN ''
                    ELSE ' COLLATE ' || a.attcollation::regcollation END AS type
@@ -214,6 +217,9 @@ SELECT CASE WHEN c.attgenerated = '' THEN 'default' ELSE 'generated' END, c.name
        pg_get_expr(d.adbin, d.adrelid)
        || CASE c.attgenerated WHEN 's' THEN ' STORED' WHEN 'v' THEN ' VIRTUAL' ELSE '' END
   FROM pg_attrdef d JOIN col c ON c.attrelid = d.adrelid AND c.attnum = d.adnum
+UNION ALL
+SELECT 'value of earlier rows', name, 'column ' || name, 'relation ' || relation, earlier FROM col
+ WHERE earlier IS NOT NULL
 UNION ALL
 -- From 17 on a partition has its root's.
 SELECT 'identity', name, 'column ' || name, 'relation ' || relation,

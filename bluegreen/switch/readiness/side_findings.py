@@ -55,6 +55,8 @@ _LEVELS: dict[str, tuple[Level, Level, Level]] = {
     "column": (_B, _B, _B),
     "not null": (_B, _B, _B),
     "default": (_B, _W, _B),
+    # Where only the standby has one, VACUUM FULL on the writer may have written it out.
+    "value of earlier rows": (_B, _W, _B),
     "generated": (_B, _B, _B),
     "identity": (_B, _B, _B),
     "constraint": (_B, _B, _B),
@@ -232,7 +234,10 @@ def _from_where_they_differ(writer: str, standby: str) -> tuple[str, str]:
 
 
 def _short(fact: Fact) -> str:
-    shown = ("privilege", "setting", "revoked from owner", "partition", "default")
+    shown = (
+        *("privilege", "setting", "revoked from owner", "partition", "default"),
+        "value of earlier rows",
+    )
     return f" ({_cut(fact.definition)})" if fact.kind in shown and fact.definition else ""
 
 
@@ -260,9 +265,20 @@ def _remedy(one: Difference, sides: tuple[str, str], closed: Collection[str]) ->
             return f"its consumer gets nothing more after the switch: let it read from {standby}"
         case "large objects":
             return "they are not replicated: copy them, or clone again"
-    if text := fixes.statement(one):
-        return f"on {standby}: {text}"
-    return f"make {standby} like {sides[0]}"
+        case "value of earlier rows":
+            return (
+                f"rows of before the column have that on {sides[0]}, and were never sent: make the"
+                f" table anew on {standby}, and run pulumi up, which copies it; accept it where"
+                " VACUUM FULL or a copy has written it out"
+            )
+        case "column" if one.standby is None:
+            return f"with the DEFAULT that it was added with, {_on(one, standby)}"
+    return _on(one, standby) or f"make {standby} like {sides[0]}"
+
+
+def _on(one: Difference, standby: str) -> str:
+    text = fixes.statement(one)
+    return f"on {standby}: {text}" if text else ""
 
 
 def _left_behind(*sides: Mapping[tuple[str, str], Fact], listed: Collection[str]) -> list[Finding]:
