@@ -71,12 +71,15 @@ def inspect(server: Server, databases: Collection[str], *, to_major: int) -> Obs
         assert row is not None  # a SELECT without FROM has one row
         sending = tuple(one.name for one in slots.logical(conn))
         applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
+        # One that is not there is refused here by the server's words: AWS would upgrade all the
+        # same, and only what comes behind would notice.
+        absent = column(conn, obstacles_sql.ABSENT, sorted(databases))
         every = conn.execute(obstacles_sql.EVERY_DATABASE).fetchall()
         unconnectable = column(conn, obstacles_sql.UNCONNECTABLE)
         open_template0 = column(conn, obstacles_sql.OPEN_TEMPLATE0)
     unstorable: list[str] = []
     looser: list[str] = []
-    for database, may_connect in every:
+    for database, may_connect in [*((name, True) for name in absent), *every]:
         if not may_connect and database not in databases:
             log.warning(
                 "cluster %s: database %s is not checked for what stops an upgrade: GRANT "

@@ -80,3 +80,8 @@ SELECT datname::text AS name, pg_catalog.has_database_privilege(oid, 'CONNECT') 
   FROM pg_catalog.pg_database
  WHERE datallowconn AND datconnlimit <> -2 AND datname <> 'rdsadmin' ORDER BY 1
 """
+
+ABSENT = """
+SELECT name FROM pg_catalog.unnest(%s::text[]) name
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = name) ORDER BY 1
+"""
