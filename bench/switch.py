@@ -259,7 +259,8 @@ def main() -> int:
     plot.write(
         report.RESULTS / "switch.svg",
         "Write outage of a switch: every one, and the median",
-        {name: batch.outages for name, batch in this.batches.items()},
+        # Seconds beside milliseconds would show neither.
+        {name: batch.outages for name, batch in this.batches.items() if name != LATE},
     )
     if this.each_way >= _ENOUGH_FOR_THE_DOCUMENT:
         fill_document(this.batches)
