@@ -31,9 +31,9 @@ lock: install ## pin what pyproject.toml asks for, with hashes; UPGRADE="moto ri
 		--universal --python-version 3.11 --generate-hashes $(addprefix --upgrade-package ,$(UPGRADE)) \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
-demo: check-python ## the life of a deployment in the lab, under load, in a few minutes
+demo: check-python ## the life of a deployment in the lab, under load, in a few minutes; DNS_DELAY=5 as Route 53 takes
 	@started=$$(date +%s); lab/check && $(MAKE) --no-print-directory install && \
-	LAB_SETUP_STARTED=$$started $(BIN)/python -m lab.demo --name demo
+	LAB_SETUP_STARTED=$$started $(BIN)/python -m lab.demo --name demo $(if $(DNS_DELAY),--dns-delay $(DNS_DELAY))
 
 demo-svg: install ## the demo, its output drawn into docs/demo.svg
 	@$(BIN)/python -m lab.demo --name svg --svg docs/demo.svg

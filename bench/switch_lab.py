@@ -108,10 +108,11 @@ def switch_lab(
     databases: int,
     sequences: int,
     delay_ms: float = 0.0,
+    dns_delay: float = 0.0,
 ) -> Iterator[SwitchLab]:
     """Yield a lab whose deployment is stood up; it ends with the block."""
     started = time.monotonic()
-    world = World.up(name, report, delay_ms=delay_ms)
+    world = World.up(name, report, delay_ms=delay_ms, dns_delay=dns_delay)
     before = dict(os.environ)
     try:
         os.environ.update({k: v for k, v in world.environment.items() if k.startswith("AWS_")})

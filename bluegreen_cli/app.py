@@ -20,7 +20,7 @@ from bluegreen.postgres import slots
 from bluegreen.postgres.queries import failure
 from bluegreen.register import closing, switch_in_progress, writer
 from bluegreen.stack_outputs import StackOutputs
-from bluegreen.switch import recovery
+from bluegreen.switch import recovery, traffic
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import report
 from bluegreen.switch.recovery import Verdict
@@ -122,8 +122,7 @@ def recover(
     with _errors():
         plan = _declared(stack).plan()
         found = recovery.find(plan, vouched=new_writer_never_opened)
-        if apply:
-            recovery.apply(found)
+        done = recovery.apply(found) if apply else None
     decision = found.decision
     if as_json:
         answer = {"verdict": decision.verdict.name.lower(), "applied": apply}
@@ -131,6 +130,8 @@ def recover(
         typer.echo(json.dumps(answer, indent=2))
     else:
         typer.echo("\n".join(decision.lines()))
+        if done is not None and done.moved is not None:
+            typer.echo(traffic.until_in_sync(done.moved, found.plan).line())
     settled = decision.verdict is Verdict.NOTHING or (
         apply and decision.verdict in (Verdict.ABORT, Verdict.FINISH, Verdict.GO_BACK)
     )

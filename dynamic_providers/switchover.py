@@ -24,6 +24,8 @@ from dynamic_providers.values import Values
 
 log = logging.getLogger(__name__)
 
+_OUTPUTS = ("mark", "attempt", "phases", "switched_at", "names")
+
 
 class SwitchoverInputs(TypedDict):
     """Who is to be the writer, and how it is moved."""
@@ -66,7 +68,7 @@ class SwitchoverProvider(Provider):
         register.ensure_database(given[TARGET])
         if given["writer"] == SOURCE:
             mark = str(given["start_lsn"])
-            outs = {"mark": mark, "attempt": "", "phases": {}, "switched_at": ""}
+            outs = {"mark": mark, "attempt": "", "phases": {}, "switched_at": "", "names": {}}
         else:
             outs = _outputs(_switch(inputs))
         return CreateResult(f"{given['deployment']}/writer", inputs | outs)
@@ -74,7 +76,7 @@ class SwitchoverProvider(Provider):
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Switch when the other side is to be the writer; otherwise only remember the settings."""
         given, inputs = self.values(news), inputs_only(news)
-        kept = {key: olds.get(key) for key in ("mark", "attempt", "phases", "switched_at")}
+        kept = {key: olds.get(key) for key in _OUTPUTS}
         # In the final state the source may be gone, and nothing is to be moved any more.
         still = not given["rollback"] or (
             olds.get("writer") == given["writer"] and _settled(given, given["writer"])
@@ -136,7 +138,15 @@ def _outputs(done: Switched) -> Props:
         "attempt": done.attempt,
         "phases": done.phases_ms,
         "switched_at": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
+        "names": _names(done),
     }
+
+
+def _names(done: Switched) -> dict[str, str]:
+    if done.moved is None:
+        return {}
+    opened_at = done.moved.opened_at.isoformat(timespec="milliseconds")
+    return {"change": done.moved.change, "opened_at": opened_at}
 
 
 class Switchover(Resource, module="bluegreen", name="Switchover"):
@@ -159,6 +169,9 @@ class Switchover(Resource, module="bluegreen", name="Switchover"):
     """Each phase of the last switch, in milliseconds."""
     switched_at: pulumi.Output[str]
     """When the writer was moved last, UTC."""
+    names: pulumi.Output[dict[str, str]]
+    """The change by which that switch moved the names: `change`, its id at Route 53, and
+    `opened_at`, when the writer was opened, UTC. Empty where it moved none."""
 
     def __init__(
         self,

@@ -9,21 +9,25 @@ from collections.abc import Sequence
 
 import pulumi
 
+from hooks.names import watch_names
 from hooks.readiness import check_readiness
 from hooks.timeline import tell_timeline
 from hooks.traffic import Guard, Side
 
 
 def switch_hooks() -> pulumi.ResourceHookBinding:
-    """Return the hooks of `Switchover`: the report before, at preview too, and the times after."""
+    """Return the hooks of `Switchover`: the report before, at preview too; what it did after."""
     ready = pulumi.ResourceHook(
         "readiness", check_readiness, pulumi.ResourceHookOptions(on_dry_run=True)
     )
     timeline_hook = pulumi.ResourceHook(
         "timeline", tell_timeline, pulumi.ResourceHookOptions(ignore_errors=True)
     )
+    watched = pulumi.ResourceHook(
+        "names", watch_names, pulumi.ResourceHookOptions(ignore_errors=True)
+    )
     return pulumi.ResourceHookBinding(
-        before_create=[ready], before_update=[ready], after_update=[timeline_hook]
+        before_create=[ready], before_update=[ready], after_update=[timeline_hook, watched]
     )
 
 

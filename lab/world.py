@@ -44,14 +44,16 @@ class World:
         *,
         ready: Callable[[Place], None] | None = None,
         delay_ms: float = 0.0,
+        dns_delay: float | None = None,
     ) -> Self:
         """Start a lab; what is left of one of that name that did not end well is cleaned away.
 
         With `ready`, which is called when all is done, it outlives this process. An interrupt
         before that leaves nothing. `delay_ms` is added to each way to and from the servers,
-        whoever talks to them. Raises `CommandFailed` when one of that name runs or
-        its AWS does not start, `install.NoEngine`, `ValueError` for an impossible name,
-        and `LookupError` when the machine lacks something.
+        whoever talks to them. A change in Route 53 is with resolvers after `dns_delay` seconds;
+        None takes `LAB_DNS_DELAY` of the environment, else it is at once. Raises `CommandFailed`
+        when one of that name runs or its AWS does not start, `install.NoEngine`, `ValueError` for
+        an impossible name, and `LookupError` when the machine lacks something.
         """
         places.check_name(name)
         master = aurora_mode.described()
@@ -64,7 +66,7 @@ class World:
                 with interrupts.held():
                     place = places.choose(name)
                     place.folder.mkdir(parents=True)
-                world = cls(place, _started(place, delay_ms=delay_ms))
+                world = cls(place, _started(place, delay_ms=delay_ms, dns_delay=dns_delay))
             url = world.environment["AWS_ENDPOINT_URL"]
             report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
             report(f"lab {name}: {master}")
@@ -151,10 +153,10 @@ def _clean(name: str, report: Report) -> None:
         leftovers.clear(rest)
 
 
-def _started(place: Place, *, delay_ms: float) -> Control:
+def _started(place: Place, *, delay_ms: float, dns_delay: float | None) -> Control:
     """Return the running control process, noted for whoever comes later."""
     try:
-        started = control.start(place, delay_ms=delay_ms)
+        started = control.start(place, delay_ms=delay_ms, dns_delay=dns_delay)
     except ControlFailed as error:
         raise CommandFailed(str(error)) from None
     leftovers.write_note(place, started.process.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -155,28 +156,43 @@ def _require_permission(records: Records, region: str, probes: list[dict[str, An
         ) from None
 
 
-def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda: None) -> None:
-    """Send the change in one batch; send it again while Route 53 can't take it for the moment.
+def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda: None) -> str:
+    """Send the change in one batch, and again while Route 53 can't take it for the moment.
 
-    `allowed` is called right before each attempt, and raises when the names must stay. Raises
-    `Retry` after a minute, and at once for what a retry won't fix. The new writer is open by
+    Returns the id of the change, which Route 53 has then taken and still has to bring to all of its
+    servers: `is_in_sync` asks for that.
+
+    `allowed` is asked right before each sending, and raises when the names must stay. Raises
+    `Retry` after a minute, and at once for what no repetition fixes. The new writer is open by
     then, so there is nothing to go back to.
     """
     changes = [_upsert(name, to, records.ttl) for name, to in sorted(records.targets.items())]
     deadline = time.monotonic() + _SECONDS
-    for attempt in range(1000):
+    pauses = itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1]))
+    while True:
         allowed()
         try:
-            client("route53", region, once=True).change_resource_record_sets(
+            answer = client("route53", region, once=True).change_resource_record_sets(
                 HostedZoneId=records.zone_id, ChangeBatch={"Changes": changes}
             )
-            return
+            return str(answer["ChangeInfo"]["Id"]).rpartition("/")[2]
         except (ClientError, BotoCoreError) as error:
             meant = explained(error, "route53:ChangeResourceRecordSets")
-            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+            pause = next(pauses)
             if not isinstance(meant, Retry) or time.monotonic() + pause > deadline:
                 raise _unmoved(records, meant) from None
             time.sleep(pause)  # back off: throttling is the likeliest cause
+
+
+def is_in_sync(change: str, region: str) -> bool:
+    """Return whether all of Route 53's servers answer as `change` says.
+
+    Raises `Retry` when it can't be told at the moment, `Refused` for an unknown change and without
+    permission.
+    """
+    with asking(f"route53:GetChange of {change}"):
+        answer = client("route53", region, once=True).get_change(Id=change)
+    return bool(answer["ChangeInfo"]["Status"] == "INSYNC")
 
 
 def _unmoved(records: Records, meant: BlueGreenError) -> Retry:

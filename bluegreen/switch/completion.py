@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -34,6 +34,7 @@ from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Side, application_name, end_others, unless_committed
 from bluegreen.switch.step import Step
 from bluegreen.switch.timeline import Timeline
+from bluegreen.switch.traffic import Moved
 from bluegreen.switch.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class Switched:
     """Writes that came to the old writer after its barrier, and are nowhere else."""
     phases_ms: dict[str, float] = field(default_factory=dict)
     repeated: bool = False
+    moved: Moved | None = None
+    """The change of the names; None where there are none, or another process has moved them."""
 
 
 def finish(plan: SwitchPlan, attempt: str) -> Switched:
@@ -219,7 +222,9 @@ def clean_up(
             slipped[-1],
             plan.new,
         )
-    return _switched(new, attempt, slipped=slipped[-1], timeline=timeline, repeated=repeated)
+    done = _switched(new, attempt, slipped=slipped[-1], timeline=timeline, repeated=repeated)
+    change, at = names.result(), timeline.opened_at or until
+    return done if change is None or at is None else replace(done, moved=Moved(change, at))
 
 
 class Parts:

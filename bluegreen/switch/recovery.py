@@ -20,6 +20,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
 from bluegreen.register.register import Attempt, AttemptState, Opening
 from bluegreen.switch import completion
+from bluegreen.switch.completion import Switched
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection
 
@@ -195,8 +196,11 @@ def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Repo
     return False
 
 
-def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> None:
-    """Do what was decided; `conn` is to the tool's database of the plan's old writer."""
+def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> Switched | None:
+    """Do what was decided; `conn` is to the tool's database of the plan's old writer.
+
+    Returns what the switch left that was carried out.
+    """
     match verdict:
         case Verdict.ABORT:
             if not register.abort(conn, attempt):
@@ -204,11 +208,12 @@ def act(plan: SwitchPlan, conn: Connection, attempt: str, verdict: Verdict) -> N
         case Verdict.GO_BACK:
             register.go_back(conn, attempt)
         case Verdict.FINISH:
-            completion.finish(plan, attempt)
+            return completion.finish(plan, attempt)
         case Verdict.NOTHING | Verdict.WAIT | Verdict.ASK:
-            return
+            pass
         case _:
             assert_never(verdict)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,15 +267,18 @@ def _at_rest(plan: SwitchPlan) -> Decision:
     )
 
 
-def apply(recovery: Recovery) -> None:
-    """Act on what `find` has found; raises `Retry` when that has changed since."""
+def apply(recovery: Recovery) -> Switched | None:
+    """Act on what `find` has found; return what the switch left that was carried out.
+
+    Raises `Retry` when it has moved on since.
+    """
     if recovery.attempt is None:
-        return
+        return None
     try:
         with recovery.plan.old.connect(TOOL_DATABASE) as conn:
             if recovery.decision.verdict is Verdict.GO_BACK:
                 _give_up_opening(recovery)
-            act(recovery.plan, conn, recovery.attempt, recovery.decision.verdict)
+            return act(recovery.plan, conn, recovery.attempt, recovery.decision.verdict)
     except psycopg.Error as error:
         raise Retry(
             f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; try"

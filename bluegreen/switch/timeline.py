@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from bluegreen.switch.step import OUTAGE, Step
 
@@ -14,6 +15,8 @@ class Timeline:
     def __init__(self) -> None:
         self._last = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
+        self.opened_at: datetime | None = None
+        """When `open` was passed, by this machine's clock."""
 
     def passed(self, step: Step) -> None:
         """Note that a step is done; a repeated step adds up. Every step calls this."""
@@ -21,6 +24,8 @@ class Timeline:
         took = 1000 * (now - self._last)
         self.phases_ms[step.value] = round(self.phases_ms.get(step.value, 0.0) + took, 2)
         self._last = now
+        if step is Step.OPEN:
+            self.opened_at = datetime.now(UTC)
 
 
 def outage_ms(phases_ms: Mapping[str, float]) -> float:

@@ -25,6 +25,7 @@ from werkzeug.serving import make_server
 
 from lab.aws import clusters, global_clusters, zones
 from lab.aws.apilog import ApiLog
+from lab.aws.propagation import PROPAGATION, seconds
 from lab.aws.servers import WIRE
 from lab.control import STAY
 from lab.dns.server import start as start_dns
@@ -53,6 +54,7 @@ def main() -> None:
         "127.0.0.1", options.api_port, application, threaded=True, request_handler=_QuietHandler
     )
     host, _, port = options.dns.partition(":")
+    PROPAGATION.seconds = options.dns_delay
     dns = start_dns(host, int(port))
     # The DNS shares the interpreter with the API: it must not wait 5 ms for its turn.
     sys.setswitchinterval(0.0005)
@@ -93,6 +95,12 @@ def _options() -> argparse.Namespace:
         "--delay-ms", type=float, default=0.0, help="added to each way between the servers and all"
     )
     parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
+    parser.add_argument(
+        "--dns-delay",
+        type=seconds,
+        default=os.environ.get("LAB_DNS_DELAY", "0"),
+        help="seconds from a change in Route 53 until resolvers see it; LAB_DNS_DELAY, else 0",
+    )
     return parser.parse_args()
 
 

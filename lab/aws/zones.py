@@ -1,4 +1,7 @@
-"""Route 53: change batches that are atomic and exact, and changes that take a moment."""
+"""Route 53: change batches that are atomic and exact, and changes that take a moment.
+
+A change is in the API at once and with resolvers later, as AWS's is: `PROPAGATION` knows when.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ import moto.route53.urls as urls
 from moto.route53.exceptions import Route53ClientError
 
 from lab.aws.errors import Answering400, invalid_batch
+from lab.aws.propagation import PROPAGATION
 
-_CHANGES: set[str] = set()
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -41,6 +44,7 @@ class ExactZones(m.Route53Backend):  # type: ignore[misc]
             wanted["ResourceRecords"] = [item["Value"] for item in listed]
             _apply(records, change["Action"], m.RecordSet(wanted), zone.name)
         zone.rrsets = records
+        PROPAGATION.changed(zone)
 
 
 def _apply(records: list[Any], action: str, wanted: Any, zone: str) -> None:
@@ -100,17 +104,22 @@ class ExactResponses(Answering400, r.Route53):  # type: ignore[misc]
         """Answer with an id of the change's own, pending at first."""
         answer = super().change_resource_record_sets()
         change = "C" + m.random.get_random_hex(20).upper()
-        _CHANGES.add(change)
+        PROPAGATION.submit(change)
         answer.result["ChangeInfo"].update(Id=f"/change/{change}", Status="PENDING")
         return answer
 
     def get_change(self) -> Any:
-        """Answer INSYNC for a change that was made, and refuse others."""
+        """Answer PENDING or INSYNC for a change that was made, and refuse others."""
         change = (self._get_param("Id") or "").rpartition("/")[2]
+        status = PROPAGATION.status(change)
         # moto's own constants for zones and associations.
-        if change not in _CHANGES and not change.startswith(("C1PA6795UKMFR9", "C2682N5HXP0BZ4")):
+        if status is None and change.startswith(("C1PA6795UKMFR9", "C2682N5HXP0BZ4")):
+            status = "INSYNC"
+        if status is None:
             raise Route53ClientError("NoSuchChange", f"Could not find resource with ID: {change}")
-        return super().get_change()
+        answer = super().get_change()
+        answer.result["ChangeInfo"]["Status"] = status
+        return answer
 
 
 def install() -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lab import dns
+from lab.aws.propagation import seconds
 from lab.demo.result import Result
 from lab.demo.screen import Screen
 from lab.demo.stacks import Stacks
@@ -29,10 +30,10 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     screen = Screen()
-    result = Result()
+    result = Result(dns_delay_seconds=options.dns_delay)
     began = float(os.environ.get("LAB_SETUP_STARTED", time.time()))
     try:
-        world = World.up(options.name, screen.say)
+        world = World.up(options.name, screen.say, dns_delay=options.dns_delay)
     except (NoEngine, CommandFailed, LookupError, ValueError) as error:
         screen.wrong(str(error))
         return 1
@@ -78,6 +79,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__)
     parser.add_argument("--name", default="demo", help="the lab's name")
     parser.add_argument("--svg", type=Path, help="draw the output into this file")
+    parser.add_argument(
+        "--dns-delay",
+        type=seconds,
+        default=0.0,
+        help="seconds from a change in Route 53 until resolvers see it, as in the world; here 0",
+    )
     return parser.parse_args()
 
 

@@ -28,6 +28,10 @@ class Result:
     cutover_outage_ms: list[float] = field(default_factory=list)
     rollback_outage_ms: list[float] = field(default_factory=list)
     worst_client_ms: list[float] = field(default_factory=list)
+    closed_ms: list[float] = field(default_factory=list)
+    """How long each switch had writers shut out; what an outage has besides is the way back."""
+    dns_delay_seconds: float = 0.0
+    """How long a change in Route 53 took until resolvers saw it."""
     sequences_checked: int = 0
     sequences_wrong: int = 0
     pgbench_adds_up: bool = False

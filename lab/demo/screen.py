@@ -25,7 +25,7 @@ _DONE = re.compile(
 )
 _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
 # What the program's hooks report comes as the stack's own progress.
-_SAID = re.compile(r"pulumi:pulumi:Stack \S+ running (?P<text>closed to writers.+)$")
+_SAID = re.compile(r"pulumi:pulumi:Stack \S+ running (?P<text>(closed to writers|names: ).+)$")
 
 
 class Screen:
@@ -144,6 +144,8 @@ class Screen:
             ("outage of the cutovers", _ms(result.cutover_outage_ms), True),
             ("outage of the rollback", _ms(result.rollback_outage_ms), True),
             ("worst single client", _ms(result.worst_client_ms), True),
+            ("of each outage, the switch itself", _ms(result.closed_ms), True),
+            ("and until resolvers see a change", f"{result.dns_delay_seconds:g} s", True),
             (
                 "changes by routine updates",
                 str(result.routine_updates_changed),

@@ -58,9 +58,9 @@ class Stacks:
         with self._screen.busy(what) as line:
             return self._typed(*arguments, flags=_QUIET, line=line)
 
-    def up(self, stack: str) -> None:
-        """Run `pulumi up`."""
-        self._busily(f"updating {stack}", "up", "-s", stack)
+    def up(self, stack: str) -> str:
+        """Run `pulumi up`; return what it wrote."""
+        return self._busily(f"updating {stack}", "up", "-s", stack)
 
     def preview(self, stack: str) -> None:
         """Run `pulumi preview` and show the review: the report, and every change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ SOURCE, TARGET = "blue", "green"
 # shows what a starved machine does instead of what a switch does.
 _RATE = min(1000, 100 * len(os.sched_getaffinity(0)))
 _SETTLE_COMMITS = 2 * _RATE  # about two seconds of load on either side of every switch
+_CLOSED = re.compile(r"closed to writers for (?P<ms>[\d.]+) ms")
 
 
 @dataclass(slots=True)
@@ -93,7 +95,8 @@ class Story:
 
     def _switch(self, kind: str) -> None:
         """Flip the writer; what the clients saw of it is told from their records, at the end."""
-        self.stacks.up(TARGET)
+        closed = _CLOSED.search(self.stacks.up(TARGET))
+        self.result.closed_ms.append(float(closed["ms"]) if closed else 0.0)
         self._steady()
         self.screen.fact(f"{kind}: writers are on {self.workload.live().servers[0]}")
 

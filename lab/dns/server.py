@@ -1,4 +1,7 @@
-"""Answers from moto's state in this very process, without a cache: a change is seen at once.
+"""Answers from moto's state in this very process, without a cache.
+
+A change is seen at once, or after the time that the lab's Route 53 is told to take
+(`lab.aws.propagation`); a server's address always at once.
 
 Written by hand for speed: while a switch is on, eight clients ask about a thousand times a second,
 and a general DNS library in this busy process fell behind (lookups timed out).
@@ -16,6 +19,7 @@ from typing import Any
 import moto.rds.models as rds
 from moto.route53.models import route53_backends
 
+from lab.aws.propagation import PROPAGATION
 from lab.aws.servers import WIRE
 
 _ENDPOINT_TTL = 5  # Aurora's own, in seconds
@@ -122,7 +126,7 @@ def _records() -> Iterator[Any]:
         for backend in list(account.values()):
             for zone in list(backend.zones.values()):
                 # The zone's own NS and SOA records are nothing that clients ask for.
-                yield from (r for r in list(zone.rrsets) if r.type not in ("NS", "SOA"))
+                yield from (r for r in PROPAGATION.records(zone) if r.type not in ("NS", "SOA"))
 
 
 def _endpoint(name: str) -> str | None:

@@ -283,8 +283,10 @@ def test_what_no_repetition_mends_is_known_before_the_fence(
         refused("route53:ChangeResourceRecordSets: not permitted")
     with world.pair.source.connect(TOOL_DATABASE) as conn:
         assert conn.execute("SELECT FROM bluegreen.register").fetchall() == []
-    switch(world.cutover(records=records), _quiet)
+    done = switch(world.cutover(records=records), _quiet)
     assert _leads_to(zone) == [world.pair.target.host]
+    assert done.moved is not None
+    assert dns.is_in_sync(done.moved.change, REGION)
 
 
 def _props(world: Switchable, zone: str | None, **changed: Any) -> dict[str, Any]:
@@ -317,7 +319,9 @@ def test_recover_moves_the_names_whatever_the_state_says(switchable: Switchable,
     leave_decided(wish)
     found = recovery.find(DeclaredSwitch.model_validate(_props(world, zone)).plan(), vouched=False)
     assert found.plan.records == wish.records
-    recovery.apply(found)
+    done = recovery.apply(found)
+    assert done is not None
+    assert done.moved is not None
     assert world.open_sides() == [world.pair.target.cluster]
     assert _leads_to(zone) == [world.pair.target.host]
     assert _leads_to(zone, READER) == ["ro.target.example"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from bluegreen import names
+from bluegreen.aws.dns import Records
 from bluegreen.finding import Finding, Level, expect_none
 from bluegreen.names import Direction
 from bluegreen.postgres import queries, slots, subscriptions
@@ -24,6 +25,7 @@ from bluegreen.replication import coverage, database_code, sequences, session_ti
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import (
+    dns_names,
     leaks,
     left_behind,
     outside_sources,
@@ -54,6 +56,8 @@ class Question:
     """Of the replication that runs now; None finds it from the writer's slots."""
     rollback: bool = True
     """Whether there is to be a way back."""
+    records: Records | None = None
+    """The names that move with the writer."""
 
     @classmethod
     def of(cls, declared: DeclaredSwitch) -> Self:
@@ -69,6 +73,7 @@ class Question:
             accept_differences=declared.switch.accept_differences,
             direction=plan.direction,
             rollback=plan.rollback,
+            records=plan.records,
         )
 
 
@@ -172,6 +177,10 @@ def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
     )
 
 
+def _names(asked: Question, _sides: BothSides) -> list[Finding]:
+    return [] if asked.records is None else dns_names.findings(asked.records, asked.old.region)
+
+
 CHECKS: tuple[Check, ...] = (
     _leaks,
     _clusters,
@@ -183,6 +192,7 @@ CHECKS: tuple[Check, ...] = (
     _differences,
     _code,
     _timeouts,
+    _names,
 )
 """The parts of the report, in order; a new check is a function here."""
 
