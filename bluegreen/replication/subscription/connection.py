@@ -24,6 +24,8 @@ _NOWHERE = "host=localhost port=1 dbname=none user=none password=none connect_ti
 
 _TRIAL = "bluegreen_trial"
 _WRONG_PASSWORD = ("password authentication failed", "authentication failed for user")
+# SQLSTATE 08000 and 08006; psycopg's classes for them don't know each other.
+_UNCONNECTED = (errors.ConnectionException, errors.ConnectionFailure)
 # libpq's and OpenSSL's words: "root certificate file ... does not exist", "certificate verify
 # failed", "server certificate for ... does not match host name", "server does not support SSL".
 _TLS = ("certificate", "SSL")
@@ -128,7 +130,7 @@ def try_from_subscriber(conn: psycopg.Connection[Any], text: str, name: str) -> 
     try:
         with remedies.explained(conn, what), conn.transaction(force_rollback=True):
             conn.execute(statement)
-    except errors.ConnectionException as error:
+    except _UNCONNECTED as error:
         said = _primary(error)
         if not any(words in said for words in _WRONG_PASSWORD):
             raise _unconnected(what, said) from None
@@ -168,7 +170,7 @@ def execute_secret(conn: psycopg.Connection[Any], statement: sql.Composed, name:
     try:
         with remedies.explained(conn, what):
             conn.execute(statement)
-    except errors.ConnectionException as error:
+    except _UNCONNECTED as error:
         raise _unconnected(what, _primary(error)) from None
     except errors.UndefinedTable as error:
         raise Refused(
