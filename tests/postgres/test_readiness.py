@@ -78,8 +78,8 @@ def test_what_differs_between_the_sides_is_named_whatever_the_tool_has_closed(
     with pair.connect(pair.source) as conn:
         conn.execute("ALTER TABLE probe ADD COLUMN late text")
         assert blockers(switchable) == [
-            f"{DATABASE}: column public.probe.late: only on orders-1; "
-            "on orders-2: ALTER TABLE public.probe ADD COLUMN late text"
+            f"{DATABASE}: column public.probe.late: only on orders-1; with the DEFAULT that it was"
+            " added with, on orders-2: ALTER TABLE public.probe ADD COLUMN late text"
         ]
         conn.execute("ALTER TABLE probe DROP COLUMN late")
     there = switch(switchable.cutover())

@@ -161,6 +161,22 @@ def test_a_publication_that_sends_no_inserts_is_a_blocker(switchable: Switchable
     assert world.open_sides() == [pair.source.cluster]
 
 
+def test_roots_are_named_since_not_all_of_their_partitions_is_sent(switchable: Switchable) -> None:
+    world = switchable
+    for side in ("new", "old"):
+        with _on(world, side) as conn:
+            conn.execute("CREATE TABLE part (k int PRIMARY KEY) PARTITION BY RANGE (k)")
+
+    def named() -> bool:
+        words = "partitions sent as their root: public.part; TRUNCATE of one alone"
+        return any(words in one.line() for one in findings(world, Level.WARN))
+
+    assert not named()
+    with _on(world, "old") as conn:
+        conn.execute("ALTER PUBLICATION bg_green_forward SET (publish_via_partition_root = true)")
+    assert named()
+
+
 def test_a_row_that_was_not_found_is_a_blocker(switchable: Switchable) -> None:
     """From 18 on the server counts them: the two sides differ, whatever the lag says."""
     world = switchable

@@ -13,6 +13,7 @@ from typing import Any
 from bluegreen import names
 from bluegreen.finding import Finding, Level, expect_none, require_unblocked
 from bluegreen.postgres import publications
+from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.table_names import TableName, shown, table_name
 from bluegreen.replication.both_sides import BothSides
@@ -69,6 +70,8 @@ class LeftBehind:
     objects: int
     """Large objects on the writer."""
     objects_there: int
+    roots: list[str]
+    """Partitioned tables that are sent as themselves."""
 
 
 def in_part(conn: Connection, publication: str) -> dict[TableName, str]:
@@ -85,19 +88,20 @@ def inspect(sides: BothSides, database: str, *, way_back: bool) -> LeftBehind:
     if way_back:
         back = in_part(new, names.publication(sides.deployment, sides.back))
         found = {table: f"{why} on the way back" for table, why in back.items()} | found
+    have = publications.inspect(old, sides.publication())
     return LeftBehind(
         database=database,
         in_part=found,
         unlogged=column(old, _OF_A_KIND, "r", "u"),
         materialized=column(old, _OF_A_KIND, "m", "p"),
-        unsent=_unsent_operations(old, sides.publication()),
+        unsent=_unsent_operations(have),
         objects=int(column(old, _OBJECTS)[0]),
         objects_there=int(column(new, _OBJECTS)[0]),
+        roots=column(old, _OF_A_KIND, "p", "p") if have is not None and have.via_root else [],
     )
 
 
-def _unsent_operations(conn: Connection, name: str) -> list[str]:
-    have = publications.inspect(conn, name)
+def _unsent_operations(have: Publication | None) -> list[str]:
     sent = have.operations if have is not None else publications.OPERATIONS
     return sorted(one.upper() for one in publications.OPERATIONS - sent)
 
@@ -126,6 +130,13 @@ def judge(found: LeftBehind, may_stay: Collection[TableName]) -> Iterator[Findin
         f"{found.database}: materialized views",
         found.materialized,
         "they are stale after the switch: REFRESH MATERIALIZED VIEW on the new writer",
+        Level.WARN,
+    )
+    yield expect_none(
+        f"{found.database}: partitions sent as their root",
+        found.roots,
+        "TRUNCATE of one alone, and rows that one had before it was attached, are not sent: where"
+        " that was so, DROP and CREATE the table on the standby, and pulumi up copies it",
         Level.WARN,
     )
     # Heartbeats that are there cross by UPDATE alone.
