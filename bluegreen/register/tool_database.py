@@ -154,7 +154,7 @@ def ensure(server: Server) -> None:
         if found is None:
             try:
                 conn.execute(_CREATE)
-            except errors.DuplicateDatabase:
+            except (errors.DuplicateDatabase, errors.UniqueViolation):
                 log.info("%s: made by somebody else meanwhile", _named(server))
             found = _find(conn)
         if found is None:

@@ -131,7 +131,7 @@ _left_on: list[subprocess.Popen[bytes]] = []
 
 def _python_path() -> str:
     """Return the path that finds this package wherever the switch was started."""
-    ours, theirs = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")
+    ours, theirs = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")
     return ours if not theirs else f"{theirs}{os.pathsep}{ours}"
 
 

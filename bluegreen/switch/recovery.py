@@ -16,6 +16,7 @@ import psycopg
 from bluegreen.aws import cluster
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.postgres.connection import said
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
 from bluegreen.register.register import Attempt, AttemptState, Opening
@@ -281,8 +282,7 @@ def apply(recovery: Recovery) -> Switched | None:
             return act(recovery.plan, conn, recovery.attempt, recovery.decision.verdict)
     except psycopg.Error as error:
         raise Retry(
-            f"{recovery.plan.old}: attempt {recovery.attempt}: {error.diag.message_primary}; try"
-            " again"
+            f"{recovery.plan.old}: attempt {recovery.attempt}: {said(error)}; try again"
         ) from None
 
 

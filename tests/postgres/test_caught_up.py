@@ -124,6 +124,15 @@ def test_a_missing_slot_fails_early_with_clone_again(
 
 
 @pytest.mark.usefixtures("subscription")
+def test_a_missing_heartbeat_table_is_named_with_who_makes_it(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    subscribed.on_source("DROP TABLE bluegreen.heartbeat")
+    with pytest.raises(HostError, match=r'"bluegreen\.heartbeat" does not exist; .*Publication'):
+        host.create(_props(subscribed))
+
+
+@pytest.mark.usefixtures("subscription")
 def test_an_invalidated_slot_fails_early_with_clone_again(
     host: ProviderHost, subscribed: Subscribed
 ) -> None:

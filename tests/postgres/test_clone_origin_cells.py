@@ -13,6 +13,7 @@ from psycopg import sql
 from bluegreen import names
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, Direction
+from bluegreen.register import register
 from bluegreen.replication import heartbeat
 from dynamic_providers.clone_origin import CloneOriginProvider
 from tests.fixtures.fresh_clone import CLONE, DATABASE, DEPLOYMENT, SLOT, SOURCE, Seam
@@ -156,6 +157,18 @@ def test_an_lsn_past_the_source_is_refused(
     with pytest.raises(
         HostError, match=r"later than its source is now .*was written to, or is no c"
     ):
+        host.create(props)
+    assert not _stored(seam)
+
+
+def test_a_clone_that_has_switched_since_is_refused(
+    host: ProviderHost, props: dict[str, Any], seam: Seam
+) -> None:
+    """It was the writer of another deployment: cleaning it would end that."""
+    with seam.clone_server.connect(TOOL_DATABASE) as conn:
+        register.ensure_tables(conn)
+        register.expect_opening(conn, "purple-1")
+    with pytest.raises(HostError, match=r"has 1 record\(s\) of switches that orders-1 lacks"):
         host.create(props)
     assert not _stored(seam)
 

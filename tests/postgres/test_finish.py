@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from psycopg.pq import TransactionStatus
 
-from bluegreen.errors import Retry
+from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres import queries
 from bluegreen.register import register
-from bluegreen.switch import completion
+from bluegreen.switch import completion, side
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.side import Connection, Side
+from bluegreen.switch.switchover import switch
 from tests.fixtures.lost_machine import leave_decided
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.switchable import Switchable, wait_until
@@ -94,3 +99,90 @@ def test_a_finisher_that_comes_again_ends_no_session_of_production(
         production.execute("INSERT INTO ledger VALUES (-1)")
         completion.finish(plan, attempt)
         production.execute("INSERT INTO ledger VALUES (-2)")
+
+
+@contextmanager
+def _frozen(pid: int) -> Iterator[None]:
+    """Let a server process get no further, whatever it is sent."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_finisher_that_waits_for_another_too_long_says_so(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = switchable.cutover()
+    attempt = leave_decided(plan)
+    with plan.old.connect(TOOL_DATABASE) as other, monkeypatch.context() as hasty:
+        other.execute("SELECT pg_advisory_lock(4782, 2)")
+        hasty.setattr(completion, "_BESIDES_SECONDS", 0.1)
+        with pytest.raises(
+            Retry, match=rf"another process has been carrying out attempt {attempt} for 0\.6 s"
+        ):
+            completion.finish(switchable.cutover(finish_seconds=0.1), attempt)
+    assert switchable.open_sides() == []
+    completion.finish(plan, attempt)
+    assert switchable.open_sides() == [plan.new.cluster]
+
+
+def test_what_has_gone_back_is_not_carried_out(switchable: Switchable) -> None:
+    """An operator was quicker than the fuse."""
+    plan = switchable.cutover()
+    attempt = leave_decided(plan)
+    with plan.new.connect(TOOL_DATABASE) as new, plan.old.connect(TOOL_DATABASE) as old:
+        assert register.give_up_opening(new, attempt)
+        with pytest.raises(StayFenced, match=f"orders-2: attempt {attempt} is given up there"):
+            completion.finish(plan, attempt)
+        register.go_back(old, attempt)
+    with pytest.raises(Refused, match=f"orders-1: attempt {attempt} is not decided any more"):
+        completion.finish(plan, attempt)
+    assert switchable.open_sides() == [plan.old.cluster]
+
+
+def test_a_session_of_the_dead_that_does_not_end_keeps_the_new_side_closed(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold the row, or be setting sequences: nobody opens beside it."""
+    plan = switchable.cutover()
+    attempt = leave_decided(plan)
+    name = side.application_name(attempt)
+    with plan.new.connect(DATABASE, application_name=name) as left:
+        with _frozen(left.info.backend_pid), monkeypatch.context() as hasty:
+            hasty.setattr(side, "_END_SECONDS", 0.2)
+            with pytest.raises(Retry, match=rf"attempt {attempt}: sessions of it on .* don't end"):
+                completion.finish(plan, attempt)
+            assert switchable.open_sides() == []
+        completion.finish(plan, attempt)
+    assert switchable.open_sides() == [plan.new.cluster]
+
+
+def test_a_reader_that_holds_on_to_the_old_slot_is_named_and_the_fuse_waits_for_it(
+    switchable: Switchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it still reads can't be counted, so the attempt is not done, though the writer moved."""
+    plan = switchable.cutover(finish_seconds=0.3)
+    with switchable.pair.source_lab.connect() as conn:
+        (reader,) = conn.execute("SELECT active_pid FROM pg_replication_slots").fetchone() or ()
+    stop = completion.stop
+
+    def stop_beside_a_frozen_reader(plan: SwitchPlan, new: Side) -> None:
+        os.kill(reader, signal.SIGSTOP)
+        stop(plan, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(completion, "stop", stop_beside_a_frozen_reader)
+        try:
+            with pytest.raises(
+                Retry, match=r"slot bg_green_forward_app on orders-1: still read after 0\.3 s"
+            ):
+                switch(plan)
+            assert switchable.open_sides() == [plan.new.cluster]
+            with plan.old.connect(TOOL_DATABASE) as conn:
+                assert register.find_live(conn) is not None
+        finally:
+            os.kill(reader, signal.SIGCONT)
+    with plan.old.connect(TOOL_DATABASE) as conn:
+        wait_until(lambda: register.find_live(conn) is None, "the fuse carries it out")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import psycopg
 import pytest
 from psycopg import sql
@@ -14,30 +11,13 @@ from bluegreen.names import TOOL_DATABASE
 from bluegreen.register import register
 from bluegreen.switch.step import Step
 from bluegreen.switch.switchover import switch
-from bluegreen.switch.timeline import Timeline
 from tests.fixtures.postgres import PASSWORD
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.replicated import DATABASE
+from tests.fixtures.steps import right_after
 from tests.fixtures.switchable import APP, Switchable
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
-
-
-@contextmanager
-def _right_after(step: Step, act: Callable[[], None]) -> Iterator[None]:
-    """Let somebody `act` when a switch has passed `step`."""
-    passed, acted = Timeline.passed, list[Step]()
-
-    def pass_and_act(timeline: Timeline, now: Step) -> None:
-        passed(timeline, now)
-        if now is step and not acted:
-            acted.append(now)
-            act()
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Timeline, "passed", pass_and_act)
-        yield
-    assert acted, f"no switch has passed {step}"
 
 
 def _execute(world: Switchable, sides: str, statement: str) -> None:
@@ -73,7 +53,7 @@ def test_a_table_that_is_made_and_filled_in_between_is_not_left_behind(
         _execute(world, "writer", "INSERT INTO late VALUES (1)")
 
     with (
-        _right_after(Step.ARM, migrate),
+        right_after(Step.ARM, migrate),
         pytest.raises(Refused, match=r"not subscribed.*public\.late"),
     ):
         switch(world.cutover())
@@ -87,7 +67,7 @@ def test_a_table_that_is_gone_again_is_in_nobodys_way(switchable: Switchable) ->
         _execute(world, "writer", MADE)
         _execute(world, "writer", "DROP TABLE late")
 
-    with _right_after(Step.ARM, stage):
+    with right_after(Step.ARM, stage):
         switch(world.cutover())
     assert world.open_sides() == [world.pair.target.cluster]
 
@@ -118,7 +98,7 @@ def test_nor_is_anything_else_that_replication_would_not_bring(
 ) -> None:
     world = switchable
     with (
-        _right_after(Step.ARM, lambda: _execute(world, "writer", change)),
+        right_after(Step.ARM, lambda: _execute(world, "writer", change)),
         pytest.raises(kind, match=words),
     ):
         switch(world.cutover())
@@ -177,7 +157,7 @@ def test_a_role_that_is_made_in_between_is_fenced_with_the_others(switchable: Sw
         except psycopg.OperationalError as error:
             seen.append(str(error))
 
-    with _right_after(Step.ARM, hire), _right_after(Step.FENCE, try_to_write):
+    with right_after(Step.ARM, hire), right_after(Step.FENCE, try_to_write):
         done = switch(world.cutover())
     assert "newcomer" in seen[0]
     assert "not permitted to log in" in seen[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -26,6 +27,7 @@ from lab.postgres.server import LabServer
 from tests.fixtures.databases import soon
 from tests.fixtures.postgres import MASTER, PASSWORD, MakeServer
 from tests.fixtures.rds import REGION, PlacedClusters
+from tests.fixtures.switchable import wait_until
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Props = dict[str, Any]
@@ -233,6 +235,24 @@ def test_a_database_whose_making_was_interrupted_is_finished_or_dropped(
         end(server)
         assert tool_database.exists(server) == (end is register.ensure_database)
         register.drop_database(server)
+
+
+def test_two_that_make_the_database_at_once_share_it(lab: LabServer, server: Server) -> None:
+    """Each has seen that there is none; the second waits for the first one's row of that name."""
+    with (
+        lab.connect() as holder,
+        lab.connect() as watch,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        with holder.transaction():
+            # What a CREATE DATABASE writes behind its row.
+            holder.execute("LOCK TABLE pg_shdepend IN SHARE MODE")
+            both = [pool.submit(register.ensure_database, server) for _ in range(2)]
+            waits = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+            wait_until(lambda: watch.execute(waits).fetchone() == (2,), "both to wait")
+        for one in both:
+            one.result(timeout=60)
+    assert tool_database.exists(server)
 
 
 def test_an_ordinary_role_has_nothing_in_the_tools_database(lab: LabServer, server: Server) -> None:

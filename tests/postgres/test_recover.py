@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from bluegreen.errors import Retry, StayFenced
@@ -12,7 +17,7 @@ from bluegreen.switch import recovery
 from bluegreen.switch.recovery import Recovery, Verdict
 from bluegreen.switch.switchover import switch
 from tests.fixtures.rds import PlacedClusters
-from tests.fixtures.switchable import Switchable
+from tests.fixtures.switchable import Switchable, wait_until
 
 pytestmark = pytest.mark.parametrize("pair", [(16, 18)], ids=["16-to-18"], indirect=True)
 
@@ -46,6 +51,32 @@ def test_at_rest_there_is_nothing_to_do(switchable: Switchable) -> None:
     assert switchable.open_sides() == [switchable.pair.source.cluster]
 
 
+@pytest.mark.parametrize("writers", [2, 0], ids=["both-open", "both-closed"])
+def test_what_no_switch_leaves_is_for_an_operator(switchable: Switchable, writers: int) -> None:
+    pair = switchable.pair
+    for server in (pair.source, pair.target):
+        (pair.open if writers else pair.close)(server)
+    found = recovery.find(switchable.cutover(), vouched=False)
+    assert found.decision.verdict is Verdict.ASK
+    named = f"{pair.source}, {pair.target}" if writers else "nobody"
+    assert found.decision.found == f"no attempt is live; open to writers: {named}"
+    recovery.apply(found)
+    assert len(switchable.open_sides()) == writers
+
+
+def test_a_side_that_aws_says_is_gone_is_no_writer(
+    switchable: Switchable, placed: PlacedClusters
+) -> None:
+    pair = switchable.pair
+    pair.open(pair.target)
+    pair.source_lab.stop("immediate")
+    placed.rds.delete_db_instance(DBInstanceIdentifier=f"{pair.source}-1")
+    placed.rds.delete_db_cluster(DBClusterIdentifier=str(pair.source), SkipFinalSnapshot=True)
+    found = _found(switchable)
+    assert found.decision.verdict is Verdict.NOTHING
+    assert found.decision.found.endswith(f"open to writers: {pair.target}")
+
+
 def test_looking_touches_nothing(switchable: Switchable) -> None:
     _left_behind(switchable, decided=False)
     assert _found(switchable).decision.verdict is Verdict.ABORT
@@ -57,6 +88,56 @@ def test_an_overdue_attempt_is_aborted(switchable: Switchable) -> None:
     recovery.apply(_found(switchable))
     assert switchable.open_sides() == [switchable.pair.source.cluster]
     assert _found(switchable).decision.verdict is Verdict.NOTHING
+
+
+def test_an_attempt_that_somebody_else_has_aborted_since_is_looked_at_again(
+    switchable: Switchable,
+) -> None:
+    _left_behind(switchable, decided=False)
+    found = _found(switchable)
+    recovery.apply(found)
+    with pytest.raises(Retry, match="attempt green-1 has just moved on; look again"):
+        recovery.apply(found)
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+
+
+def test_a_server_that_crashes_amid_it_is_told_in_words_and_it_is_repeated(
+    switchable: Switchable,
+) -> None:
+    _left_behind(switchable, decided=False)
+    found, lab = _found(switchable), switchable.pair.source_lab
+    waiting: list[int] = []
+
+    def waits() -> bool:
+        rows = watch.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = 'bluegreen' AND wait_event_type = 'Lock'"
+        ).fetchall()
+        waiting[:] = [pid for (pid,) in rows]
+        return bool(waiting)
+
+    with (
+        contextlib.closing(lab.connect(TOOL_DATABASE)) as holder,
+        contextlib.closing(lab.connect(TOOL_DATABASE)) as watch,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute("BEGIN; SELECT FROM bluegreen.register FOR UPDATE")
+        applying = pool.submit(recovery.apply, found)
+        wait_until(waits, "it to wait for the row")
+        os.kill(waiting[0], signal.SIGKILL)  # all others end by that, as in a crash
+        with pytest.raises(Retry, match=r"orders-1: attempt green-1: .*connection.*; look again"):
+            applying.result(timeout=60)
+    wait_until(lambda: _answers(switchable), "the server to come back")
+    recovery.apply(_found(switchable))
+    assert switchable.open_sides() == [switchable.pair.source.cluster]
+
+
+def _answers(world: Switchable) -> bool:
+    try:
+        world.pair.source.connect(TOOL_DATABASE).close()
+    except Retry:
+        return False
+    return True
 
 
 def test_an_attempt_whose_deadline_is_not_past_is_waited_for(switchable: Switchable) -> None:

@@ -127,6 +127,18 @@ def test_somebody_who_alters_the_database_meanwhile_is_waited_for(fenced: Fenced
     fuse.disarm()
 
 
+def test_one_that_ends_before_its_switch_is_told(
+    fenced: Fenced, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as by somebody who ends sessions: the switch goes on, with one fuse less."""
+    fuse = fenced.fence(60)
+    fenced.tool.execute("SELECT pg_terminate_backend(%s)", (fuse.pid,))
+    wait_until(lambda: "orders-1: the server fuse has ended before" in caplog.text, "a warning")
+    assert register.abort(fenced.tool, "green-1")
+    assert not fenced.is_closed()
+    fuse.disarm()
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 def test_it_has_taken_the_fence_off_right_behind_the_deadline(
