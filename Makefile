@@ -86,8 +86,9 @@ more-versions: install ## fetch PostgreSQL 14, 15 and 17 (apt and npm) into the 
 test-versions: more-versions ## whole deployments between every pair of PostgreSQL 14 to 18; PAIRS=15-to-16 chooses
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/versions $(if $(PAIRS),-k "$(PAIRS)")
 
-docs-resources: install ## make docs/resources.md anew
+docs-resources: install ## make docs/resources.md and docs/probe.md anew
 	@$(BIN)/python -m docs.make_resources
+	@$(BIN)/python -m docs.make_probe
 
 bench: bench-replication bench-switch bench-network ## every bench
 

@@ -24,6 +24,7 @@ from bluegreen.switch import recovery, traffic
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import report
 from bluegreen.switch.recovery import Verdict
+from bluegreen_cli.probe import probe
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -138,6 +139,9 @@ def recover(
     if not settled and not apply and not as_json and decision.verdict is not Verdict.ASK:
         typer.echo("nothing was touched; add --apply to do it")
     raise typer.Exit(0 if settled else 1)
+
+
+app.command()(probe)
 
 
 @contextmanager

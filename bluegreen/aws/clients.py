@@ -21,3 +21,8 @@ def client(service: str, region: str, *, once: bool = False) -> Any:
     """
     config = _ONCE if once else _CONFIG
     return boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+
+
+def default_region() -> str | None:
+    """Return the Region that environment or profile say; None where they say none."""
+    return boto3.session.Session().region_name

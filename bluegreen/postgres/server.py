@@ -29,42 +29,40 @@ Role = Literal["admin", "replication"]
 # search for older transactions, a timeout any long wait, another role the right to see and end
 # sessions, a check on the client the server fuse, another encoding the names of tables. Here is
 # only what every version knows and every role may set: otherwise the server refuses the connection.
-_OPTIONS = " ".join(
-    f"-c {name}={value}"
-    for name, value in (
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_deferrable", "off"),
-        ("synchronous_commit", "on"),
-        ("default_transaction_isolation", "read\\ committed"),
-        ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        ("idle_session_timeout", "0"),
-        ("client_connection_check_interval", "0"),
-        ("exit_on_error", "off"),
-        ("role", "none"),
-        ("row_security", "on"),
-        ("search_path", "pg_catalog"),
-        ("client_encoding", "UTF8"),
-        ("DateStyle", "ISO"),
-        ("IntervalStyle", "postgres"),
-        ("TimeZone", "UTC"),
-        ("bytea_output", "hex"),
-        ("array_nulls", "on"),
-        ("standard_conforming_strings", "on"),
-        ("transform_null_equals", "off"),
-        ("quote_all_identifiers", "off"),
-        ("check_function_bodies", "on"),
-        ("default_tablespace", ""),
-        ("default_table_access_method", "heap"),
-        ("plpgsql.extra_errors", "none"),
-        # By this a client that has died silently loses its locks.
-        ("tcp_keepalives_idle", "5"),
-        ("tcp_keepalives_interval", "2"),
-        ("tcp_keepalives_count", "3"),
-        ("tcp_user_timeout", "10000"),
-    )
+SESSION = (
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("synchronous_commit", "on"),
+    ("default_transaction_isolation", "read committed"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("client_connection_check_interval", "0"),
+    ("exit_on_error", "off"),
+    ("role", "none"),
+    ("row_security", "on"),
+    ("search_path", "pg_catalog"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("array_nulls", "on"),
+    ("standard_conforming_strings", "on"),
+    ("transform_null_equals", "off"),
+    ("quote_all_identifiers", "off"),
+    ("check_function_bodies", "on"),
+    ("default_tablespace", ""),
+    ("default_table_access_method", "heap"),
+    ("plpgsql.extra_errors", "none"),
+    # By this a client that has died silently loses its locks.
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
 )
+OPTIONS = " ".join("-c {}={}".format(name, value.replace(" ", "\\ ")) for name, value in SESSION)
 
 # Known from 17 only. Event triggers are the application's code, which has no business in the tool's
 # sessions; a role may turn them off that is a superuser or was granted it.
@@ -211,7 +209,7 @@ class Server:
         text = self.conninfo(database, role, application_name=application_name)
         try:
             conn = Connection.connect(
-                text, autocommit=True, connect_timeout=seconds, options=_OPTIONS
+                text, autocommit=True, connect_timeout=seconds, options=OPTIONS
             )
         except psycopg.OperationalError as error:
             raise self._connect_error(error, text, database, role) from None

@@ -117,7 +117,7 @@ def test_a_table_that_is_emptied_and_filled_anew_goes_on_with_its_numbers(
     """Its sequence is where it was, and the standby's was set back by what replication brought."""
     world = switchable
     _execute(world, "writer", REFILL)
-    with _right_after(Step.ARM, lambda: _execute(world, "writer", REFILL)):
+    with right_after(Step.ARM, lambda: _execute(world, "writer", REFILL)):
         switch(world.cutover())
     assert world.sequences(world.pair.target) == world.sequences(world.pair.source)
     assert world.rows(world.pair.target) == [1, 2, 3, 4, 5]
@@ -130,7 +130,7 @@ def test_a_sequence_that_is_altered_in_between_is_named(switchable: Switchable) 
     world = switchable
     alter = 'ALTER SEQUENCE "Odd Name" INCREMENT 50'
     with (
-        _right_after(Step.ARM, lambda: _execute(world, "writer", alter)),
+        right_after(Step.ARM, lambda: _execute(world, "writer", alter)),
         pytest.raises(Refused, match=r'"Odd Name" differ in definition'),
     ):
         switch(world.cutover())

@@ -96,7 +96,7 @@ def test_an_attempt_that_somebody_else_has_aborted_since_is_looked_at_again(
     _left_behind(switchable, decided=False)
     found = _found(switchable)
     recovery.apply(found)
-    with pytest.raises(Retry, match="attempt green-1 has just moved on; look again"):
+    with pytest.raises(Retry, match="attempt green-1 has just moved on; try again"):
         recovery.apply(found)
     assert switchable.open_sides() == [switchable.pair.source.cluster]
 
@@ -125,7 +125,7 @@ def test_a_server_that_crashes_amid_it_is_told_in_words_and_it_is_repeated(
         applying = pool.submit(recovery.apply, found)
         wait_until(waits, "it to wait for the row")
         os.kill(waiting[0], signal.SIGKILL)  # all others end by that, as in a crash
-        with pytest.raises(Retry, match=r"orders-1: attempt green-1: .*connection.*; look again"):
+        with pytest.raises(Retry, match=r"orders-1: attempt green-1: .*connection.*; try again"):
             applying.result(timeout=60)
     wait_until(lambda: _answers(switchable), "the server to come back")
     recovery.apply(_found(switchable))

@@ -11,12 +11,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("bluegreen", "bluegreen_cli", "components", "dynamic_providers", "hooks")
 
 # What acts in the server must look in the same statement, between which nothing may happen; a
-# comparison of whole sides reads every catalog there is, each in one query; a mark is no fact.
+# comparison of whole sides reads every catalog there is, each in one query; a mark is no fact;
+# the probe tries what others send.
 BESIDE = {
     "bluegreen/switch/old_direction.py",
     "bluegreen/register/sql/sessions.sql",
     "bluegreen/switch/readiness/fingerprint_sql.py",
     "bluegreen/postgres/owned.py",
+    "bluegreen/probe/catalogs.py",
+    "bluegreen/probe/functions.py",
+    "bluegreen/probe/objects.py",
+    "bluegreen/probe/positions.py",
+    "bluegreen/probe/scrub.py",
+    "bluegreen/probe/writes.py",
 }
 READERS = {
     "pg_replication_slots": "bluegreen/postgres/slots.py",
