@@ -21,7 +21,7 @@ from bluegreen.postgres.versions import Feature
 
 PLUGIN = "pgoutput"
 
-# A server in recovery has no position where it writes.
+# A server in recovery has no position where it writes; Aurora tells it with wal_level logical only.
 _SLOTS = """
 SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.database::text,
        s.temporary, s.active_pid, a.application_name AS reader,
@@ -32,6 +32,7 @@ SELECT s.slot_name::text AS name, s.slot_type AS type, s.plugin::text, s.databas
   LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = s.active_pid
   LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = s.active_pid
  CROSS JOIN (SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+                          AND pg_catalog.current_setting('wal_level') = 'logical'
                          THEN pg_catalog.pg_current_wal_lsn() END) w(lsn)
  WHERE %(names)s::text[] IS NULL OR s.slot_name = ANY (%(names)s)
  ORDER BY s.slot_name

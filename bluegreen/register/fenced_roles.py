@@ -19,9 +19,13 @@ from bluegreen.postgres.server import Server, secret_login
 from bluegreen.register import keepers
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 
+# On Aurora nobody has the attribute REPLICATION: who may replicate was put into rds_replication.
+# Directly, since rds_superuser is in it too, and with it many an application's role.
 _BY_DEFAULT = """\
-SELECT rolname::text FROM pg_roles
+SELECT rolname::text FROM pg_roles r
  WHERE rolcanlogin AND NOT rolreplication
+   AND NOT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                    WHERE m.member = r.oid AND g.rolname = 'rds_replication')
    AND (NOT rolsuper OR current_setting('is_superuser') = 'on')
    AND rolname <> ALL ({kept}::text[]) AND rolname <> current_user
  ORDER BY 1"""

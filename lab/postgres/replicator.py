@@ -20,6 +20,11 @@ def make(conn: psycopg.Connection[Any], user: str, password: str) -> None:
 
 def allow(conn: psycopg.Connection[Any], user: str) -> None:
     """Let a role replicate: on Aurora a membership is what it takes, elsewhere an attribute."""
+    _change(conn, user, "ALTER ROLE {} REPLICATION", "GRANT rds_replication TO {}")
+
+
+def forbid(conn: psycopg.Connection[Any], user: str) -> None:
+    """Take from a role what `allow` has given."""
     _change(conn, user, "ALTER ROLE {} NOREPLICATION", "REVOKE rds_replication FROM {}")
 
 

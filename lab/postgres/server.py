@@ -195,7 +195,9 @@ class LabServer:
             return self.as_superuser(database, **options)
         if user is None and self.master is not None:
             user = self.master.user
-            options = {"password": self.master.password, "options": _READ_WRITE} | options
+            # A stranger's session of the tool's administrator would be refused by a switch.
+            ours = {"application_name": "bluegreen lab", "options": _READ_WRITE}
+            options = ours | {"password": self.master.password} | options
         return self._connect(database, user=user, **options)
 
     def as_superuser(

@@ -85,6 +85,9 @@ def _create_roles(conn: psycopg.Connection[Any], logins: Logins) -> None:
                 sql.Identifier(login.user), sql.Literal(keys(login).verifier())
             )
         )
+    # To make a database, or tables, that are theirs, the master user has to be one of them.
+    for login in (logins.app, logins.bench):
+        conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(login.user)))
     replicator.allow(conn, logins.replicator.user)
     conn.execute(
         sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(logins.replicator.user))

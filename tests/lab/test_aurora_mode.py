@@ -144,6 +144,16 @@ def test_the_master_publishes_all_and_owns_it(app: Connection) -> None:
         app.execute("ALTER PUBLICATION one RENAME TO two; DROP PUBLICATION two")
 
 
+def test_the_master_makes_event_triggers_and_owns_them(app: Connection) -> None:
+    app.execute(
+        "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        "CREATE EVENT TRIGGER one ON ddl_command_end EXECUTE FUNCTION watch()"
+    )
+    owner = "SELECT pg_get_userbyid(evtowner) FROM pg_event_trigger WHERE evtname = 'one'"
+    assert _value(app, owner) == MASTER
+    app.execute("ALTER EVENT TRIGGER one DISABLE; DROP EVENT TRIGGER one")
+
+
 def test_others_publish_no_more_than_elsewhere(aurora: LabServer, app: Connection) -> None:
     app.execute("CREATE ROLE plain LOGIN PASSWORD 'x'; GRANT CREATE ON SCHEMA public TO plain")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -137,20 +138,20 @@ def test_an_invalidated_slot_fails_early_with_clone_again(
     host: ProviderHost, subscribed: Subscribed
 ) -> None:
     subscribed.alter("DISABLE")
-    subscribed.on_source("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
-    subscribed.on_source("SELECT pg_reload_conf()")
+    subscribed.on_source("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", superuser=True)
+    subscribed.on_source("SELECT pg_reload_conf()", superuser=True)
     try:
         for _ in range(3):
             subscribed.on_source("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000))")
-            subscribed.on_source("SELECT pg_switch_wal()")
+            subscribed.on_source("SELECT pg_switch_wal()", superuser=True)
             subscribed.on_source("CHECKPOINT")
         subscribed.alter("ENABLE")
         with pytest.raises(HostError, match=r"is lost, expected .* clone again"):
             host.create(_props(subscribed))
     finally:
-        subscribed.on_source("ALTER SYSTEM RESET ALL")
+        subscribed.on_source("ALTER SYSTEM RESET ALL", superuser=True)
         subscribed.source_lab.configure()
-        subscribed.on_source("SELECT pg_reload_conf()")
+        subscribed.on_source("SELECT pg_reload_conf()", superuser=True)
 
 
 @pytest.mark.parametrize("disabling", [True, False])
@@ -214,7 +215,7 @@ def test_a_slot_that_was_moved_over_a_failing_transaction_is_told(
     with pytest.raises(HostError, match="disabled by disable_on_error"):
         host.create(_props(subscribed))
     subscribed.on_source(
-        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", subscribed.slot
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", subscribed.slot
     )
     subscribed.alter("ENABLE")
     subscribed.write(1)
@@ -284,7 +285,7 @@ class _PlainAdmin:
 
     role: str
     run: Callable[..., list[tuple[Any, ...]]]
-    """Runs a statement there as the superuser."""
+    """Runs a statement there as AWS's superuser."""
 
 
 @pytest.fixture(params=["source", "target"])
@@ -294,7 +295,8 @@ def plain_admin(
     """Let one side's administrator be a role without any right."""
     del subscription  # the administrator before made it
     side: str = request.param
-    run = subscribed.on_source if side == "source" else subscribed.on_target
+    by = subscribed.on_source if side == "source" else subscribed.on_target
+    run = functools.partial(by, superuser=True)
     admin = _PlainAdmin(f'plain "{subscribed.database}"', run)
     _as(subscribed, side, admin.role, PASSWORD)
     role = sql.Identifier(admin.role).as_string()

@@ -65,7 +65,7 @@ def test_the_life_of_an_origin_cell_by_cell(cloning: Cloning, host: ProviderHost
     cloning.slot()
     with cloning.source.connect(DATABASE) as conn:
         conn.execute(
-            "CREATE SUBSCRIPTION asleep CONNECTION 'host=127.0.0.1 port=1 dbname=x'"
+            "CREATE SUBSCRIPTION asleep CONNECTION 'host=127.0.0.1 port=1 dbname=x password=x'"
             " PUBLICATION p WITH (connect = false)"
         )
     lab, clone = cloning.clone()
@@ -173,7 +173,7 @@ def test_an_enabled_subscription_of_the_source_is_refused_by_name(
     cloning.slot()
     with cloning.source.connect(DATABASE) as conn:
         conn.execute(
-            "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1 dbname=x'"
+            "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1 dbname=x password=x'"
             " PUBLICATION p WITH (connect = false, slot_name = 'x')"
         )
         conn.execute("ALTER SUBSCRIPTION upstream ENABLE")
@@ -202,11 +202,13 @@ def test_a_missing_privilege_is_one_line_that_names_it(
 ) -> None:
     cloning.slot()
     lab, clone = cloning.clone()
-    with lab.connect() as conn:
-        conn.execute("ALTER ROLE clusteradmin NOSUPERUSER")
+    with lab.as_superuser() as conn:
+        conn.execute("ALTER ROLE clusteradmin NOSUPERUSER; ALTER DATABASE app OWNER TO rdsadmin")
     text = refusal(host, cloning.props(clone))
     assert text.count("\n") == 0
     assert clone.cluster in text
-    with lab.connect() as conn:
-        conn.execute("ALTER ROLE clusteradmin SUPERUSER")
+    with lab.as_superuser() as conn:
+        conn.execute("ALTER DATABASE app OWNER TO clusteradmin")
+        if not lab.aurora:
+            conn.execute("ALTER ROLE clusteradmin SUPERUSER")
     assert host.create(cloning.props(clone)).outs["lsn"] == told(lab)

@@ -178,7 +178,7 @@ def test_a_clone_that_has_a_subscription_of_its_own_is_refused(
 ) -> None:
     with seam.connect() as conn:
         conn.execute(
-            "CREATE SUBSCRIPTION later CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
+            "CREATE SUBSCRIPTION later CONNECTION 'host=127.0.0.1 port=1 password=x' PUBLICATION p"
             " WITH (connect = false)"
         )
         try:
@@ -232,7 +232,7 @@ def test_a_subscription_of_the_source(
 ) -> None:
     """Enabled, its copy would take the source's rows; disabled, it is dropped on the clone."""
     statements = (
-        "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
+        "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1 password=x' PUBLICATION p"
         " WITH (connect = false, slot_name = 'upstream')"
     )
     sides = [seam.connect(), seam.source.connect()]
@@ -337,7 +337,8 @@ def test_a_missing_privilege_is_named_with_its_grant(
             ) as raised:
                 host.create(props)
         finally:
-            conn.execute("DROP OWNED BY weak")
-            conn.execute(sql.SQL("DROP ROLE {}").format(weak))
+            with seam.lab.as_superuser(DATABASE) as admin:
+                admin.execute("DROP OWNED BY weak")
+                admin.execute(sql.SQL("DROP ROLE {}").format(weak))
     assert "\n" not in str(raised.value)
     assert not _stored(seam)

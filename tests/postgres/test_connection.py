@@ -39,7 +39,7 @@ _PASSWORDS = {
 
 
 def _role(server: LabServer, name: str, password: str) -> None:
-    with server.connect() as conn:
+    with server.as_superuser() as conn:
         conn.execute(
             sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(
                 sql.Identifier(name), sql.Literal(password)
@@ -130,26 +130,26 @@ def test_no_password_in_the_servers_log(
     secret = "s3cr3t'in \\ the#log"
     this.set_role_password(secret)
     this.set_secret(secret)
-    this.on_target("ALTER SYSTEM SET log_statement = 'all'")
-    this.on_target("ALTER SYSTEM SET log_min_duration_statement = 0")
-    this.on_target("ALTER SYSTEM SET log_transaction_sample_rate = 1")
-    this.on_target("SELECT pg_reload_conf()")
+    this.on_target("ALTER SYSTEM SET log_statement = 'all'", superuser=True)
+    this.on_target("ALTER SYSTEM SET log_min_duration_statement = 0", superuser=True)
+    this.on_target("ALTER SYSTEM SET log_transaction_sample_rate = 1", superuser=True)
+    this.on_target("SELECT pg_reload_conf()", superuser=True)
     try:
         _ordinary_role_is_told(this, caplog)
         host = provider_host.of(SubscriptionProvider())
         wish = this.props | {"enabled": False}  # so that its slot stays where it is
         made = host.create(wish)
         host.update(made, wish | {"streaming": "off"})
-        this.alter("CONNECTION 'host=127.0.0.1 port=1 dbname=x'")
+        this.alter("CONNECTION 'host=127.0.0.1 port=1 dbname=x password=x'")
         host.update(made, wish)
         this.on_target("DROP TABLE orders")
         host.delete(made)
         with pytest.raises(HostError, match="does not exist; create that table"):
             host.create(wish)
     finally:
-        this.on_target("ALTER SYSTEM RESET ALL")
+        this.on_target("ALTER SYSTEM RESET ALL", superuser=True)
         this.target_lab.configure()
-        this.on_target("SELECT pg_reload_conf()")
+        this.on_target("SELECT pg_reload_conf()", superuser=True)
     log = this.target_lab.log.read_text()
     assert "DROP TABLE orders" in log, "the log shows statements"
     assert "s3cr3t" not in log

@@ -138,7 +138,7 @@ def test_a_rehearsal_needs_no_logical_replication(source: Server, source_lab: La
 def test_a_subscriber_is_not_cloned(source: Server, source_lab: LabServer, rehearsal: bool) -> None:
     with source_lab.connect("app") as conn:
         conn.execute(
-            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere' PUBLICATION p "
+            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere password=x' PUBLICATION p "
             "WITH (connect=false, slot_name=NONE)"
         )
     with pytest.raises(ProviderError, match=r"is a subscriber itself \(feed in app\)"):

@@ -17,6 +17,7 @@ from bluegreen.switch import fence
 from bluegreen.switch.server_fuse import ServerFuse
 from bluegreen.switch.switchover import switch
 from bluegreen.switch.watchdog import Watchdog
+from lab.postgres import replicator
 from tests.fixtures.lost_machine import lose_machine_before_opening
 from tests.fixtures.postgres import MASTER
 from tests.fixtures.rds import REPLICATOR
@@ -147,9 +148,9 @@ def test_a_role_that_keeps_login_and_may_write_is_refused_by_name(switchable: Sw
     world, pair = switchable, switchable.pair
     with pair.source_lab.connect(DATABASE) as conn:
         conn.execute(
-            "CREATE ROLE reader LOGIN; CREATE ROLE batch LOGIN REPLICATION;"
-            "GRANT SELECT ON ledger TO reader"
+            "CREATE ROLE reader LOGIN; CREATE ROLE batch LOGIN; GRANT SELECT ON ledger TO reader"
         )
+        replicator.allow(conn, "batch")
     refused: list[tuple[dict[str, object], str]] = [
         ({"spare_roles": (APP,)}, rf"roles that keep LOGIN and may write: {APP} \(public\."),
         ({"roles": ("reader",)}, rf"roles that keep LOGIN and may write: {APP} \(public\."),
@@ -171,12 +172,21 @@ def test_a_role_that_keeps_login_and_may_write_is_refused_by_name(switchable: Sw
     assert world.logins(pair.source) == {REPLICATOR, MASTER, "reader", "batch"}
 
 
+def test_who_may_replicate_by_a_membership_keeps_login(switchable: Switchable) -> None:
+    """As consumers of changes may on Aurora, where the attribute shows on nobody."""
+    world, pair = switchable, switchable.pair
+    with pair.source_lab.connect(DATABASE) as conn:
+        conn.execute("CREATE ROLE consumer LOGIN; GRANT rds_replication TO consumer")
+    switch(world.cutover())
+    assert world.logins(pair.source) == {REPLICATOR, MASTER, "consumer"}
+
+
 def test_a_role_with_a_read_write_default_of_its_own_is_refused_by_name(
     switchable: Switchable,
 ) -> None:
     """It beats the database's; that of AWS's own, or a read-only one, is no concern."""
     world, pair = switchable, switchable.pair
-    with pair.source_lab.connect() as conn:
+    with pair.source_lab.as_superuser() as conn:
         conn.execute(
             "ALTER ROLE rdsadmin SET default_transaction_read_only = off;"  # as AWS has it
             f"ALTER ROLE {REPLICATOR} SET default_transaction_read_only = on"
@@ -195,7 +205,7 @@ def test_a_decision_is_durable_even_if_the_administrators_commits_are_not(
 ) -> None:
     """The old writer crashes right behind it; else nobody would know that there is only forward."""
     world, pair = switchable, switchable.pair
-    with pair.source_lab.connect() as conn:
+    with pair.source_lab.as_superuser() as conn:
         conn.execute(
             f"ALTER ROLE {MASTER} SET synchronous_commit = off;"
             f"ALTER ROLE {MASTER} IN DATABASE {TOOL_DATABASE} SET synchronous_commit = off;"

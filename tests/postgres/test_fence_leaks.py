@@ -274,7 +274,7 @@ def test_a_superuser_who_writes_until_he_is_ended_loses_nothing(
 ) -> None:
     """His session has a read-write default of its own: nothing but its end can stop it."""
     world = switchable
-    with world.pair.source_lab.connect() as conn:
+    with world.pair.source_lab.as_superuser() as conn:
         conn.execute("CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'boss'")
     login = {"user": "boss", "password": "boss"}
     options = "-c default_transaction_read_only=off"
@@ -304,7 +304,7 @@ def test_a_row_of_an_asynchronous_commit_right_before_the_fence_is_not_lost(
 ) -> None:
     """Only what is flushed is sent: the barrier's commit, always synchronous, flushes all."""
     world, source = switchable, switchable.pair.source
-    with world.pair.source_lab.connect() as conn:
+    with world.pair.source_lab.as_superuser() as conn:
         conn.execute(f"ALTER DATABASE {DATABASE} SET synchronous_commit = off")
         conn.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
         conn.execute("SELECT pg_reload_conf()")
@@ -326,7 +326,7 @@ def test_what_slips_in_when_nothing_is_replicated_any_more_is_counted_and_blocks
         stop_early(plan, new)
         with world.connect(pair.source) as conn:
             conn.execute("BEGIN READ WRITE")
-            at = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+            at = conn.execute("SELECT pg_current_wal_lsn()").fetchone()
             conn.execute("INSERT INTO probe VALUES (1)")
             conn.execute("COMMIT")
         with pair.source.connect(TOOL_DATABASE) as conn:

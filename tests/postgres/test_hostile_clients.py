@@ -17,6 +17,7 @@ from bluegreen.register import closing
 from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.readiness import leaks, strangers
 from bluegreen.switch.switchover import switch
+from lab.postgres import replicator
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, PASSWORD
 from tests.fixtures.rds import REPLICATOR
@@ -63,8 +64,9 @@ def test_sessions_that_are_no_ordinary_ones_are_ended_too(switchable: Switchable
     world, pair = switchable, switchable.pair
     for lab in (pair.source_lab, pair.target_lab):
         with lab.connect(DATABASE) as conn:
+            replicator.make(conn, "batch", "x")
             conn.execute(
-                "CREATE ROLE batch LOGIN REPLICATION PASSWORD 'x'; GRANT INSERT ON probe TO batch;"
+                "GRANT INSERT ON probe TO batch;"
                 "CREATE ROLE leaver LOGIN PASSWORD 'x'; GRANT INSERT ON probe TO PUBLIC"
             )
     lab = pair.source_lab

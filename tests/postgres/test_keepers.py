@@ -63,7 +63,7 @@ def server(make_server: MakeServer, request: pytest.FixtureRequest) -> LabServer
 
 
 def test_every_way_to_write_is_found_and_no_other(server: LabServer) -> None:
-    with server.connect("app") as conn:
+    with server.as_superuser("app") as conn:
         conn.execute(_OBJECTS)
         for role in (*_WRITERS, *_READERS):
             conn.execute(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA app TO {role}")
@@ -72,7 +72,8 @@ def test_every_way_to_write_is_found_and_no_other(server: LabServer) -> None:
     with server.connect("app", user=MASTER, password=PASSWORD) as conn:
         found = keepers.find(conn, [MASTER], own=[])
         assert found == sorted(f"{role} ({what})" for role, (what, _) in _WRITERS.items())
-        conn.execute("GRANT UPDATE ON app.ledger TO PUBLIC")
+        with server.as_superuser("app") as admin:
+            admin.execute("GRANT UPDATE ON app.ledger TO PUBLIC")
         rest = keepers.find(conn, [MASTER, *_WRITERS], own=["reads"])
         assert "reads (app.ledger)" not in rest
         assert "runs_readers (app.ledger)" in rest

@@ -52,13 +52,13 @@ def test_what_an_ordinary_master_lacks_is_refused_by_name(ordinary: Switchable) 
         f"ALTER DATABASE postgres OWNER TO {MASTER}"
     )
     for statement, said in lacks:
-        with pair.source_lab.connect() as conn:
+        with pair.source_lab.as_superuser() as conn:
             conn.execute(statement)
         with pytest.raises(Refused, match=said):
             switch(world.cutover())
-        with pair.source_lab.connect() as conn:
+        with pair.source_lab.as_superuser() as conn:
             conn.execute(fixes)
-    with pair.target_lab.connect() as conn:
+    with pair.target_lab.as_superuser() as conn:
         conn.execute(f"ALTER DATABASE {DATABASE} OWNER TO rdsadmin")
     with pytest.raises(Refused, match=f"databases of others: {DATABASE} of rdsadmin on orders-2;"):
         switch(world.cutover())

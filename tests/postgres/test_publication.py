@@ -366,6 +366,7 @@ def test_a_missing_privilege_is_named_with_its_grant(
     host: ProviderHost,
     props: dict[str, Any],
     conn: Connection,
+    database: Database,
     placed: PlacedClusters,
     scope: dict[str, Any],
     grant: str,
@@ -385,8 +386,9 @@ def test_a_missing_privilege_is_named_with_its_grant(
         with pytest.raises(HostError, match=said) as raised:
             host.create(props | {"scope": scope})
     finally:
-        conn.execute(sql.SQL("DROP OWNED BY {}").format(names[1]))
-        conn.execute(sql.SQL("DROP ROLE {}").format(names[1]))
+        with database.lab.as_superuser(database.name) as admin:
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(names[1]))
+            admin.execute(sql.SQL("DROP ROLE {}").format(names[1]))
     assert f"publication '{NAME}': " in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not _exists(conn)

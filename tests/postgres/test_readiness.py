@@ -58,7 +58,7 @@ def test_a_standby_without_its_worker_is_named(switchable: Switchable) -> None:
 
 def test_what_an_ordinary_master_may_not_do_is_named(switchable: Switchable) -> None:
     """Aurora's master is no superuser: it fences by being the databases' owner."""
-    with switchable.pair.source_lab.connect() as conn:
+    with switchable.pair.source_lab.as_superuser() as conn:
         conn.execute(
             f"CREATE ROLE other; CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'boss';"
             f"ALTER DATABASE {DATABASE} OWNER TO other;"

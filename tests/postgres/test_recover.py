@@ -96,7 +96,7 @@ def test_an_attempt_that_somebody_else_has_aborted_since_is_looked_at_again(
     _left_behind(switchable, decided=False)
     found = _found(switchable)
     recovery.apply(found)
-    with pytest.raises(Retry, match="attempt green-1 has just moved on; try again"):
+    with pytest.raises(Retry, match="attempt green-1 changed meanwhile; try again"):
         recovery.apply(found)
     assert switchable.open_sides() == [switchable.pair.source.cluster]
 

@@ -85,7 +85,7 @@ def test_as_many_for_several_databases_as_for_one(switchable: Switchable, databa
     pair = switchable.pair
     more = [f"more_{number}" for number in range(1, databases)]
     for lab in (pair.target_lab, pair.source_lab):  # the way back needs them too
-        with lab.connect() as conn:
+        with lab.as_superuser() as conn:
             conn.execute("ALTER SYSTEM SET max_logical_replication_workers = 8")  # from 4
         lab.restart()
     for name in more:

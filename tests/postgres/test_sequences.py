@@ -245,8 +245,9 @@ def weak(sides: Sides) -> Iterator[str]:
             sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(PASSWORD))
         )
     yield role
-    for conn in (sides.writer, sides.standby):
-        conn.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(name, name))
+    for database in (sides.writer_database, sides.standby_database):
+        with database.lab.as_superuser(database.name) as conn:
+            conn.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(name, name))
 
 
 def _as(database: Database, role: str) -> Connection:

@@ -14,7 +14,7 @@ from bluegreen.polling import poll_until
 from bluegreen.replication import slot
 from dynamic_providers.replication_slot import ReplicationSlotProvider
 from tests.fixtures.databases import Connection, Database, soon
-from tests.fixtures.postgres import OLD_AND_NEW, PASSWORD
+from tests.fixtures.postgres import MASTER, OLD_AND_NEW, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.rds import PlacedClusters
 from tests.fixtures.slotted import PUBLICATION, find_slot, published, wish
@@ -106,7 +106,7 @@ def test_waits_for_open_writers_naming_them(
         with writer.transaction():
             writer.execute("INSERT INTO orders VALUES (1)")
             creating = pool.submit(host.create, props)
-            named = f"waiting for open transactions: pid {writer.info.backend_pid} of rdsadmin, "
+            named = f"waiting for open transactions: pid {writer.info.backend_pid} of {MASTER}, "
             _wait_until_logged(provider_host.log, named)
             assert not creating.done()
         made = creating.result(timeout=30)

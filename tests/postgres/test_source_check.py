@@ -8,6 +8,7 @@ from psycopg import sql
 from bluegreen.deployment import source_check
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Server
+from lab.postgres import replicator
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import REPLICATOR, PlacedClusters
@@ -33,7 +34,7 @@ def test_a_fit_source_is_seen_as_fit(source: Server) -> None:
     source_check.require_clonable(found, ["app"])
     source_check.require_replicable(source, found, ["app"], "green")
     assert found.wal_level == "logical"
-    assert found.databases == {"app", "postgres"}
+    assert found.databases - {"rdsadmin"} == {"app", "postgres"}
     assert found.role.name == REPLICATOR
     assert not found.closed
 
@@ -44,13 +45,12 @@ def test_what_makes_it_unfit_is_seen(source: Server, lab: LabServer) -> None:
             "SELECT pg_create_logical_replication_slot('bg_purple_forward_app', 'pgoutput')"
         )
         conn.execute(
-            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere' PUBLICATION p "
+            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere password=x' PUBLICATION p "
             "WITH (connect=false, slot_name=NONE)"
         )
         conn.execute("ALTER DATABASE app SET default_transaction_read_only = on")
-        conn.execute(
-            sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
-        )
+        conn.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(REPLICATOR)))
+        replicator.forbid(conn, REPLICATOR)
     found = source_check.inspect(source, ["app"])
     assert found.slots == {"bg_purple_forward_app"}
     assert found.subscriptions == ("feed in app",)
@@ -62,9 +62,8 @@ def test_what_makes_it_unfit_is_seen(source: Server, lab: LabServer) -> None:
 
 def test_the_statements_of_the_refusal_mend_the_role(source: Server, lab: LabServer) -> None:
     with lab.connect("app") as conn:
-        conn.execute(
-            sql.SQL("ALTER ROLE {} NOLOGIN NOREPLICATION").format(sql.Identifier(REPLICATOR))
-        )
+        conn.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(REPLICATOR)))
+        replicator.forbid(conn, REPLICATOR)
         missing = source_check.inspect(source, ["app"]).role.problem()
         assert missing is not None
         conn.execute(missing.partition("run: ")[2].encode())
@@ -87,7 +86,7 @@ def test_a_transaction_timeout_of_replication_is_named(
 ) -> None:
     if major < 17:
         return
-    with lab.connect() as conn:
+    with lab.as_superuser() as conn:
         conn.execute("ALTER SYSTEM SET transaction_timeout = '2s'")
         conn.execute("SELECT pg_reload_conf()")
         found = source_check.inspect(source, ["app"])

@@ -25,7 +25,7 @@ def test_create_is_refused_when_the_slot_is_past_the_start(
     """The server would send from where the slot is, and leave out what lies between."""
     subscribed.write(2)
     subscribed.on_source(
-        "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", subscribed.slot
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", subscribed.slot
     )
     with pytest.raises(HostError, match=r"past the start .* clone again"):
         host.create(subscribed.props)
@@ -43,7 +43,7 @@ def test_a_missing_slot_is_never_passed_over(host: ProviderHost, subscribed: Sub
 
 
 def _advance(this: Subscribed) -> None:
-    this.on_source("SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", this.slot)
+    this.on_source("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", this.slot)
 
 
 def _make_anew(this: Subscribed) -> None:

@@ -74,7 +74,7 @@ def _with(this: Subscribed, **credentials: str) -> dict[str, object]:
 
 
 def _mode(this: Subscribed) -> tuple[str | None, str | None]:
-    ((text,),) = this.on_target("SELECT subconninfo FROM pg_subscription")
+    ((text,),) = this.on_target("SELECT subconninfo FROM pg_subscription", superuser=True)
     words = dict(word.partition("=")[::2] for word in text.split() if "=" in word)
     return words.get("sslmode"), words.get("sslrootcert")
 

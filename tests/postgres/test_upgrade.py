@@ -62,7 +62,7 @@ def test_every_obstacle_is_seen(server: Server, lab: LabServer) -> None:
         conn.execute("CREATE TABLE handlers (name text, call regproc)")
         conn.execute("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')")
         conn.execute(
-            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere' PUBLICATION p "
+            "CREATE SUBSCRIPTION feed CONNECTION 'dbname=elsewhere password=x' PUBLICATION p "
             "WITH (connect=false, slot_name=NONE)"
         )
         conn.execute("CREATE DATABASE half")
@@ -175,7 +175,7 @@ def test_a_real_major_upgrade_is_finished(lab: LabServer, placed: PlacedClusters
 
 def test_a_table_that_may_not_be_analyzed_is_named(lab: LabServer, placed: PlacedClusters) -> None:
     server = placed.place(lab, "orders-2")
-    with lab.connect("app") as conn:
+    with lab.as_superuser("app") as conn:
         conn.execute(f"ALTER ROLE {MASTER} NOSUPERUSER")
         conn.execute("ALTER TABLE orders OWNER TO rdsadmin")
     with pytest.raises(Refused, match=r"without statistics \(.*public\.orders"):
@@ -195,7 +195,7 @@ def test_a_table_that_may_not_be_analyzed_is_named(lab: LabServer, placed: Place
 def test_extensions_are_brought_to_the_version_on_offer(
     lab: LabServer, installed: str, after: str, failures: int
 ) -> None:
-    with lab.connect("app") as conn:
+    with lab.as_superuser("app") as conn:
         conn.execute("CREATE EXTENSION vector VERSION '0.8.5'")
         # The build offers one version only; what a script changes doesn't matter here.
         conn.execute(

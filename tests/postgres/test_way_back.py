@@ -12,6 +12,7 @@ from bluegreen.errors import Refused
 from bluegreen.finding import Level
 from bluegreen.replication import heartbeat
 from bluegreen.switch.switchover import switch
+from lab.postgres import replicator
 from tests.fixtures.rds import REPLICATOR
 from tests.fixtures.readiness import blockers, findings
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
@@ -46,7 +47,7 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
     assert blockers(world) == []
     # Left by a cutover that was aborted, and lost since: on a test's server by a limit of nothing.
     lost = world.pair.target_lab
-    with _on(world, "new") as conn:
+    with lost.as_superuser(DATABASE) as conn:
         conn.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
         conn.execute("ALTER SYSTEM SET max_wal_size = '32MB'")
         conn.execute("SELECT pg_reload_conf()")
@@ -63,7 +64,7 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
     warned = [one.line() for one in findings(world, Level.WARN)]
     assert any("max_slot_wal_keep_size on orders-2: 1 MB" in line for line in warned)
 
-    with _on(world, "new") as conn:
+    with lost.as_superuser(DATABASE) as conn:
         conn.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
         conn.execute("ALTER SYSTEM RESET ALL")
         conn.execute("SELECT pg_reload_conf()")
@@ -119,10 +120,10 @@ def test_who_could_not_follow_is_named_before_he_has_to(switchable: Switchable) 
         with pytest.raises(Refused, match="table 'probe': expected"):
             blockers(world, "probe")
 
-        new.execute(f"ALTER ROLE {REPLICATOR} NOREPLICATION")
+        replicator.forbid(new, REPLICATOR)
         login = [one for one in blockers(world) if "the way back's login" in one]
         assert "permission denied to start WAL sender" in login[0]
-        new.execute(f"ALTER ROLE {REPLICATOR} REPLICATION")
+        replicator.allow(new, REPLICATOR)
 
 
 def test_what_no_publication_sends_is_named(switchable: Switchable) -> None:

@@ -16,10 +16,11 @@ extern bool raises_grant(GrantRoleStmt *stmt);
 extern void follow_grant(GrantRoleStmt *stmt);
 extern void follow_creation(CreateRoleStmt *stmt);
 
-/* publications.c */
+/* owned_objects.c */
 extern bool raises_publication(CreatePublicationStmt *stmt);
 extern bool raises_publication_change(AlterPublicationStmt *stmt);
 extern void give_publication(const char *name, Oid owner);
+extern void give_event_trigger(const char *name, Oid owner);
 
 /* functions.c */
 extern void watch_access(ObjectAccessType access, Oid class, Oid object, int part, void *argument);

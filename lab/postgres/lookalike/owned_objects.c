@@ -1,6 +1,6 @@
 /*
- * Publications: members of rds_superuser may publish all tables, and all of a schema, which
- * community PostgreSQL keeps for superusers.
+ * Publications and event triggers: members of rds_superuser may publish all tables, and all of a
+ * schema, and make event triggers, which community PostgreSQL keeps for superusers.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_publication.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -75,6 +76,26 @@ give_publication(const char *name, Oid owner)
 		form->pubowner = owner;
 		CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 		changeDependencyOnOwner(PublicationRelationId, form->oid, owner);
+		CommandCounterIncrement();
+	}
+	table_close(catalog, RowExclusiveLock);
+}
+
+void
+give_event_trigger(const char *name, Oid owner)
+{
+	Relation	catalog = table_open(EventTriggerRelationId, RowExclusiveLock);
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	tuple = SearchSysCacheCopy1(EVENTTRIGGERNAME, CStringGetDatum(name));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_event_trigger form = (Form_pg_event_trigger) GETSTRUCT(tuple);
+
+		form->evtowner = owner;
+		CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+		changeDependencyOnOwner(EventTriggerRelationId, form->oid, owner);
 		CommandCounterIncrement();
 	}
 	table_close(catalog, RowExclusiveLock);
