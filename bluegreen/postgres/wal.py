@@ -52,6 +52,5 @@ def require_same_space(
     raise Refused(
         f"{what}: is at {has}, expected a position {since or 'up to '}{now}, which "
         "pg_current_wal_lsn() gives; this server counts slots in another way, and nothing can be "
-        "replicated exactly from it: report it, with what `SELECT version()` and `SELECT "
-        "aurora_version()` say"
+        "replicated exactly from it: report it, with the server's version"
     )

@@ -101,6 +101,20 @@ def _group(place: Place) -> Mapping[str, Any] | str:
     return {"DBClusterParameterGroupName": found["DBClusterParameterGroup"]}
 
 
+def _family(place: Place) -> Mapping[str, Any] | str:
+    found = _described(place, "EngineVersion")
+    if isinstance(found, str):
+        return found
+    major = str(found["EngineVersion"]).partition(".")[0]
+    return {"DBParameterGroupFamily": f"aurora-postgresql{major}", "MaxRecords": 20}
+
+
+def _family_parameters(answer: Mapping[str, Any]) -> Verdict:
+    found = answer["EngineDefaults"].get("Parameters", ())
+    lacking = [one for one in found if not {"ParameterName", "ApplyType"} <= one.keys()]
+    return works() if found and not lacking else differs("no parameters with their types")
+
+
 def _zone(place: Place, key: str, **more: Any) -> Mapping[str, Any] | str:
     return _NO_ZONE if place.zone_id is None else {key: place.zone_id, **more}
 
@@ -186,6 +200,24 @@ ROWS: tuple[AwsRow, ...] = (
         judge=_parameters,
     ),
     AwsRow(
+        what="global databases",
+        service="rds",
+        method="describe_global_clusters",
+        right="an answer: none need to be there",
+        settles="A member of a global database is patched after its secondaries.",
+        arguments=lambda _: {"MaxRecords": 20},
+        judge=_anything,
+    ),
+    AwsRow(
+        what="parameters of the engine's family",
+        service="rds",
+        method="describe_engine_default_cluster_parameters",
+        right="a page of parameters, with their types",
+        settles="Which parameters there are, what they may be, and which need a reboot.",
+        arguments=_family,
+        judge=_family_parameters,
+    ),
+    AwsRow(
         what="the secret that opens it",
         service="secretsmanager",
         method="get_secret_value",
@@ -241,6 +273,16 @@ ROWS: tuple[AwsRow, ...] = (
         answers=("InvalidChangeBatch",),
         mode=Mode.WRITE,
         after=_take_back,
+    ),
+    AwsRow(
+        what="how far a change of records is",
+        service="route53",
+        method="get_change",
+        right="NoSuchChange: it may be asked, and there is none of this name",
+        settles="After a switch pulumi up says when the names are in sync.",
+        arguments=lambda place: _NO_ZONE if place.zone_id is None else {"Id": "C0BLUEGREENPROBE"},
+        judge=_anything,
+        answers=("NoSuchChange",),
     ),
     _changing(
         "modify a cluster",

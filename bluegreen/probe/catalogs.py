@@ -107,10 +107,12 @@ _SPECIAL = (
         "pg_stat_replication_slots",
         "A slot's statistics tell it from another one of its name.",
     ),
-    _read(
-        "pg_stat_wal",
-        "The slot's stamp reads it, to know of a crash. Reports say that Aurora refuses it, and"
-        " then no ReplicationSlot is made.",
+    Row(
+        what="read pg_stat_wal",
+        statement="SELECT count(*) FROM pg_catalog.pg_stat_wal",
+        right="a number; reports say that Aurora refuses it",
+        settles="Nothing reads it.",
+        question=True,
     ),
     Row(
         what="name pg_largeobject",
@@ -122,8 +124,7 @@ _SPECIAL = (
         what="statistics have a start: pg_stat_bgwriter.stats_reset",
         statement="SELECT stats_reset IS NOT NULL FROM pg_catalog.pg_stat_bgwriter",
         right="a time",
-        settles="Could say what pg_stat_wal says, where Aurora has that one not: statistics ended.",
-        question=True,
+        settles="The slot's stamp reads it, to know of a crash: all statistics end then.",
     ),
     Row(
         what="statistics have a start: pg_stat_database.stats_reset",

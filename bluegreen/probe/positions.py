@@ -1,8 +1,8 @@
 """Positions in the WAL: which functions there are, and whether all of them count in one space.
 
 PostgreSQL has one space of LSNs. Aurora's storage has another one besides that of its logical WAL,
-and which of its functions gives which is not documented. The program compares positions of all of
-these with each other: the bounds of a clone's LSN, the mark, the proof that a commit is durable.
+and which of its functions gives which is not documented. The program takes every position from
+`pg_current_wal_lsn()` (bluegreen/postgres/wal.py says why); what the others answer is a question.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def slot_behind(answer: Answer) -> Verdict:
     return works(said)
 
 
-def _position(function: str, settles: str) -> Row:
+def _position(function: str, settles: str, *, question: bool = False) -> Row:
     return Row(
         what=function,
         statement=f"SELECT pg_catalog.{function}()::text",
@@ -74,16 +74,17 @@ def _position(function: str, settles: str) -> Row:
         settles=f"{settles} {_BELOW_LOGICAL}",
         judge=one_position,
         writer=True,
+        question=question,
     )
 
 
 ROWS: tuple[Row, ...] = (
-    _position("pg_current_wal_lsn", "How far slots lie behind."),
-    _position("pg_current_wal_insert_lsn", "The mark, a clone's bound, and every heartbeat."),
     _position(
-        "pg_current_wal_flush_lsn",
-        "The proof that what was applied is durable: without it no switch is decided.",
+        "pg_current_wal_lsn",
+        "The mark, a clone's bound, every heartbeat, the proof that a commit is durable.",
     ),
+    _position("pg_current_wal_insert_lsn", "Nothing relies on it.", question=True),
+    _position("pg_current_wal_flush_lsn", "Nothing relies on it.", question=True),
     Row(
         what="flushed, written and inserted are of one space",
         statement=(
@@ -91,18 +92,18 @@ ROWS: tuple[Row, ...] = (
             " pg_current_wal_insert_lsn()::text"
         ),
         right="three positions, in this order and near each other",
-        settles=_SPACE,
+        settles="Nothing relies on it: whether the other two could be used.",
         judge=in_order,
         writer=True,
+        question=True,
     ),
     Row(
         what="what pg_logical_emit_message answers is of the same space",
         statement=(
-            "SELECT pg_current_wal_insert_lsn()::text,"
-            " pg_logical_emit_message(true, 'bluegreen', 'probe')::text,"
-            " pg_current_wal_insert_lsn()::text"
+            "SELECT pg_current_wal_lsn()::text,"
+            " pg_logical_emit_message(true, 'bluegreen', 'probe')::text"
         ),
-        right="its position lies between the two",
+        right="its position lies behind the other, and near it",
         settles=(
             "Reports say that its answer on Aurora is of the storage's space. The program sends the"
             " message for its commit, and takes no position from it."
@@ -117,7 +118,7 @@ ROWS: tuple[Row, ...] = (
             "DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_type ="
             " 'logical' AND confirmed_flush_lsn IS NOT NULL) THEN RAISE EXCEPTION 'no logical slot"
             " is there; --write makes one' USING ERRCODE = 'no_data_found'; END IF; END $do$;"
-            " SELECT restart_lsn::text, confirmed_flush_lsn::text, pg_current_wal_insert_lsn()"
+            " SELECT restart_lsn::text, confirmed_flush_lsn::text, pg_current_wal_lsn()"
             "::text FROM pg_replication_slots WHERE slot_type = 'logical' AND confirmed_flush_lsn"
             " IS NOT NULL AND restart_lsn IS NOT NULL ORDER BY confirmed_flush_lsn DESC LIMIT 1"
         ),
@@ -136,10 +137,9 @@ ROWS: tuple[Row, ...] = (
     Row(
         what="the clone's position is of the same space",
         statement=(
-            "SELECT pg_catalog.aurora_volume_logical_start_lsn()::text,"
-            " pg_current_wal_insert_lsn()::text"
+            "SELECT pg_catalog.aurora_volume_logical_start_lsn()::text, pg_current_wal_lsn()::text"
         ),
-        right="not past what the server has inserted",
+        right="not past what the server has written",
         settles="The bounds between which a clone's LSN must lie are compared with it.",
         judge=not_past,
         writer=True,

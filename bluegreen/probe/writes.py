@@ -173,7 +173,7 @@ STEPS: tuple[Step, ...] = (
     Step(
         _row(
             "where the new slot stands",
-            "SELECT restart_lsn::text, confirmed_flush_lsn::text, pg_current_wal_insert_lsn()::text"
+            "SELECT restart_lsn::text, confirmed_flush_lsn::text, pg_current_wal_lsn()::text"
             " FROM pg_catalog.pg_replication_slots WHERE slot_name = 'bluegreen_probe'",
             _ONE_SPACE,
             right="restart, confirmed and the server's own position, in this order",
@@ -203,9 +203,10 @@ STEPS: tuple[Step, ...] = (
     Step(
         _row(
             "a commit is proven durable",
-            "BEGIN; SELECT set_config('bluegreen.applied', pg_current_wal_insert_lsn()::text,"
-            " false), pg_logical_emit_message(true, 'bluegreen', 'probe'); COMMIT;"
-            " SELECT pg_current_wal_flush_lsn() >= current_setting('bluegreen.applied')::pg_lsn",
+            "BEGIN; SELECT set_config('bluegreen.written', pg_current_wal_lsn()::text, false),"
+            " pg_logical_emit_message(true, 'bluegreen', 'probe'); COMMIT;"
+            " SELECT current_setting('synchronous_commit') <> 'off'"
+            " AND pg_current_wal_lsn() > current_setting('bluegreen.written')::pg_lsn",
             "The switch asks this before its decision: otherwise each is aborted.",
             right="true",
             judge=true,
@@ -215,12 +216,12 @@ STEPS: tuple[Step, ...] = (
     Step(
         _row(
             "that commit, as the slot has it",
-            "SELECT current_setting('bluegreen.applied'), (SELECT max(lsn)::text"
+            "SELECT current_setting('bluegreen.written'), (SELECT max(lsn)::text"
             " FROM pg_logical_slot_peek_binary_changes('bluegreen_probe', NULL, NULL,"
             " 'proto_version', '1', 'publication_names', 'bluegreen_probe', 'messages', 'true')"
-            " WHERE substr(data, 1, 1) = 'C'), pg_current_wal_insert_lsn()::text",
+            " WHERE substr(data, 1, 1) = 'C'), pg_current_wal_lsn()::text",
             _ONE_SPACE,
-            right="inserted before it, its own end, inserted now: in this order",
+            right="written before it, its own end, written now: in this order",
             judge=in_order,
         ),
         needs=Kind.SLOT,

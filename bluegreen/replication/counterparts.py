@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from bluegreen.postgres import owned, publications, subscriptions
+from bluegreen.postgres import owned, publications, remedies, subscriptions
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.subscriptions import SubscribedTable
 from bluegreen.postgres.table_names import TableName
@@ -59,7 +59,8 @@ def note(
         if one.key in sent
     }
     if now != before or cloned:
-        owned.remember(subscriber, counterparts={**others, subscription: now}, cloned=[])
+        with remedies.explained(subscriber, f"what is known of subscription {subscription}"):
+            owned.remember(subscriber, counterparts={**others, subscription: now}, cloned=[])
 
 
 def replaced(

@@ -235,7 +235,8 @@ def test_a_subscription_of_the_source(
         "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1 password=x' PUBLICATION p"
         " WITH (connect = false, slot_name = 'upstream')"
     )
-    sides = [seam.connect(), seam.source.connect()]
+    # As AWS's superuser, whose session is spared when the clone is closed.
+    sides = [lab.as_superuser(DATABASE) for lab in (seam.lab, seam.source.lab)]
     try:
         for conn in sides:
             conn.execute(statements)

@@ -38,7 +38,7 @@ def server(make_server: MakeServer) -> LabServer:
 @contextmanager
 def _writing(server: LabServer) -> Iterator[None]:
     """Hold a transaction open that a slot's making waits for."""
-    with server.connect(DATABASE) as conn, conn.transaction(force_rollback=True):
+    with server.as_superuser(DATABASE) as conn, conn.transaction(force_rollback=True):
         conn.execute("SELECT pg_current_xact_id()")
         yield
 
@@ -50,11 +50,17 @@ def _amid_the_slot(server: LabServer) -> Iterator[subprocess.Popen[str]]:
     with (
         _writing(server),
         subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # What runs in the background of a shell ignores it, and so do its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):
         try:
-            with server.connect(DATABASE) as conn:
+            with server.as_superuser(DATABASE) as conn:
                 wait_until(
                     lambda: conn.execute(_MAKING).fetchone() is not None, "the slot's making"
                 )
@@ -64,7 +70,7 @@ def _amid_the_slot(server: LabServer) -> Iterator[subprocess.Popen[str]]:
 
 
 def _publication(server: LabServer) -> str:
-    with server.connect(DATABASE) as conn:
+    with server.as_superuser(DATABASE) as conn:
         row = conn.execute(_PUBLICATION).fetchone()
     assert row is not None
     return str(row[0])
@@ -87,7 +93,7 @@ def test_who_is_interrupted_leaves_nothing(server: LabServer, number: signal.Sig
 def test_a_failure_on_the_way_leaves_nothing(server: LabServer) -> None:
     before = catalogs(server)
     with _amid_the_slot(server) as process:
-        with server.connect(DATABASE) as conn:
+        with server.as_superuser(DATABASE) as conn:
             for (pid,) in conn.execute(_MAKING).fetchall():
                 conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
         out, _ = process.communicate(timeout=60)
@@ -102,7 +108,7 @@ def test_what_cant_be_removed_is_named(make_server: MakeServer) -> None:
     plant(server, demoted=True)
     with _amid_the_slot(server) as process:
         name = _publication(server)
-        with server.connect(DATABASE) as conn:
+        with server.as_superuser(DATABASE) as conn:
             conn.execute(f'GRANT CREATE ON DATABASE {DATABASE} TO "{ROLE}"')
             conn.execute(f'ALTER PUBLICATION {name} OWNER TO "{ROLE}"')
         process.send_signal(signal.SIGINT)
@@ -118,7 +124,7 @@ def test_what_a_killed_run_has_left_is_named_by_the_next_one(server: LabServer) 
         process.kill()
         process.wait(60)
         # The server notices, and makes no slot for nobody.
-        with server.connect(DATABASE) as conn:
+        with server.as_superuser(DATABASE) as conn:
             wait_until(lambda: conn.execute(_MAKING).fetchone() is None, "the end of its session")
     done = run("--dsn", dsn(server), "--json")
     assert done.found["left"] == [f"publication {name}: of an earlier run"]
@@ -137,7 +143,7 @@ def test_a_slot_is_not_waited_for_without_end(server: LabServer) -> None:
 
 
 def test_each_object_carries_the_tools_mark(server: LabServer) -> None:
-    with _amid_the_slot(server), server.connect(DATABASE) as conn:
+    with _amid_the_slot(server), server.as_superuser(DATABASE) as conn:
         (comment,) = conn.execute(
             "SELECT obj_description(oid, 'pg_publication') FROM pg_publication"
             " WHERE pubname ~ '^bluegreen_probe_'"

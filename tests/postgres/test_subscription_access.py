@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -88,7 +89,11 @@ def plain_admin(subscribed: Subscribed) -> Iterator[str]:
         for (name,) in conn.execute("SELECT subname FROM pg_subscription").fetchall():
             owner = sql.SQL("ALTER SUBSCRIPTION {} OWNER TO CURRENT_USER")
             conn.execute(owner.format(sql.Identifier(name)))
-        for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
+        for statement in (
+            "REASSIGN OWNED BY {} TO CURRENT_USER",
+            "DROP OWNED BY {}",
+            "DROP ROLE {}",
+        ):
             conn.execute(sql.SQL(statement).format(sql.Identifier(role)))
 
 
@@ -101,7 +106,8 @@ def _attempt(host: ProviderHost, this: Subscribed) -> tuple[Made | None, str]:
 
 def _grants(said: str) -> list[str]:
     """Return the statements that a refusal names."""
-    parts = [part[part.index("GRANT") :] for part in said.split(";") if "GRANT" in part]
+    begins = re.compile("GRANT|ALTER SCHEMA")
+    parts = [part[found.start() :] for part in said.split(";") if (found := begins.search(part))]
     return [part.partition(" (on Aurora")[0].partition(", or set")[0] for part in parts]
 
 

@@ -178,6 +178,7 @@ def test_a_table_that_may_not_be_analyzed_is_named(lab: LabServer, placed: Place
     with lab.as_superuser("app") as conn:
         conn.execute(f"ALTER ROLE {MASTER} NOSUPERUSER")
         conn.execute("ALTER TABLE orders OWNER TO rdsadmin")
+        conn.execute("ALTER DATABASE app OWNER TO rdsadmin")  # whose owner may analyze all
     with pytest.raises(Refused, match=r"without statistics \(.*public\.orders"):
         aftercare.finish(server, ["app"])
 
