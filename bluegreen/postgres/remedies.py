@@ -46,7 +46,10 @@ _REMEDIES = (
     ("denied for database ", "GRANT CREATE ON DATABASE {database} TO {role}"),
     ("denied for schema (?P<name>.+)", "GRANT USAGE ON SCHEMA {name} TO {role}"),
     ("denied for (table|view) (?P<name>.+)", "GRANT SELECT ON {name} TO {role}"),
-    ("must be owner of schema bluegreen", "ALTER SCHEMA bluegreen OWNER TO {role}"),
+    (
+        "must be owner of schema bluegreen",
+        "grant its owner's role to {role}, or ALTER SCHEMA bluegreen OWNER TO {role}",
+    ),
     (
         "must be owner of",
         "use the master user, or grant its owner's role to {role}, or change its owner",
