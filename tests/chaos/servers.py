@@ -64,7 +64,9 @@ class Part:
     peer_view: Server
 
     def connect(self, database: str = "postgres", **options: Any) -> Any:
-        """Return a session of the lab's superuser, by the direct way."""
+        """Return a session of the lab's superuser, or of `user`, by the direct way."""
+        if "user" in options:
+            return self.lab.connect(database, **options)
         return self.lab.as_superuser(database, **options)
 
     def as_master(self, database: str = "postgres") -> Any:

@@ -77,7 +77,7 @@ def _at(step: Step, act: str, monkeypatch: pytest.MonkeyPatch, *proxies: Proxy) 
 
 def _writable(part: Part) -> bool:
     try:
-        with part.lab.connect("app", user=APP, password=PASSWORD) as conn:
+        with part.connect("app", user=APP, password=PASSWORD) as conn:
             conn.execute("CREATE TEMPORARY TABLE it_writes (n int)")
             conn.execute(
                 "INSERT INTO counter (client, value) VALUES (77, 1) ON CONFLICT DO NOTHING"
