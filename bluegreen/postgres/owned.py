@@ -8,7 +8,7 @@ schemas and databases called `bluegreen`, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ from bluegreen.postgres.table_names import TableName, shown, table_name
 Connection = psycopg.Connection[Any]
 
 MARK = {"made_by": "bluegreen"}
+
+Memory = Mapping[str, Any]
+"""What the mark of a published database's schema remembers, by subject."""
+Change = Callable[[Memory], Memory]
+
+_ONE_AT_A_TIME = "SELECT pg_catalog.pg_advisory_xact_lock(4782, 3)"
 
 TRUSTED = """(pg_catalog.pg_has_role({owner}, current_user, 'MEMBER') OR EXISTS (
     SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'rds_superuser'
@@ -145,42 +151,54 @@ def remembered(conn: Connection) -> dict[str, Any]:
 
 def remember(conn: Connection, **more: Any) -> None:
     """Add `more` to the schema's mark; an empty value is forgotten."""
-    content = {**remembered(conn), **MARK, **more}
-    kept = {key: value for key, value in content.items() if value}
-    conn.execute(
-        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
-            sql.Identifier(TOOL_SCHEMA), sql.Literal(json.dumps(kept))
+    change_memory(conn, lambda _: {**MARK, **more})
+
+
+def change_memory(conn: Connection, change: Change) -> None:
+    """Add to the schema's mark what `change` makes of what it remembers; nothing when that is none.
+
+    One at a time, to the end of the transaction: of two that have read before either writes, the
+    later one would forget what the earlier one has added.
+    """
+    with conn.transaction():
+        conn.execute(_ONE_AT_A_TIME)
+        known = remembered(conn)
+        more = change(known)
+        if not more:
+            return
+        kept = {key: value for key, value in {**known, **MARK, **more}.items() if value}
+        conn.execute(
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
+                sql.Identifier(TOOL_SCHEMA), sql.Literal(json.dumps(kept))
+            )
         )
-    )
 
 
-def note_slot(conn: Connection, name: str) -> None:
+def note_slot(conn: Connection, name: str, *, publication: str) -> None:
     """Remember in the slot's database that the tool made it: slots take no comment.
 
-    Where nothing is published by the tool, nothing is remembered. Tables that were put into its
-    publication before are whole for whoever begins with it.
+    Where nothing is published by the tool, nothing is remembered. Tables that were put before into
+    the `publication` that is read through it are whole for whoever begins with it.
     """
+
+    def change(known: Memory) -> Memory:
+        later = {one: texts for one, texts in _added(known).items() if one != publication}
+        return {"slots": sorted({*_slots(known), name}), "added": later}
+
     if find_schema(conn) is not None:
-        known = remembered(conn)
-        kept = {
-            publication: tables
-            for publication, tables in known.get("added", {}).items()
-            if not name.startswith(f"{publication}_")
-        }
-        remember(conn, slots=sorted({*known.get("slots", []), name}), added=kept)
+        change_memory(conn, change)
 
 
 def forget_slot(conn: Connection, name: str) -> None:
     """Forget a slot that is gone: the next one of its name may not be the tool's."""
-    slots = remembered(conn).get("slots", [])
-    if name in slots:
-        remember(conn, slots=[one for one in slots if one != name])
+    if knows_slot(conn, name):
+        change_memory(conn, lambda known: {"slots": [one for one in _slots(known) if one != name]})
 
 
 def forget_slots(conn: Connection) -> None:
     """Forget every slot, and what their readers take in: a clone's notes are about its source's."""
     known = remembered(conn)
-    if known.get("slots") or known.get("added"):
+    if _slots(known) or _added(known):
         remember(conn, slots=[], added={})
 
 
@@ -189,15 +207,19 @@ def note_added(conn: Connection, publication: str, tables: Collection[TableName]
 
     What was written to them before goes nowhere, until whoever subscribes has copied them.
     """
-    known = remembered(conn).get("added", {})
-    names = {*known.get(publication, []), *map(shown, tables)}
-    if names:
-        remember(conn, added={**known, publication: sorted(names)})
+
+    def change(known: Memory) -> Memory:
+        before = _added(known)
+        names = {*before.get(publication, []), *map(shown, tables)}
+        return {"added": {**before, publication: sorted(names)}}
+
+    if tables:
+        change_memory(conn, change)
 
 
 def added(conn: Connection, publications: Collection[str]) -> set[TableName]:
     """Return the tables that were put into publications under a slot, and not taken in since."""
-    known = remembered(conn).get("added", {})
+    known = _added(remembered(conn))
     return {table_name(text) for one in publications for text in known.get(one, [])}
 
 
@@ -205,18 +227,32 @@ def forget_added(
     conn: Connection, publications: Collection[str], tables: Collection[TableName]
 ) -> None:
     """Forget `tables` that were put into publications: they are taken in, copied as a whole."""
-    known, gone = remembered(conn).get("added", {}), set(map(shown, tables))
-    kept = {
-        one: [text for text in texts if one not in publications or text not in gone]
-        for one, texts in known.items()
-    }
-    if kept != known:
-        remember(conn, added={one: texts for one, texts in kept.items() if texts})
+    gone = set(map(shown, tables))
+
+    def change(known: Memory) -> Memory:
+        kept = {
+            one: [text for text in texts if one not in publications or text not in gone]
+            for one, texts in _added(known).items()
+        }
+        return {"added": {one: texts for one, texts in kept.items() if texts}}
+
+    if added(conn, publications) & set(tables):
+        change_memory(conn, change)
 
 
 def knows_slot(conn: Connection, name: str) -> bool:
     """Return whether a slot of this name in `conn`'s database is the tool's."""
-    return name in remembered(conn).get("slots", [])
+    return name in _slots(remembered(conn))
+
+
+def _slots(known: Memory) -> Sequence[str]:
+    found: Sequence[str] = known.get("slots", [])
+    return found
+
+
+def _added(known: Memory) -> Mapping[str, Sequence[str]]:
+    found: Mapping[str, Sequence[str]] = known.get("added", {})
+    return found
 
 
 def mark(conn: Connection, kind: str, name: str) -> None:

@@ -48,19 +48,23 @@ def note(
     """
     if owned.find_schema(subscriber) is None:
         return
-    memory = owned.remembered(subscriber)
-    others = {**memory.get("counterparts", {})}
-    before, cloned = others.pop(subscription, {}), set(memory.get("cloned", []))
-    known = {} if anew else before
     sent = publications.sent_oids(publisher, names)
-    now = {
-        str(one.oid): known.get(str(one.oid), one.oid if one.oid in cloned else sent[one.key])
-        for one in subscriptions.tables(subscriber, subscription)
-        if one.key in sent
-    }
-    if now != before or cloned:
-        with remedies.explained(subscriber, f"what is known of subscription {subscription}"):
-            owned.remember(subscriber, counterparts={**others, subscription: now}, cloned=[])
+    taken = [one for one in subscriptions.tables(subscriber, subscription) if one.key in sent]
+
+    def change(memory: owned.Memory) -> owned.Memory:
+        others = {**memory.get("counterparts", {})}
+        before, cloned = others.pop(subscription, {}), set(memory.get("cloned", []))
+        known = {} if anew else before
+        now = {
+            str(one.oid): known.get(str(one.oid), one.oid if one.oid in cloned else sent[one.key])
+            for one in taken
+        }
+        if now == before and not cloned:
+            return {}
+        return {"counterparts": {**others, subscription: now}, "cloned": []}
+
+    with remedies.explained(subscriber, f"what is known of subscription {subscription}"):
+        owned.change_memory(subscriber, change)
 
 
 def replaced(

@@ -162,7 +162,7 @@ def _ensure(
             raise Refused(f"slot {name} on {where}: {lacking}, or drop a slot that nobody reads")
         left_ms = max(1, min(attempt_ms, int((deadline - time.monotonic()) * 1000)))
         try:
-            owned.note_slot(conn, name)
+            owned.note_slot(conn, name, publication=reader)
             behind = wal.position(conn)
             _create(conn, name, timeout_ms=left_ms)
         except errors.QueryCanceled:

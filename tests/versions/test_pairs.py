@@ -129,7 +129,9 @@ def test_a_target_filled_by_a_first_copy_is_switched_to_and_back_without_loss(
         with steps.snapshot_of_new_slot(source_lab, name) as snapshot:
             steps.first_copy(source_lab, target_lab, snapshot)
         with source_lab.connect(DATABASE) as conn:
-            owned.note_slot(conn, name)
+            owned.note_slot(
+                conn, name, publication=names.publication(DEPLOYMENT, Direction.FORWARD)
+            )
         slot = life.slot(life.source, Direction.FORWARD)  # which is taken over
         steps.close(target)
         writers.wait_for(100, life.source.cluster)

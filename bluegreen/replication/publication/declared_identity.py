@@ -44,16 +44,30 @@ def in_force(conn: psycopg.Connection[Any], declared: Mapping[str, str]) -> dict
 
 def remembered(conn: psycopg.Connection[Any]) -> dict[TableName, Identity]:
     """Return what the tables had before `declare` changed them."""
-    entries = owned.remembered(conn).get("replica_identity", {})
+    return _identities(owned.remembered(conn))
+
+
+def _identities(memory: owned.Memory) -> dict[TableName, Identity]:
     try:
-        return {table_name(key): Identity.parse(text) for key, text in entries.items()}
+        entries = memory.get("replica_identity", {}).items()
+        return {table_name(key): Identity.parse(text) for key, text in entries}
     except (ValueError, AttributeError):
         return {}  # somebody else's comment: it remembers nothing of ours
 
 
-def _remember(conn: psycopg.Connection[Any], before: Mapping[TableName, Identity]) -> None:
-    entries = {shown(table): str(identity) for table, identity in sorted(before.items())}
-    owned.remember(conn, replica_identity=entries)
+def _note(conn: psycopg.Connection[Any], table: TableName, before: Identity | None) -> None:
+    """Remember what a table had, unless that is remembered already; None forgets it."""
+
+    def change(memory: owned.Memory) -> owned.Memory:
+        known = _identities(memory)
+        if before is None:
+            known.pop(table, None)
+        else:
+            known.setdefault(table, before)
+        entries = {shown(one): str(identity) for one, identity in sorted(known.items())}
+        return {"replica_identity": entries}
+
+    owned.change_memory(conn, change)
 
 
 def declare(
@@ -95,12 +109,7 @@ def _alter(
     while True:
         try:
             with conn.transaction():
-                memory = remembered(conn)
-                if before is None:
-                    memory.pop(table, None)
-                else:
-                    memory.setdefault(table, before)
-                _remember(conn, memory)
+                _note(conn, table, before)
                 conn.execute(
                     "SELECT set_config('lock_timeout', %s, true)", (str(_LOCK_TIMEOUT_MS),)
                 )
@@ -110,10 +119,7 @@ def _alter(
             if before is not None:
                 raise
             log.warning("table %s: gone or without its index, identity left", shown(table))
-            with conn.transaction():
-                memory = remembered(conn)
-                memory.pop(table, None)
-                _remember(conn, memory)
+            _note(conn, table, None)
             return
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             if time.monotonic() > deadline:
