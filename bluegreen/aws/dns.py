@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from bluegreen.aws.clients import client
 from bluegreen.aws.errors import asking, code_of, explained
 from bluegreen.errors import BlueGreenError, Refused, Retry
+from bluegreen.polling import poll_until
 
 _SECONDS = 60.0
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+# They grow: throttling is the likeliest cause of a change that can't be taken.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +168,8 @@ def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda:
     then, so there is nothing to go back to.
     """
     changes = [_upsert(name, to, records.ttl) for name, to in sorted(records.targets.items())]
-    deadline = time.monotonic() + _SECONDS
-    pauses = itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1]))
-    while True:
+    meant: BlueGreenError = Retry("not sent")
+    for _ in poll_until(time.monotonic() + _SECONDS, first=_FIRST_PAUSE, most=_LONGEST_PAUSE):
         allowed()
         try:
             answer = client("route53", region, once=True).change_resource_record_sets(
@@ -178,10 +178,9 @@ def move(records: Records, region: str, *, allowed: Callable[[], None] = lambda:
             return str(answer["ChangeInfo"]["Id"]).rpartition("/")[2]
         except (ClientError, BotoCoreError) as error:
             meant = explained(error, "route53:ChangeResourceRecordSets")
-            pause = next(pauses)
-            if not isinstance(meant, Retry) or time.monotonic() + pause > deadline:
-                raise _unmoved(records, meant) from None
-            time.sleep(pause)  # back off: throttling is the likeliest cause
+            if not isinstance(meant, Retry):
+                break
+    raise _unmoved(records, meant)
 
 
 def is_in_sync(change: str, region: str) -> bool:
