@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import boto3
 import pytest
 
 from lab import seed as seeds
@@ -120,13 +119,7 @@ def test_a_database_that_does_not_exist(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_a_wrong_password(lab: Lab) -> None:
-    vault = boto3.client(
-        "secretsmanager",
-        region_name=seeds.REGION,
-        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    vault = lab.aws("secretsmanager")
     right = vault.get_secret_value(SecretId=lab.world.seed.admin_secret_arn)["SecretString"]
     wrong = json.dumps({"username": seeds.MASTER, "password": "hunter2"})
     vault.put_secret_value(SecretId=lab.world.seed.admin_secret_arn, SecretString=wrong)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from lab import seed as seeds
@@ -40,21 +39,11 @@ def two_regions(lab: Lab) -> Iterator[Callable[..., str]]:
         lab.destroy(stack)
 
 
-def _client(lab: Lab, service: str, region: str = seeds.SECONDARY) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        region_name=region,
-        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
-
-
 def _versions(lab: Lab, stack: str) -> list[str]:
     name = lab.world.outputs(stack)["cluster_identifier"]
     places = ((seeds.REGION, name), (seeds.SECONDARY, f"{name}-{seeds.SECONDARY}"))
     found = [
-        _client(lab, "rds", region).describe_db_clusters(DBClusterIdentifier=identifier)
+        lab.aws("rds", region).describe_db_clusters(DBClusterIdentifier=identifier)
         for region, identifier in places
     ]
     return [one["DBClusters"][0]["EngineVersion"] for one in found]
@@ -86,8 +75,10 @@ def test_a_second_region_is_encrypted_with_a_key_of_its_own(
     """Without a setting it is AWS's own key there; a routine update then changes nothing."""
     stack = two_regions("bluegreen:environment.cluster_timeout_minutes=300")
     name = f"{lab.world.outputs(stack)['cluster_identifier']}-{seeds.SECONDARY}"
-    found = _client(lab, "rds").describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
-    key = _client(lab, "kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+    found = lab.aws("rds", seeds.SECONDARY).describe_db_clusters(DBClusterIdentifier=name)[
+        "DBClusters"
+    ][0]
+    key = lab.aws("kms", seeds.SECONDARY).describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
     assert (found["StorageEncrypted"], found["KmsKeyId"]) == (True, key)
     lab.world.pulumi("preview", "-s", stack, "--expect-no-changes", "--refresh")
     exported = json.loads(lab.world.pulumi("stack", "export", "-s", stack))["deployment"]
@@ -110,7 +101,7 @@ def test_a_region_is_taken_out_when_its_protection_is_off(
     name = f"{lab.world.outputs(stack)['cluster_identifier']}-{seeds.SECONDARY}"
 
     def members() -> list[str]:
-        found = _client(lab, "rds").describe_db_clusters()["DBClusters"]
+        found = lab.aws("rds", seeds.SECONDARY).describe_db_clusters()["DBClusters"]
         return [one["DBClusterIdentifier"] for one in found]
 
     for wish in ("true", "false"):  # the protection that this update takes off is still on

@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from lab import command
-from lab import seed as seeds
 from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
@@ -38,13 +36,7 @@ def _insert(lab: Lab, stack: str) -> int:
 
 def _back_up(lab: Lab, *stacks: str) -> None:
     """Let somebody take a snapshot of each environment, which AWS shows in its status."""
-    rds = boto3.client(
-        "rds",
-        region_name=seeds.REGION,
-        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    rds = lab.aws("rds")
     for stack in stacks:
         name = lab.world.outputs(stack)["cluster_identifier"]
         snapshot = f"{name}-{next(_NUMBERS)}"

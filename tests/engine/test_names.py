@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import boto3
 import pytest
 
 from lab import seed as seeds
@@ -14,13 +13,7 @@ from tests.fixtures.lab import SOURCE, Lab
 @pytest.fixture
 def route53(lab: Lab) -> Any:
     """Return a client of the lab's Route 53."""
-    return boto3.client(
-        "route53",
-        region_name=seeds.REGION,
-        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    return lab.aws("route53")
 
 
 def _writer(lab: Lab, route53: Any) -> str:

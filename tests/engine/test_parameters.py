@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import boto3
 import pytest
 
-from lab import seed as seeds
 from tests.fixtures.lab import RETIRABLE, Lab
 
 
@@ -24,13 +22,7 @@ def test_static_and_dynamic_parameters_are_in_force_and_stay(lab: Lab) -> None:
     lab.up(stack)
     try:
         group = f"{lab.world.outputs(stack)['cluster_identifier']}-18"
-        rds = boto3.client(
-            "rds",
-            region_name=seeds.REGION,
-            endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-            aws_access_key_id="lab",
-            aws_secret_access_key="lab",
-        )
+        rds = lab.aws("rds")
         answer = rds.describe_db_cluster_parameters(
             DBClusterParameterGroupName=group, Source="user"
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import boto3
 import pytest
 
-from lab import seed as seeds
 from tests.fixtures.lab import Lab
 
 
@@ -22,13 +20,7 @@ def test_a_second_cluster_of_a_name_can_be_destroyed_too(lab: Lab) -> None:
         name = lab.world.outputs(stack)["cluster_identifier"]
         lab.world.pulumi("preview", "-s", stack, "--expect-no-changes")
         lab.destroy(stack)
-    rds = boto3.client(
-        "rds",
-        region_name=seeds.REGION,
-        endpoint_url=lab.world.environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    rds = lab.aws("rds")
     left = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     mine = [one for one in left if one["DBClusterIdentifier"] == name]
     assert len(mine) == 2
