@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.upgrade.engine import Upgrade, in_place_problem, request
@@ -21,6 +19,7 @@ from bluegreen.upgrade.engine_version import (
     step,
 )
 from bluegreen.upgrade.parameters import AllowReboot
+from tests.fixtures.made_up import CLUSTER
 
 V = EngineVersion.parse
 SERVER = Server("orders-2", "eu-west-1", "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
@@ -90,27 +89,6 @@ def test_a_major_upgrade_names_the_groups_of_the_new_family() -> None:
         "DBClusterParameterGroupName": "cluster-18",
         "DBInstanceParameterGroupName": "instance-18",
     }
-
-
-CLUSTER = Cluster(
-    identifier="orders-2",
-    arn="arn:aws:rds:eu-west-1:1:cluster:orders-2",
-    resource_id="cluster-1",
-    region="eu-west-1",
-    status="available",
-    engine="aurora-postgresql",
-    endpoint="orders-2",
-    reader_endpoint="orders-2",
-    port=5432,
-    engine_version="16.6",
-    pending_engine_version=None,
-    clone_group_id=None,
-    members=(),
-    parameter_group="",
-    deletion_protection=False,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    global_cluster=None,
-)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import pytest
 
@@ -16,30 +16,13 @@ from bluegreen.upgrade.engine import Upgrade
 from bluegreen.upgrade.engine_version import EngineVersion
 from bluegreen.upgrade.parameters import AllowReboot
 from tests.fixtures.aws_api import REGION, AwsApi
+from tests.fixtures.made_up import CLUSTER
 
 pytestmark = pytest.mark.usefixtures("library_at_aws_api")
 
 
 def _running(version: str) -> Cluster:
-    return Cluster(
-        identifier="orders-1",
-        arn="arn",
-        resource_id="cluster-1",
-        region=REGION,
-        status="available",
-        engine="aurora-postgresql",
-        endpoint="orders-1",
-        reader_endpoint="orders-1",
-        port=5432,
-        engine_version=version,
-        pending_engine_version=None,
-        clone_group_id=None,
-        members=(),
-        parameter_group="",
-        deletion_protection=False,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        global_cluster=None,
-    )
+    return replace(CLUSTER, identifier="orders-1", region=REGION, engine_version=version)
 
 
 def test_a_version_that_no_new_cluster_can_have_is_upgraded_all_the_same() -> None:
