@@ -1,7 +1,8 @@
 """What a resource says of itself: its inputs, outputs and errors, read from the code.
 
 Inputs are the fields of its TypedDict, outputs the attributes of its class, each with a docstring
-below it; errors are a section of the docstring of the class.
+below it; errors are a section of the docstring of the class. By hand, since griffe knows a class
+and its docstrings, and what is shown here is which change of an input does what.
 """
 
 from __future__ import annotations

@@ -69,6 +69,9 @@ class Provider(ResourceProvider):
             handler.setFormatter(logging.Formatter("%(message)s"))
             library.addHandler(handler)
             library.setLevel(logging.INFO)
+        # A connection that breaks in a pipeline gets a warning of psycopg's own, about an object
+        # in memory, beside the line that the user reads.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

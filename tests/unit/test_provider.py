@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import psycopg
@@ -64,3 +66,19 @@ def test_errors_of_the_server_and_of_aws_are_one_line() -> None:
     error = ClientError({"Error": {"Code": "Throttling", "Message": "slow\ndown"}}, "DescribeX")
     assert "\n" not in one_line(error)
     assert "Throttling" in one_line(error)
+
+
+def test_what_psycopg_says_of_a_broken_pipeline_is_not_shown_beside_the_line() -> None:
+    """In a process of its own, as a provider has: what is set for loggers would stay."""
+    program = (
+        "import logging\n"
+        "from dynamic_providers.provider import Provider\n"
+        "from pulumi.dynamic import ConfigureRequest\n"
+        "Provider().configure(ConfigureRequest(config=None))\n"
+        "logging.getLogger('psycopg').warning('error ignored terminating %r', object())\n"
+        "logging.getLogger('bluegreen').info('progress')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout + done.stderr == "progress\n"
