@@ -46,7 +46,13 @@ def _named_tests(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("docs/switch.md", 51), ("docs/limits.md", 0), ("SECURITY.md", 4)]
+    ("page", "least"),
+    [
+        ("docs/switch.md", 51),
+        ("docs/limits.md", 0),
+        ("docs/pitfalls.md", 40),
+        ("SECURITY.md", 4),
+    ],
 )
 def test_a_page_names_tests_that_exist(page: str, least: int) -> None:
     named = _named_tests(documented.ROOT / page)
@@ -55,6 +61,22 @@ def test_a_page_names_tests_that_exist(page: str, least: int) -> None:
         path = documented.ROOT / file
         assert path.is_file(), file
         assert f"def {test}" in path.read_text(), f"{file}::{test}"
+
+
+@pytest.mark.parametrize(("page", "least"), [("docs/limits.md", 24), ("docs/pitfalls.md", 3)])
+def test_a_page_names_rows_of_the_probe(page: str, least: int) -> None:
+    """A row of the probe, or one of its sections, is named by its beginning, in italics."""
+    lines = (documented.ROOT / page).read_text().splitlines()
+    named = [
+        name
+        for line in lines
+        if line.startswith("| ")
+        for name in re.findall(r"(?<!\*)\*([^*|]+)\*(?!\*)", line.split(" | ")[-1])
+    ]
+    assert len(named) >= least
+    probe = (documented.ROOT / "docs" / "probe.md").read_text()
+    there = re.findall(r"^(?:\| |## )([^|\n]+)", probe, re.MULTILINE)
+    assert [one for one in named if not any(row.startswith(one) for row in there)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
