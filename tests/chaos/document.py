@@ -20,7 +20,7 @@ def block(run: dict[str, Any]) -> str:
         f"Made on {run['made_at'][:10]} with seed {run['seed']}, as a library with real processes,"
         f" on {run['machine']}: {run['rounds']} rounds",
         f"in {run['seconds']} s, to and fro, {run['switches']} switches with their repeats."
-        f" {run['next_switch'].get('made anew', 0)} were undone by the fault and made anew,",
+        f" {run['next_switch'].get('made anew', 0)} were undone by the fault and begun again,",
         f"{run['next_switch'].get('repeated', 0)} got through. In {run['none_open_until_next']}"
         " rounds nobody was left to open a side, and the next switch did.",
         f"Lost {run['lost']}, doubled or reordered {run['doubled']}, both sides writable"
