@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab import command
+from lab.postgres import tls
 from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
@@ -67,6 +68,21 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
     assert written <= _items(lab, deployment)
     lab.set(deployment, "bluegreen:cutover=false")
     lab.up(deployment)
+
+
+def test_replication_is_encrypted_and_the_program_checks_who_answers(
+    lab: Lab, deployment: str
+) -> None:
+    """The operator's file of certificates is nothing that a server could read."""
+    if "ca_file" not in lab.world.tls:
+        pytest.skip(tls.described())
+    for stack in (SOURCE, deployment):
+        assert lab.world.outputs(stack)["credentials"].items() >= lab.world.tls.items()
+    with lab.connect() as conn:
+        query = (
+            "SELECT bool_and(ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)"
+        )
+        assert conn.execute(query).fetchone() == (True, 1)
 
 
 @pytest.mark.slow
