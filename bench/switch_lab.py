@@ -60,7 +60,9 @@ class SwitchLab:
     def server(self, stack: str) -> Server:
         """Return a stack's server as the library knows it."""
         out, seed = self.outputs[stack], self.world.seed
-        references = Credentials(seed.admin_secret_arn, seed.replication_secret_arn, tls="disable")
+        references = Credentials(
+            seed.admin_secret_arn, seed.replication_secret_arn, **self.world.tls
+        )
         return Server(
             out["cluster_identifier"], seeds.REGION, out["endpoint"], int(out["port"]), references
         )

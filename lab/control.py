@@ -54,15 +54,20 @@ class Control:
             self.process.stdout.close()
 
 
-def start(place: Place, *, delay_ms: float = 0.0, dns_delay: float | None = None) -> Control:
+def start(
+    place: Place, *, delay_ms: float = 0.0, dns_delay: float | None = None, tls: bool = False
+) -> Control:
     """Start the control process and wait until it serves.
 
     `delay_ms` is added to each way to and from a primary. A change in Route 53 is with resolvers
-    after `dns_delay` seconds; None takes `LAB_DNS_DELAY`'s. Raises `ControlFailed`.
+    after `dns_delay` seconds; None takes `LAB_DNS_DELAY`'s. With `tls` the servers have
+    certificates, whose authority is in the place's `ca_file`. Raises `ControlFailed`.
     """
     command = [sys.executable, "-m", "lab.aws", "--root", str(place.servers)]
     command += ["--block", place.block, "--port", str(place.port), "--dns", place.dns]
     command += ["--log", str(place.folder / "api.jsonl")]
+    if tls:
+        command += ["--ca-file", str(place.ca_file)]
     if delay_ms:
         command += ["--delay-ms", str(delay_ms)]
     if dns_delay is not None:

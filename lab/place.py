@@ -80,6 +80,11 @@ class Place:
         return self.folder / "servers"
 
     @property
+    def ca_file(self) -> Path:
+        """Return the operator's file of who signs the servers' certificates."""
+        return self.folder / "rds-bundle.pem"
+
+    @property
     def note(self) -> Path:
         """Return the file that says which process and which addresses are this lab's."""
         return self.folder / "lab.json"

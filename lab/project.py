@@ -40,15 +40,19 @@ def copy(project: Path) -> None:
     (project / ".venv").symlink_to(sys.prefix)
 
 
-def make_stacks(pulumi: Pulumi, seed: Seed) -> None:
-    """Make both stacks, and set in each what the example files leave to the user."""
-    settings = [part for pair in values(seed).items() for part in ("--plaintext", "=".join(pair))]
+def make_stacks(pulumi: Pulumi, seed: Seed, tls: Mapping[str, str]) -> None:
+    """Make both stacks, and set in each what the example files leave to the user.
+
+    `tls` is how the servers are reached, as the setting `credentials` says it.
+    """
+    chosen = values(seed) | {f"bluegreen:credentials.{key}": value for key, value in tls.items()}
+    settings = [part for pair in chosen.items() for part in ("--plaintext", "=".join(pair))]
     for stack in STACKS:
         pulumi("stack", "init", stack)
         pulumi("config", "set-all", "--path", "-s", stack, *settings)
 
 
-def values(seed: Seed) -> Mapping[str, str]:
+def values(seed: Seed) -> dict[str, str]:
     """Return what the lab sets in every stack's configuration, by path."""
     here, there = seeds.REGION, seeds.SECONDARY
     environment, secondary = "bluegreen:environment", "bluegreen:environment.secondary_regions[0]"
@@ -63,7 +67,6 @@ def values(seed: Seed) -> Mapping[str, str]:
         f"{secondary}.security_group_ids[0]": seed.security_groups[there],
         "bluegreen:credentials.admin_secret_arn": seed.admin_secret_arn,
         "bluegreen:credentials.replication_secret_arn": seed.replication_secret_arn,
-        "bluegreen:credentials.tls": "disable",
         "bluegreen:dns.zone_id": seed.zone_id,
         "bluegreen:dns.writer": seeds.WRITER,
         "bluegreen:dns.reader": seeds.READER,

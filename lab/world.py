@@ -16,7 +16,7 @@ from lab import seed as seeds
 from lab.control import Control, ControlFailed
 from lab.engine import install, launchers
 from lab.place import CHECKOUT, Place
-from lab.postgres import aurora_mode
+from lab.postgres import aurora_mode, tls
 
 Report = Callable[[str], None]
 Line = Callable[[str], None]
@@ -56,7 +56,7 @@ class World:
         an impossible name, and `LookupError` when the machine lacks something.
         """
         places.check_name(name)
-        master = aurora_mode.described()
+        lines = (aurora_mode.described(), tls.described())
         engine = install.ensure(report)
         place: Place | None = None
         world: Self | None = None
@@ -69,14 +69,15 @@ class World:
                 world = cls(place, _started(place, delay_ms=delay_ms, dns_delay=dns_delay))
             url = world.environment["AWS_ENDPOINT_URL"]
             report(f"lab {name}: AWS at {url}, servers on {place.block}.x, DNS on {place.dns}")
-            report(f"lab {name}: {master}")
+            for line in lines:
+                report(f"lab {name}: {line}")
             for folder in (place.home, place.state):
                 folder.mkdir()
             launchers.link(engine, place.programs)
             project.copy(place.project)
             _install_plugin(place)
             world.seed = seeds.make(url)
-            project.make_stacks(world.pulumi, world.seed)
+            project.make_stacks(world.pulumi, world.seed, world.tls)
             (place.folder / "env").write_text(environment.shell(place, url))
             if ready is not None:
                 ready(place)
@@ -89,6 +90,13 @@ class World:
                     leftovers.clear(place)
             raise
         return world
+
+    @property
+    def tls(self) -> dict[str, str]:
+        """Return how the servers are reached, as the setting `credentials` says it."""
+        if not self.place.ca_file.exists():
+            return {"tls": "disable"}
+        return {"tls": "verify-full", "ca_file": str(self.place.ca_file)}
 
     def down(self) -> None:
         """End the lab and delete its files."""
@@ -156,7 +164,7 @@ def _clean(name: str, report: Report) -> None:
 def _started(place: Place, *, delay_ms: float, dns_delay: float | None) -> Control:
     """Return the running control process, noted for whoever comes later."""
     try:
-        started = control.start(place, delay_ms=delay_ms, dns_delay=dns_delay)
+        started = control.start(place, delay_ms=delay_ms, dns_delay=dns_delay, tls=tls.decide())
     except ControlFailed as error:
         raise CommandFailed(str(error)) from None
     leftovers.write_note(place, started.process.pid)

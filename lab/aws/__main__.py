@@ -29,7 +29,9 @@ from lab.aws.propagation import PROPAGATION, seconds
 from lab.aws.servers import WIRE
 from lab.control import STAY
 from lab.dns.server import start as start_dns
+from lab.postgres.certificates import Issuer
 from lab.postgres.fleet import Fleet
+from lab.postgres.owner import owner
 from lab.postgres.slow import start_proxies
 
 
@@ -46,7 +48,11 @@ def main() -> None:
     zones.install()
     if not options.no_fleet:
         WIRE.servers = Fleet(
-            options.root, options.block, options.port, proxied=options.delay_ms > 0
+            options.root,
+            options.block,
+            options.port,
+            proxied=options.delay_ms > 0,
+            issuer=_issuer(options),
         )
     slow = start_proxies(options.block, options.port, options.delay_ms)
     application = ApiLog(DomainDispatcherApplication(create_backend_app), options.log)
@@ -73,6 +79,15 @@ def main() -> None:
         slow.communicate()
 
 
+def _issuer(options: argparse.Namespace) -> Issuer | None:
+    """Return who certifies the servers. They have its file where the operator has no business."""
+    if options.ca_file is None:
+        return None
+    options.root.mkdir(parents=True, exist_ok=True)
+    owner().take(options.root)
+    return Issuer.made(options.root / "rds-ca.pem", options.ca_file)
+
+
 def _watch_stdin(ended: threading.Event) -> None:
     said = b""
     while piece := os.read(0, 4096):
@@ -93,6 +108,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--log", type=Path, required=True, help="the file for the API log")
     parser.add_argument(
         "--delay-ms", type=float, default=0.0, help="added to each way between the servers and all"
+    )
+    parser.add_argument(
+        "--ca-file",
+        type=Path,
+        help="servers speak TLS, and this file, made here, has who signs their certificates",
     )
     parser.add_argument("--no-fleet", action="store_true", help="clusters without servers")
     parser.add_argument(

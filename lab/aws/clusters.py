@@ -89,9 +89,11 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
 
     def _serve(self, cluster: Any, source: Any, primary: Any) -> None:
         if source is not None:
-            address = WIRE.servers.clone(cluster.arn, source.arn, parameters=cluster.values())
+            address = WIRE.servers.clone(
+                cluster.arn, source.arn, parameters=cluster.values(), names=cluster.names
+            )
         elif primary is not None:
-            address = WIRE.servers.standby(cluster.arn, primary.arn)
+            address = WIRE.servers.standby(cluster.arn, primary.arn, names=cluster.names)
         else:
             address = WIRE.servers.create(
                 cluster.arn,
@@ -100,6 +102,7 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
                 master_username=cluster.master_username,
                 master_password=cluster._master_user_password,
                 database=cluster.database_name,
+                names=cluster.names,
             )
         WIRE.addresses[cluster.arn] = address
         cluster.port = address[1]

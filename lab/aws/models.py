@@ -58,6 +58,12 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
             for member in super().db_cluster_members
         ]
 
+    @property
+    def names(self) -> list[str]:
+        """Return what a certificate of the cluster is for: its endpoints, and its instances'."""
+        instances = f"*.{self.url_identifier}.{self.region}.rds.amazonaws.com"
+        return [self.endpoint, self.reader_endpoint, instances]
+
     def values(self) -> dict[str, str]:
         """Return the values of the cluster's parameter group."""
         group = self.backend.db_cluster_parameter_groups.get(self.parameter_group)

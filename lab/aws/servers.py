@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,9 +24,12 @@ class Servers(Protocol):
         master_username: str,
         master_password: str,
         database: str | None,
+        names: Sequence[str],
     ) -> Address: ...
-    def clone(self, arn: str, source_arn: str, *, parameters: Mapping[str, str]) -> Address: ...
-    def standby(self, arn: str, primary_arn: str) -> Address: ...
+    def clone(
+        self, arn: str, source_arn: str, *, parameters: Mapping[str, str], names: Sequence[str]
+    ) -> Address: ...
+    def standby(self, arn: str, primary_arn: str, *, names: Sequence[str]) -> Address: ...
     def promote(self, arn: str) -> None: ...
     def set_password(self, arn: str, user: str, password: str) -> None: ...
     def reboot(self, arn: str, parameters: Mapping[str, str]) -> None: ...
@@ -46,7 +49,7 @@ class NoServers:
         """Return an address where nobody listens."""
         return "127.0.0.1", 5432
 
-    def standby(self, arn: str, primary_arn: str) -> Address:  # noqa: ARG002
+    def standby(self, arn: str, primary_arn: str, **_: object) -> Address:  # noqa: ARG002
         """Return an address where nobody listens."""
         return "127.0.0.1", 5432
 

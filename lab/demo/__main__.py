@@ -45,6 +45,7 @@ def main() -> int:
     story = Story(Stacks(world, screen), screen, result, workload, logins)
     result.engine_version = world.pulumi("version").strip()
     result.aurora_mode = aurora_mode.everywhere()
+    result.tls = "ca_file" in world.tls
     result.setup_seconds = round(time.time() - began, 1)
     try:
         story.tell()

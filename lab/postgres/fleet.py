@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from psycopg import sql
 from lab import leftovers
 from lab.postgres import clone as copies
 from lab.postgres import slow
+from lab.postgres.certificates import Issuer
 from lab.postgres.server import LabServer, Master, server_parameters, with_master
 
 # Two primaries at a time, each the other's peer: one deployment has a source and a target.
@@ -26,12 +27,21 @@ _CLOSE_POLL_SECONDS = 0.02
 class Fleet:
     """Real servers on addresses of one block, all on the same port. Its methods block."""
 
-    def __init__(self, root: Path, block: str, port: int, *, proxied: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        block: str,
+        port: int,
+        *,
+        proxied: bool = False,
+        issuer: Issuer | None = None,
+    ) -> None:
         """`block` is the first three numbers of the addresses, such as `127.40.0`.
 
-        `proxied`: primaries are reached, by each other too, at their proxies' addresses.
+        `proxied`: primaries are reached, by each other too, at their proxies' addresses. `issuer`
+        gives servers that have names their certificates; without one nobody speaks TLS.
         """
-        self._proxied = proxied
+        self._proxied, self._issuer = proxied, issuer
         self._root, self._block, self._port = root, block, port
         self._servers: dict[str, LabServer] = {}
         self._taken: set[int] = set()
@@ -50,9 +60,10 @@ class Fleet:
         master_username: str,
         master_password: str,
         database: str | None,
+        names: Sequence[str] = (),
     ) -> tuple[str, int]:
-        """Make an empty cluster and return its address."""
-        server = self._new(arn, major, secondary=False)
+        """Make an empty cluster, whose clients call it `names`, and return its address."""
+        server = self._new(arn, major, names, secondary=False)
         with self._kept(arn, server):
             server.parameters = server_parameters(parameters)
             server.initdb()
@@ -67,18 +78,25 @@ class Fleet:
                     )
         return self._reached(server)
 
-    def clone(self, arn: str, source_arn: str, *, parameters: Mapping[str, str]) -> tuple[str, int]:
+    def clone(
+        self,
+        arn: str,
+        source_arn: str,
+        *,
+        parameters: Mapping[str, str],
+        names: Sequence[str] = (),
+    ) -> tuple[str, int]:
         """Make a copy-on-write clone of a running cluster and return its address."""
         source = self._servers[source_arn]
-        server = self._new(arn, source.major, secondary=False)
+        server = self._new(arn, source.major, names, secondary=False)
         with self._kept(arn, server):
             copies.clone(source, server, server_parameters(parameters))
         return self._reached(server)
 
-    def standby(self, arn: str, primary_arn: str) -> tuple[str, int]:
+    def standby(self, arn: str, primary_arn: str, *, names: Sequence[str] = ()) -> tuple[str, int]:
         """Make a secondary Region's cluster: a physical standby. Return its address."""
         primary = self._servers[primary_arn]
-        server = self._new(arn, primary.major, secondary=True)
+        server = self._new(arn, primary.major, names, secondary=True)
         with self._kept(arn, server):
             copies.standby(primary, server)
         return server.host, server.port
@@ -161,7 +179,7 @@ class Fleet:
         host = slow.proxy_of(server.host) if self._proxied and server.peer else server.host
         return host, server.port
 
-    def _new(self, arn: str, major: int, *, secondary: bool) -> LabServer:
+    def _new(self, arn: str, major: int, names: Sequence[str], *, secondary: bool) -> LabServer:
         with self._lock:
             number = self._free(secondary)
             self._taken.add(number)
@@ -174,8 +192,9 @@ class Fleet:
             peer = f"{self._block}.{other}"
             if self._proxied:
                 peer = slow.proxy_of(peer)
+        identity = self._issuer.identity(names) if self._issuer and names else None
         host = f"{self._block}.{number}"
-        return LabServer(name, major, self._root, host, self._port, peer=peer)
+        return LabServer(name, major, self._root, host, self._port, peer=peer, identity=identity)
 
     def _free(self, secondary: bool) -> int:
         choices = range(_FIRST_SECONDARY, 255) if secondary else _PRIMARIES

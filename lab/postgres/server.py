@@ -15,8 +15,9 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from lab.postgres import aurora_mode
+from lab.postgres import aurora_mode, tls
 from lab.postgres.binaries import Binaries, binaries
+from lab.postgres.certificates import Identity
 from lab.postgres.owner import owner, run
 
 SUPERUSER = "rdsadmin"  # the lab's own, as AWS keeps one for itself
@@ -80,6 +81,9 @@ class LabServer:
     """Whether it is in Aurora mode; None until `initdb` has decided."""
     master: Master | None = None
     """None until `with_master` has made it."""
+    identity: Identity | None = None
+    """What it speaks TLS with; None for a server that doesn't, on the wheel's binaries."""
+    _certificate: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def data(self) -> Path:
@@ -94,7 +98,7 @@ class LabServer:
     @property
     def binaries(self) -> Binaries:
         """Return the installation that this server runs on."""
-        return binaries(self.major)
+        return binaries(self.major) if self.identity is None else tls.installation(self.major)
 
     def _run(self, tool: str, *arguments: str, timeout: float = 600) -> str:
         environment = self.binaries.environment
@@ -126,6 +130,9 @@ class LabServer:
         self.parameters.update(parameters)
         values = _DEFAULTS | self.parameters
         values |= {"listen_addresses": self.host, "port": str(self.port)}
+        if self.identity is not None and not self._certificate:
+            self._certificate = self.identity.certify(self.root, self.name)
+        values |= self._certificate
         if self.aurora:
             values |= _with_library(values, aurora_mode.settings(self.major))
         lines = [

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab import command
+from lab.postgres import tls
 from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
@@ -69,6 +70,21 @@ def test_a_deployment_goes_to_and_fro_and_keeps_every_row(lab: Lab, deployment: 
     lab.up(deployment)
 
 
+def test_replication_is_encrypted_and_the_program_checks_who_answers(
+    lab: Lab, deployment: str
+) -> None:
+    """The operator's file of certificates is nothing that a server could read."""
+    if "ca_file" not in lab.world.tls:
+        pytest.skip(tls.described())
+    for stack in (SOURCE, deployment):
+        assert lab.world.outputs(stack)["credentials"].items() >= lab.world.tls.items()
+    with lab.connect() as conn:
+        query = (
+            "SELECT bool_and(ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)"
+        )
+        assert conn.execute(query).fetchone() == (True, 1)
+
+
 @pytest.mark.slow
 def test_preflight_is_the_report_of_the_preview(lab: Lab, deployment: str) -> None:
     """It asks what the deployment declares, the differences that may stay included."""
@@ -89,6 +105,7 @@ def test_preflight_is_the_report_of_the_preview(lab: Lab, deployment: str) -> No
         lab.world.pulumi("config", "rm", "--path", path, "-s", deployment)
         with lab.connect() as conn:
             conn.execute("DROP VIEW recent")
+        lab.up(deployment)  # what failed has brought the deployment half-way
 
 
 def _preview_of_a_flip(lab: Lab, stack: str) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from bluegreen.postgres.server import Server
 from dynamic_providers.subscription import SubscriptionProvider
+from lab.postgres.certificates import Authority
 from lab.postgres.owner import owner
 from lab.postgres.server import LabServer
-from tests.fixtures.certificates import Authority
 from tests.fixtures.postgres import MakeServer
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
@@ -54,7 +54,8 @@ def secured(
 
     def speaking_tls(name: str) -> LabServer:
         lab = make_server(_MAJOR, name)
-        lab.configure(**authority.server(postgres_root, lab.host), ssl_ca_file=str(servers))
+        certified = authority.certify(postgres_root, lab.host, [lab.host])
+        lab.configure(**certified, ssl_ca_file=str(servers))
         lab.restart()
         return lab
 
