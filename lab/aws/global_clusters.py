@@ -10,7 +10,8 @@ import moto.rds.urls as urls
 from moto.core.responses import ActionResult
 
 from lab.aws import parameters
-from lab.aws.errors import Answering400, RdsError, require_identifier
+from lab.aws.arguments import require_identifier
+from lab.aws.errors import Answering400, RdsError
 from lab.aws.servers import WIRE
 from lab.aws.versions import ENGINE, describe, major, offered
 
