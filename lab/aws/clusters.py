@@ -382,6 +382,16 @@ class AuroraBackend(m.RDSBackend):  # type: ignore[misc]
                         instance.group_status = PENDING_REBOOT
         return group
 
+    def modify_db_parameter_group(
+        self, db_parameter_group_name: str, db_parameter_group_parameters: Any
+    ) -> Any:
+        """Change values of instances; which parameters are theirs alone is not told apart."""
+        values = list(db_parameter_group_parameters)
+        known = self.db_parameter_groups.get(db_parameter_group_name)
+        if known is not None:
+            parameters.require(known.family, values)
+        return super().modify_db_parameter_group(db_parameter_group_name, values)
+
     def delete_db_cluster_parameter_group(self, db_cluster_parameter_group_name: str) -> None:
         """Delete a group that no cluster uses."""
         used = (cluster.parameter_group for cluster in self.clusters.values())

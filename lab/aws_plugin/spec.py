@@ -17,8 +17,8 @@ class PluginError(Exception):
 class Aws(Protocol):
     """Clients of the AWS APIs by service and Region, and waiting."""
 
-    default_tags: Mapping[str, str]
-
+    @property
+    def default_tags(self) -> Mapping[str, str]: ...
     def client(self, service: str, region: str | None = None) -> Any: ...
     def patiently(
         self, call: Callable[[], object], passes: Callable[[Exception], bool], minutes: float

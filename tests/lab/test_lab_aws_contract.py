@@ -275,6 +275,15 @@ def test_values_that_a_parameter_cannot_have_are_refused(
     group = _group(aws_api)
     with pytest.raises(ClientError, match=code):
         _set(aws_api, group, name, value, method)
+    rds, instances = aws_api.client("rds"), _name()
+    rds.create_db_parameter_group(
+        DBParameterGroupName=instances,
+        DBParameterGroupFamily="aurora-postgresql16",
+        Description="d",
+    )
+    one = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+    change = {"DBParameterGroupName": instances, "Parameters": [one]}
+    assert _refused(rds.modify_db_parameter_group, **change) == code
 
 
 @pytest.mark.parametrize(

@@ -200,8 +200,8 @@ class _Cluster:
         rds = aws.client("rds", olds.get("region"))
         # By what the state says of it, not by what it has become since.
         group = olds.get("globalClusterIdentifier")
-        if group and olds.get("arn"):
-            leave(rds, group, olds["arn"], identity)
+        if group and olds.get("arn") and leave(rds, group, olds["arn"], identity):
+            self._wait(aws, rds, identity, "update")
         request: dict[str, Any] = {
             "SkipFinalSnapshot": bool(olds.get("skipFinalSnapshot")),
             "DeleteAutomatedBackups": bool(olds.get("deleteAutomatedBackups", True)),
@@ -244,16 +244,17 @@ def settled(status: str, pending: frozenset[str], what: str) -> bool:
     return status == "available"
 
 
-def leave(rds: Any, group: str, arn: str, identity: str) -> None:
-    """Take a cluster out of its global cluster; one that has left already is fine."""
+def leave(rds: Any, group: str, arn: str, identity: str) -> bool:
+    """Take a cluster out of its global cluster; return False for one that has left already."""
     try:
         rds.remove_from_global_cluster(GlobalClusterIdentifier=group, DbClusterIdentifier=arn)
     except ClientError as error:
         gone = code(error) == "GlobalClusterNotFoundFault"
         if gone or "is not found in global cluster" in message(error):
-            return
+            return False
         with doing(f"removing RDS Cluster ({identity}) from RDS Global Cluster ({group})"):
             raise
+    return True
 
 
 def _may_be_deleted_later(error: Exception) -> bool:

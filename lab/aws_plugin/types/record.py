@@ -11,8 +11,9 @@ from lab.aws_plugin.errors import code, doing
 from lab.aws_plugin.spec import Aws, Made, Spec, names
 from lab.aws_plugin.values import Props
 
-_KINDS = ("SOA", "A", "TXT", "NS", "CNAME", "MX", "NAPTR", "PTR", "SRV", "SPF", "AAAA", "CAA")
-_KINDS += ("DS", "TLSA", "SSHFP", "SVCB", "HTTPS")
+_KINDS = names(
+    "SOA A TXT NS CNAME MX NAPTR PTR SRV SPF AAAA CAA DS TLSA SSHFP SVCB HTTPS"  # guessed
+)
 
 
 class _Record:
@@ -111,7 +112,7 @@ SPEC = Spec(
         rules.with_all("records", "ttl"),
         rules.with_all("ttl", "records"),
         rules.whole_number("ttl"),
-        rules.one_of("type", *_KINDS),  # guessed
+        rules.one_of("type", *sorted(_KINDS)),
     ),
     regional=False,
     tagged=False,
