@@ -25,6 +25,7 @@ from werkzeug.serving import make_server
 
 from lab.aws import clusters, global_clusters, zones
 from lab.aws.apilog import ApiLog
+from lab.aws.faults import Refusing
 from lab.aws.propagation import PROPAGATION, seconds
 from lab.aws.servers import WIRE
 from lab.control import STAY
@@ -55,7 +56,7 @@ def main() -> None:
             issuer=_issuer(options),
         )
     slow = start_proxies(options.block, options.port, options.delay_ms)
-    application = ApiLog(DomainDispatcherApplication(create_backend_app), options.log)
+    application = ApiLog(Refusing(DomainDispatcherApplication(create_backend_app)), options.log)
     server = make_server(
         "127.0.0.1", options.api_port, application, threaded=True, request_handler=_QuietHandler
     )

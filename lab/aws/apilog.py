@@ -37,7 +37,7 @@ class ApiLog:
         answer = list(self._app(environment, noting))
         line = {
             "at": round(began, 3),
-            **_call(environment, body),
+            **call_of(environment, body),
             "status": int((statuses or ["500"])[-1][:3]),
             "ms": round(1000 * (time.time() - began), 1),
         }
@@ -48,7 +48,8 @@ class ApiLog:
         return answer
 
 
-def _call(environment: dict[str, Any], body: bytes) -> dict[str, Any]:
+def call_of(environment: dict[str, Any], body: bytes) -> dict[str, Any]:
+    """Return service, Region, operation and parameters of a request; secrets are left out."""
     scope = _SCOPE.search(environment.get("HTTP_AUTHORIZATION", ""))
     region, service = scope.groups() if scope else ("-", "-")
     text = body.decode("utf-8", "replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import moto.rds.exceptions as rds
@@ -16,17 +15,6 @@ RdsError = rds.RDSClientError
 def invalid_batch(message: str) -> Route53ClientError:
     """Return Route 53's refusal of a change batch."""
     return Route53ClientError("InvalidChangeBatch", f"[{message}]")
-
-
-def require_identifier(parameter: str, identifier: str) -> None:
-    """Raise AWS's refusal of an identifier that is no valid one."""
-    valid = re.fullmatch(r"[a-zA-Z][a-zA-Z0-9]*(-[a-zA-Z0-9]+)*", identifier) is not None
-    if not valid or len(identifier) > 63:
-        raise rds.InvalidParameterValue(
-            f"The parameter {parameter} is not a valid identifier. Identifiers must begin with a"
-            " letter; must contain only ASCII letters, digits, and hyphens; must not end with a"
-            " hyphen or contain two consecutive hyphens; and have at most 63 characters."
-        )
 
 
 def unknown_action(response: BaseResponse, error: Exception) -> Any:

@@ -10,8 +10,10 @@ import moto.rds.urls as urls
 from moto.core.responses import ActionResult
 
 from lab.aws import parameters
-from lab.aws.errors import Answering400, RdsError, require_identifier
+from lab.aws.arguments import require_identifier
+from lab.aws.errors import Answering400, RdsError
 from lab.aws.servers import WIRE
+from lab.aws.states import require_changeable
 from lab.aws.versions import ENGINE, describe, major, offered
 
 
@@ -60,6 +62,8 @@ class AuroraResponse(Answering400, r.RDSResponse):  # type: ignore[misc]
             raise m.InvalidDBClusterStateFault(
                 f"Cluster {source.resource_id} is already a member of a global cluster"
             )
+        if source is not None:
+            require_changeable(source)
         group = m.GlobalCluster(
             home,
             name,

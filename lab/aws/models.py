@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import moto.rds.models as m
 
+from lab.aws.passing import Passing
 from lab.aws.servers import WIRE
 
 # How long a cluster shows that it is modified, or that somebody takes a snapshot of it: it serves
 # clients all the while.
 MODIFYING_SECONDS, BACKING_UP_SECONDS = 0.3, 8.0
+
+# How long an instance is being made, or gets its monitoring.
+_CREATING_SECONDS, _MONITORING_SECONDS = 0.1, 0.2
 
 IN_SYNC, PENDING_REBOOT = "in-sync", "pending-reboot"
 
@@ -23,14 +26,18 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
 
     clone_group_id: str | None = None
     pending_modified_values: dict[str, Any] | None = None
-    _passing: tuple[str, float] = ("", 0.0)
+    outcome = ""
+    """What has become of it, where it is to turn out bad."""
+    group_comes_later = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._passing = Passing()
+        super().__init__(*args, **kwargs)
 
     @property
     def status(self) -> str:
         """Return what goes on: moto knows only two states."""
-        passing, until = self._passing
-        shown = passing if time.monotonic() < until else "available"
-        return WIRE.status(self.arn) or shown
+        return self.outcome or WIRE.status(self.arn) or self._passing.look() or "available"
 
     @status.setter
     def status(self, value: str) -> None:
@@ -38,7 +45,7 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
 
     def show(self, status: str, seconds: float) -> None:
         """Show a status in which clients are served."""
-        self._passing = status, time.monotonic() + seconds
+        self._passing.show((status, seconds))
 
     @property
     def scaling_configuration_info(self) -> dict[str, Any] | None:
@@ -72,11 +79,47 @@ class AuroraCluster(m.DBCluster):  # type: ignore[misc]
 
 
 class AuroraInstance(m.DBInstanceClustered):  # type: ignore[misc]
-    """An instance; all of a cluster share its one server."""
+    """An instance; all of a cluster share its one server.
+
+    moto calls the first of a cluster its writer, a secondary Region's as well. AWS's console calls
+    that a reader; what IsClusterWriter says of it was not seen, so it is left as moto has it.
+    """
 
     __module__ = "moto.rds.models"
 
     group_status = IN_SYNC
+    outcome = ""
+    monitoring_interval: int
+    _status = "available"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._passing = Passing()
+        super().__init__(*args, **kwargs)
+
+    @property
+    def status(self) -> str:
+        """Return what goes on with it or with its cluster, in AWS's words."""
+        ofs = WIRE.status(self.cluster.arn) if self._status == "available" else None
+        if ofs in ("creating", "upgrading"):
+            return ofs
+        return self._passing.look() or self.outcome or self._status
+
+    @status.setter
+    def status(self, value: str) -> None:
+        self._status = value
+
+    def show_new(self) -> None:
+        """Show that it is being made, and gets its monitoring."""
+        more = self._monitoring() if self.monitoring_interval else ()
+        self._passing.show(("creating", _CREATING_SECONDS), *more)
+
+    def show_changed(self, *, monitoring: bool) -> None:
+        """Show that it is being modified, or gets its monitoring."""
+        more = self._monitoring() if monitoring else ()
+        self._passing.show(("modifying", MODIFYING_SECONDS), *more)
+
+    def _monitoring(self) -> tuple[tuple[str, float], ...]:
+        return (("configuring-enhanced-monitoring", _MONITORING_SECONDS),)
 
     @property
     def dbi_resource_id(self) -> str:

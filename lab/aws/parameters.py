@@ -111,7 +111,7 @@ def _parameter(name: str) -> dict[str, Any]:
 
 
 def require(family: str, values: list[Mapping[str, Any]]) -> None:
-    """Raise what AWS answers to values that a cluster parameter group can't have."""
+    """Raise what AWS answers to values that a group, a cluster's or an instance's, can't have."""
     if len(values) > AT_ONCE:
         raise m.InvalidParameterValue(
             f"A maximum of {AT_ONCE} parameters can be modified in a single request"

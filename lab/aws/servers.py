@@ -11,6 +11,9 @@ from typing import Protocol
 
 Address = tuple[str, int]
 
+# What is over before anybody could see it lasts for so many looks, or so long when nobody looks.
+_LOOKS, _UNSEEN_SECONDS = 5, 10.0
+
 
 class Servers(Protocol):
     """What stands behind the clusters; every method blocks. `lab.postgres.fleet.Fleet` is one."""
@@ -82,12 +85,16 @@ class Wire:
         self._failed: dict[str, str] = {}
         self._order: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._looks: dict[str, int] = {}
+        self._looked = threading.Condition(self._lock)
+        self._closing = False
         self._pool = ThreadPoolExecutor(8, "servers")
 
     def run(self, arn: str, status: str, work: Callable[[], object]) -> None:
         """Do `work` for the cluster `arn`, which is in `status` until it is done."""
         with self._lock:
             self._doing.setdefault(arn, []).append(status)
+            self._looks[arn] = 0
             order = self._order.setdefault(arn, threading.Lock())
 
         def job() -> None:
@@ -106,10 +113,19 @@ class Wire:
     def status(self, arn: str) -> str | None:
         """Return what goes on with a cluster; None when nothing does."""
         with self._lock:
+            self._looks[arn] = self._looks.get(arn, 0) + 1
+            self._looked.notify_all()
             if arn in self._failed:
                 return "failed"
             doing = self._doing.get(arn)
             return doing[0] if doing else None
+
+    def wait_until_seen(self, arn: str) -> None:
+        """Wait until somebody has seen, a few times, what goes on with a cluster."""
+        with self._lock:
+            self._looked.wait_for(
+                lambda: self._closing or self._looks.get(arn, 0) >= _LOOKS, _UNSEEN_SECONDS
+            )
 
     def forget(self, arn: str) -> None:
         """Forget a cluster that is gone."""
@@ -119,6 +135,9 @@ class Wire:
 
     def close(self) -> None:
         """Stop every server."""
+        with self._lock:
+            self._closing = True
+            self._looked.notify_all()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.servers.close()
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
+from lab.aws_plugin.rules import snake
 from lab.aws_plugin.spec import Spec
 from lab.aws_plugin.values import UNKNOWN, Props, has_unknown
 
 
 def check(
-    spec: Spec, logical: str, olds: Props, news: Props, region: str
+    spec: Spec,
+    logical: str,
+    olds: Props,
+    news: Props,
+    region: str,
+    default_tags: Mapping[str, str],
 ) -> tuple[Props, list[str]]:
     """Return the inputs with defaults, and the failures in the official plugin's words."""
     inputs = {name: value for name, value in news.items() if value is not None}
@@ -20,10 +27,15 @@ def check(
         if name not in spec.inputs and name != "__defaults"
     ]
     failures += [
-        f'Missing required argument. The argument "{_snake(name)}" is required, but no definition'
+        f'Missing required argument. The argument "{snake(name)}" is required, but no definition'
         f" was found.. Examine values at '{logical}.{name}'."
         for name in sorted(spec.required)
         if name not in inputs
+    ]
+    failures += [
+        f"{text}. Examine values at '{logical}.{name}'."
+        for rule in spec.rules
+        for name, text in rule(inputs)
     ]
     defaulted = []
     for name, value in spec.defaults.items():
@@ -37,7 +49,7 @@ def check(
         inputs.setdefault("region", region)
     if spec.tagged:
         tags = inputs.get("tags") or {}
-        inputs["tagsAll"] = UNKNOWN if has_unknown(tags) else dict(tags)
+        inputs["tagsAll"] = UNKNOWN if has_unknown(tags) else {**default_tags, **tags}
     inputs["__defaults"] = sorted(defaulted)
     return {name: _with_defaults(name, value) for name, value in inputs.items()}, failures
 
@@ -52,7 +64,3 @@ def _with_defaults(name: str, value: Any) -> Any:
         else item | {"applyMethod": "immediate", "__defaults": ["applyMethod"]}
         for item in value
     ]
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

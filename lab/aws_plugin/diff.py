@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pulumi.runtime.proto import provider_pb2
 
 from lab.aws_plugin.spec import Spec
-from lab.aws_plugin.values import Props, has_unknown, is_empty
+from lab.aws_plugin.values import Props, has_unknown, is_absent, is_empty
 
 
 class Kind(Enum):
@@ -71,16 +70,16 @@ def _moved(olds: Props, news: Props) -> bool:
 def _compare(spec: Spec, name: str, old: Any, new: Any) -> dict[str, Kind]:
     if has_unknown(new):
         return {name: Kind.UPDATE}
-    if is_empty(new):
+    if is_absent(new):
         # What AWS may fill in stays when it is no longer asked for.
         if is_empty(old) or name in spec.computed:
             return {}
         return _each(name, old, Kind.DELETE)
-    if is_empty(old):
-        return _each(name, new, Kind.ADD) if old == {} else {name: Kind.ADD}
-    if name in spec.sets:
-        old, new = _sorted(old), _sorted(new)
-    return _nested(name, old, new)
+    if old == {} and isinstance(new, dict):
+        return _each(name, new, Kind.ADD)
+    if name in spec.sets and isinstance(old, list) and isinstance(new, list):
+        return _members(name, old, new)
+    return _pair(name, old, new)
 
 
 def _each(name: str, value: Any, kind: Kind) -> dict[str, Kind]:
@@ -90,31 +89,39 @@ def _each(name: str, value: Any, kind: Kind) -> dict[str, Kind]:
     return {name: kind}
 
 
-def _nested(path: str, old: Any, new: Any) -> dict[str, Kind]:
+def _members(path: str, old: list[Any], new: list[Any]) -> dict[str, Kind]:
+    """Compare sets: by members, each told at its place in the state or in the inputs."""
+    befores, afters = list(map(_plain, old)), list(map(_plain, new))
+    gone = {n for n, member in enumerate(befores) if member not in afters}
+    come = {n for n, member in enumerate(afters) if member not in befores}
+    found: dict[str, Kind] = {}
+    for index in sorted(gone | come):
+        before = old[index] if index in gone else None
+        after = new[index] if index in come else None
+        found |= _pair(f"{path}[{index}]", before, after)
+    return found
+
+
+def _pair(path: str, old: Any, new: Any) -> dict[str, Kind]:
+    if is_absent(new):
+        return {} if is_empty(old) else {path: Kind.DELETE}
+    if is_empty(new) and is_empty(old):
+        return {}  # Terraform's zero value is the same as none
+    if old is None or (is_absent(old) and isinstance(new, dict | list)):
+        return {path: Kind.ADD}
     if isinstance(old, dict) and isinstance(new, dict):
         found: dict[str, Kind] = {}
-        for key in sorted(set(old) | set(new)):
-            if key != "__defaults":
-                found |= _member(f"{path}.{key}", old.get(key), new.get(key))
+        for key in sorted((set(old) | set(new)) - {"__defaults"}):
+            found |= _pair(f"{path}.{key}", old.get(key), new.get(key))
         return found
     if isinstance(old, list) and isinstance(new, list):
         found = {}
         for index in range(max(len(old), len(new))):
             before = old[index] if index < len(old) else None
             after = new[index] if index < len(new) else None
-            found |= _member(f"{path}[{index}]", before, after)
+            found |= _pair(f"{path}[{index}]", before, after)
         return found
     return {} if _scalar(old) == _scalar(new) else {path: Kind.UPDATE}
-
-
-def _member(path: str, old: Any, new: Any) -> dict[str, Kind]:
-    if is_empty(new) and is_empty(old):
-        return {}
-    if is_empty(new):
-        return {path: Kind.DELETE}
-    if is_empty(old):
-        return {path: Kind.ADD}
-    return _nested(path, old, new)
 
 
 def _scalar(value: Any) -> Any:
@@ -122,10 +129,12 @@ def _scalar(value: Any) -> Any:
     return value if isinstance(value, bool) else str(value)
 
 
-def _sorted(values: Any) -> list[Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: item for key, item in value.items() if key != "__defaults"}
-        return value
-
-    return sorted(map(plain, values), key=lambda value: json.dumps(value, sort_keys=True))
+def _plain(value: Any) -> Any:
+    """Return a member of a set in the form by which members are the same."""
+    if isinstance(value, dict):
+        return {
+            key: _plain(item)
+            for key, item in value.items()
+            if key != "__defaults" and not is_empty(item)
+        }
+    return _scalar(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import grpc
@@ -10,8 +11,10 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from lab.aws_plugin import diff, types
 from lab.aws_plugin.check import check
-from lab.aws_plugin.clients import Clients, explained
+from lab.aws_plugin.clients import Clients
+from lab.aws_plugin.errors import explained, init_failed, one_error, text_of
 from lab.aws_plugin.invokes import INVOKES
+from lab.aws_plugin.schema import schema
 from lab.aws_plugin.spec import PluginError, Spec
 from lab.aws_plugin.values import UNKNOWN, Props, from_struct, secret, to_struct
 
@@ -30,6 +33,10 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         """Say which version this stands in for."""
         return plugin_pb2.PluginInfo(version=VERSION)
 
+    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: ARG002
+        """Describe the types, for the code that an import writes."""
+        return provider_pb2.GetSchemaResponse(schema=schema(VERSION))
+
     def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """Take any configuration."""
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -43,6 +50,10 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         args = from_struct(request.args)
         region = args.get("region") or request.variables.get("aws:config:region")
         self._clients.region = str(region) if region else None
+        # Settings that have parts come as the text of their JSON.
+        tags = args.get("defaultTags") or request.variables.get("aws:config:defaultTags") or "{}"
+        given = json.loads(tags) if isinstance(tags, str) else tags
+        self._clients.default_tags = dict(given.get("tags") or {})
         return provider_pb2.ConfigureResponse(
             supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -63,6 +74,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             from_struct(request.olds),
             from_struct(request.news),
             self._clients.require_region(),
+            self._clients.default_tags,
         )
         failures = [provider_pb2.CheckFailure(reason=reason) for reason in reasons]
         return provider_pb2.CheckResponse(inputs=_answer(spec, inputs), failures=failures)
@@ -96,11 +108,35 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         news = from_struct(request.properties)
         if request.preview:
             return provider_pb2.CreateResponse(properties=_answer(spec, _planned(spec, news)))
-        with explained(context):
-            identity = spec.operations.create(self._clients, news)
-            return provider_pb2.CreateResponse(
-                id=identity, properties=_answer(spec, self._state(spec, identity, news))
-            )
+        made: list[str] = []
+        try:
+            spec.operations.create(self._clients, news, made.append)
+            state = self._state(spec, made[-1], news)
+        except Exception as error:
+            if not made:
+                with explained(context):
+                    raise
+            self._fail_behind(context, request.urn, spec, made[-1], news, error)
+            raise AssertionError from None
+        return provider_pb2.CreateResponse(id=made[-1], properties=_answer(spec, state))
+
+    def _fail_behind(
+        self, context: Any, urn: str, spec: Spec, identity: str, news: Props, error: Exception
+    ) -> None:
+        """Fail a Create whose resource is there: of it only what was asked for is known.
+
+        The official plugin's Update fails like that too, and then keeps what was wanted as what
+        is; that was not recorded, and here a failed Update keeps what was.
+        """
+        unknown = dict.fromkeys(spec.outputs | spec.computed)
+        given = {name: value for name, value in news.items() if name != "__defaults"}
+        init_failed(
+            context,
+            f"creating {urn}: {one_error(text_of(error))}",
+            identity,
+            _answer(spec, unknown | given | {"id": identity}),
+            _answer(spec, news),
+        )
 
     def Read(self, request: Any, context: Any) -> Any:
         """Return the live state, nothing when the resource is gone."""
@@ -116,6 +152,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             for name, value in inputs.items()
         }
         if not inputs:  # an import: everything that is set becomes an input
+            state |= spec.imported
             refreshed = {k: v for k, v in live.items() if k in spec.inputs and v} | dict(
                 spec.defaults
             )
@@ -137,7 +174,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             planned = olds | news
             return provider_pb2.UpdateResponse(properties=_answer(spec, planned))
-        with explained(context):
+        with explained(context, f"updating {request.urn}"):
             spec.operations.update(self._clients, request.id, olds, news)
             state = self._state(spec, request.id, news)
         return provider_pb2.UpdateResponse(properties=_answer(spec, state))
@@ -145,7 +182,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: Any, context: Any) -> Any:
         """Delete a resource."""
         spec = _spec(_kind(request.urn)[0], context)
-        with explained(context):
+        with explained(context, f"deleting {request.urn}"):
             spec.operations.delete(self._clients, request.id, from_struct(request.properties))
         return empty_pb2.Empty()
 
@@ -164,7 +201,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         if function is None:
             _refuse(context, f"the stand-in for the AWS plugin has no function {request.tok}")
             raise AssertionError
-        with explained(context):
+        with explained(context, f"invoking {request.tok}"):
             answer = function(self._clients, from_struct(request.args))
         reply = provider_pb2.InvokeResponse()
         getattr(reply, "return").CopyFrom(to_struct(answer))  # a keyword in Python

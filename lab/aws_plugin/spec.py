@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lab.aws_plugin.rules import Rules
 from lab.aws_plugin.values import Props
 
 
@@ -16,15 +17,23 @@ class PluginError(Exception):
 class Aws(Protocol):
     """Clients of the AWS APIs by service and Region, and waiting."""
 
+    @property
+    def default_tags(self) -> Mapping[str, str]: ...
     def client(self, service: str, region: str | None = None) -> Any: ...
+    def patiently(
+        self, call: Callable[[], object], passes: Callable[[Exception], bool], minutes: float
+    ) -> None: ...
     def wait(self, what: str, done: Callable[[], bool], seconds: float = 600) -> None: ...
+
+
+Made = Callable[[str], None]
 
 
 class Operations(Protocol):
     """The four operations of a type, over AWS."""
 
-    def create(self, aws: Aws, news: Props) -> str:
-        """Make it and return its id."""
+    def create(self, aws: Aws, news: Props, made: Made) -> None:
+        """Make it, and tell `made` its id as soon as AWS has it: what fails later keeps that."""
         ...
 
     def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
@@ -53,6 +62,10 @@ class Spec:
     sets: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    imported: Mapping[str, Any] = field(default_factory=dict)
+    """Outputs of an import that no API returns."""
+    rules: Rules = ()
+    """What an input may be, beyond being one."""
     autonamed: bool = False
     """Whether `name` is made up when it is missing; if it is given, a replacement deletes first."""
     regional: bool = True

@@ -45,6 +45,11 @@ def is_empty(value: Any) -> bool:
     return value is None or value in ("", [], {}) or value is False or value == 0
 
 
+def is_absent(value: Any) -> bool:
+    """Return whether a value is none at all; a flag that is off and a 0 are given."""
+    return value is None or value in ("", [], {})
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get(_SIGNATURE) == _SECRET:

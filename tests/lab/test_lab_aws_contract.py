@@ -51,7 +51,12 @@ def _cluster(api: AwsApi, *, version: str = "16.14", **more: Any) -> str:
         DBInstanceClass="db.r6g.large",
     )
     _until(lambda: _describe(rds, name)["Status"] == "available")
+    _until(lambda: _instance(rds, f"{name}-1")["DBInstanceStatus"] == "available")
     return name
+
+
+def _instance(rds: Any, name: str) -> Any:
+    return rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
 
 
 def _refused(call: Callable[..., Any], **arguments: Any) -> str:
@@ -163,6 +168,12 @@ def test_a_major_upgrade_needs_its_flag_a_target_and_a_fitting_group(aws_api: Aw
     down = wish | {"EngineVersion": "14.18"}
     assert _refused(rds.modify_db_cluster, **down) == "InvalidParameterCombination"
     rds.modify_db_cluster(**wish)
+    during = _describe(rds, name)
+    assert (during["Status"], during["EngineVersion"]) == ("upgrading", "16.14")
+    again = {"DBClusterIdentifier": name, "BackupRetentionPeriod": 3}
+    assert _refused(rds.modify_db_cluster, **again) == "InvalidDBClusterStateFault"
+    code = _refused(rds.reboot_db_instance, DBInstanceIdentifier=f"{name}-1")
+    assert code == "InvalidDBInstanceState"
     _until(lambda: _describe(rds, name)["Status"] == "available")
     found = _describe(rds, name)
     assert found["EngineVersion"] == "18.4"
@@ -264,6 +275,15 @@ def test_values_that_a_parameter_cannot_have_are_refused(
     group = _group(aws_api)
     with pytest.raises(ClientError, match=code):
         _set(aws_api, group, name, value, method)
+    rds, instances = aws_api.client("rds"), _name()
+    rds.create_db_parameter_group(
+        DBParameterGroupName=instances,
+        DBParameterGroupFamily="aurora-postgresql16",
+        Description="d",
+    )
+    one = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+    change = {"DBParameterGroupName": instances, "Parameters": [one]}
+    assert _refused(rds.modify_db_parameter_group, **change) == code
 
 
 @pytest.mark.parametrize(
@@ -346,6 +366,201 @@ def test_a_secondary_of_an_encrypted_primary_names_a_key_of_its_region(aws_api: 
     assert _describe(there, second)["StorageEncrypted"]
 
 
+@pytest.mark.parametrize("key", ["alias/mine", "alias/aws/nothing", "0" * 8, "arn-of-another"])
+def test_a_key_that_is_not_there_is_refused(aws_api: AwsApi, key: str) -> None:
+    rds, kms = aws_api.client("rds"), aws_api.client("kms")
+    if key == "arn-of-another":
+        metadata = aws_api.client("kms", OTHER_REGION).create_key()["KeyMetadata"]
+        key = metadata["Arn"]
+    code = _refused(kms.describe_key, KeyId=key)
+    assert code == "NotFoundException"
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    wish = {"DBClusterIdentifier": _name(), "Engine": ENGINE, "StorageEncrypted": True}
+    code = _refused(rds.create_db_cluster, **wish, **login, KmsKeyId=key)
+    assert code == "KMSKeyNotAccessibleFault"
+
+
+def test_what_is_encrypted_has_a_key_by_its_arn(aws_api: AwsApi) -> None:
+    rds, kms = aws_api.client("rds"), aws_api.client("kms")
+    own = kms.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
+    mine = kms.create_key()["KeyMetadata"]
+    for given, shown in (({}, own), ({"KmsKeyId": mine["KeyId"]}, mine["Arn"])):
+        name = _cluster(aws_api, StorageEncrypted=True, **given)
+        assert _describe(rds, name)["KmsKeyId"] == shown
+    kms.disable_key(KeyId=mine["KeyId"])
+    clone = _clone_of(name) | {"KmsKeyId": mine["Arn"]}
+    code = _refused(rds.restore_db_cluster_to_point_in_time, **clone)
+    assert code == "KMSKeyNotAccessibleFault"
+    assert not _describe(rds, _cluster(aws_api)).get("KmsKeyId")
+
+
+def test_a_secret_is_found_in_its_own_region_alone(aws_api: AwsApi) -> None:
+    vault, there = (aws_api.client("secretsmanager", region) for region in (REGION, OTHER_REGION))
+    arn = vault.create_secret(Name=_name(), SecretString="{}")["ARN"]
+    assert vault.get_secret_value(SecretId=arn)["SecretString"] == "{}"
+    assert _refused(there.get_secret_value, SecretId=arn) == "ResourceNotFoundException"
+
+
+def test_whose_credentials_they_are_is_told_in_each_region(aws_api: AwsApi) -> None:
+    said = [aws_api.client("sts", one).get_caller_identity() for one in (REGION, OTHER_REGION)]
+    assert said[0]["Account"] == said[1]["Account"]
+
+
+def _clone_of(source: str) -> dict[str, Any]:
+    return {
+        "DBClusterIdentifier": _name(),
+        "SourceDBClusterIdentifier": source,
+        "RestoreType": "copy-on-write",
+        "UseLatestRestorableTime": True,
+    }
+
+
+def test_what_no_secondary_can_be_is_refused(aws_api: AwsApi) -> None:
+    rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
+    primary, group, second = _cluster(aws_api), _name(), _name()
+    arn = _describe(rds, primary)["DBClusterArn"]
+    rds.create_global_cluster(GlobalClusterIdentifier=group, SourceDBClusterIdentifier=arn)
+    joins = {"Engine": ENGINE, "GlobalClusterIdentifier": group}
+    for more, code in (
+        ({"MasterUsername": "m", "MasterUserPassword": "password"}, "InvalidParameterCombination"),
+        ({"DatabaseName": "app"}, "InvalidParameterCombination"),
+        ({"EngineVersion": "16.13"}, "InvalidParameterValue"),
+    ):
+        got = _refused(there.create_db_cluster, DBClusterIdentifier=second, **joins, **more)
+        assert got == code
+    code = _refused(rds.create_db_cluster, DBClusterIdentifier=second, **joins)
+    assert code == "InvalidParameterValue"  # the primary's own Region
+    there.create_db_cluster(DBClusterIdentifier=second, **joins)
+    code = _refused(there.create_db_cluster, DBClusterIdentifier=_name(), **joins)
+    assert code == "InvalidParameterValue"  # it has one there
+
+
+def test_groups_of_another_family_are_refused_wherever_they_are_named(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    other, instances = _group(aws_api, "aurora-postgresql18"), _name()
+    rds.create_db_parameter_group(
+        DBParameterGroupName=instances,
+        DBParameterGroupFamily="aurora-postgresql18",
+        Description="d",
+    )
+    login = {"MasterUsername": "m", "MasterUserPassword": "password"}
+    new = {"DBClusterIdentifier": _name(), "Engine": ENGINE, "EngineVersion": "16.14"} | login
+    cluster_group = {"DBClusterParameterGroupName": other}
+    reader = {"DBInstanceIdentifier": f"{name}-2", "DBClusterIdentifier": name, "Engine": ENGINE}
+    for call, arguments in (
+        (rds.create_db_cluster, new | cluster_group),
+        (rds.restore_db_cluster_to_point_in_time, _clone_of(name) | cluster_group),
+        (rds.modify_db_cluster, {"DBClusterIdentifier": name} | cluster_group),
+        (
+            rds.create_db_instance,
+            reader | {"DBInstanceClass": "db.r6g.large", "DBParameterGroupName": instances},
+        ),
+        (
+            rds.modify_db_instance,
+            {"DBInstanceIdentifier": f"{name}-1", "DBParameterGroupName": instances},
+        ),
+    ):
+        assert _refused(call, **arguments) == "InvalidParameterCombination"
+
+
+@pytest.mark.parametrize(
+    "password", ["with/slash", "with@sign", 'with"quote', "with space", "ä" * 8]
+)
+def test_a_password_that_aws_does_not_take_is_refused(aws_api: AwsApi, password: str) -> None:
+    rds = aws_api.client("rds")
+    wish = {"DBClusterIdentifier": _name(), "Engine": ENGINE, "MasterUsername": "m"}
+    code = _refused(rds.create_db_cluster, **wish, MasterUserPassword=password)
+    assert code == "InvalidParameterValue"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("db.nope", False),
+        ("r6g.large", False),
+        ("db.r6g.nope", False),
+        ("db.serverless", True),
+        ("db.r6g.16xlarge", True),
+        ("db.t4g.medium", True),
+        ("db.r8gd.xlarge", True),
+    ],
+)
+def test_classes_are_known_by_their_form(aws_api: AwsApi, name: str, known: bool) -> None:
+    rds, cluster = aws_api.client("rds"), _cluster(aws_api)
+    change = {"DBInstanceIdentifier": f"{cluster}-1", "DBInstanceClass": name}
+    if known:
+        rds.modify_db_instance(**change)
+        return
+    assert _refused(rds.modify_db_instance, **change) == "InvalidParameterValue"
+    new = {"DBInstanceIdentifier": _name(), "DBClusterIdentifier": cluster, "Engine": ENGINE}
+    assert _refused(rds.create_db_instance, **new, DBInstanceClass=name) == "InvalidParameterValue"
+
+
+def test_an_instances_group_in_use_stays(aws_api: AwsApi) -> None:
+    rds, group, name = aws_api.client("rds"), _name(), _cluster(aws_api)
+    rds.create_db_parameter_group(
+        DBParameterGroupName=group, DBParameterGroupFamily="aurora-postgresql16", Description="d"
+    )
+    rds.modify_db_instance(DBInstanceIdentifier=f"{name}-1", DBParameterGroupName=group)
+    code = _refused(rds.delete_db_parameter_group, DBParameterGroupName=group)
+    assert code == "InvalidDBParameterGroupState"
+    rds.delete_db_instance(DBInstanceIdentifier=f"{name}-1", SkipFinalSnapshot=True)
+    rds.delete_db_parameter_group(DBParameterGroupName=group)
+
+
+def test_a_subnet_group_has_two_zones(aws_api: AwsApi) -> None:
+    rds, ec2, group = aws_api.client("rds"), aws_api.client("ec2"), _name()
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    in_a, also_in_a, in_b = (
+        ec2.create_subnet(
+            VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{REGION}{letter}"
+        )["Subnet"]["SubnetId"]
+        for number, letter in enumerate("aab")
+    )
+    wish = {"DBSubnetGroupName": group, "DBSubnetGroupDescription": "d"}
+    few = wish | {"SubnetIds": [in_a, also_in_a]}
+    code = "DBSubnetGroupDoesNotCoverEnoughAZs"
+    assert _refused(rds.create_db_subnet_group, **few) == code
+    rds.create_db_subnet_group(**wish, SubnetIds=[in_a, in_b])
+    assert _refused(rds.modify_db_subnet_group, **few) == code
+
+
+def test_a_cluster_without_instances_cannot_be_cloned(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    rds.delete_db_instance(DBInstanceIdentifier=f"{name}-1", SkipFinalSnapshot=True)
+    code = _refused(rds.restore_db_cluster_to_point_in_time, **_clone_of(name))
+    assert code == "InvalidDBClusterStateFault"
+
+
+def test_an_instance_shows_for_a_while_what_is_done_to_it(aws_api: AwsApi) -> None:
+    rds, name = aws_api.client("rds"), _cluster(aws_api)
+    seen: list[str] = []
+
+    def watched(identifier: str) -> list[str]:
+        seen.clear()
+
+        def settled() -> bool:
+            status = _instance(rds, identifier)["DBInstanceStatus"]
+            if status not in seen:
+                seen.append(status)
+            return bool(status == "available")
+
+        _until(settled)
+        return seen
+
+    rds.create_db_instance(
+        DBInstanceIdentifier=f"{name}-2",
+        DBClusterIdentifier=name,
+        Engine=ENGINE,
+        DBInstanceClass="db.r6g.large",
+        MonitoringInterval=60,
+        MonitoringRoleArn="arn:aws:iam::123456789012:role/monitoring",
+    )
+    assert watched(f"{name}-2") == ["creating", "configuring-enhanced-monitoring", "available"]
+    rds.modify_db_instance(DBInstanceIdentifier=f"{name}-2", PromotionTier=3)
+    assert watched(f"{name}-2") == ["modifying", "available"]
+
+
 def test_a_primary_is_patched_after_its_secondaries(aws_api: AwsApi) -> None:
     rds, there = aws_api.client("rds"), aws_api.client("rds", OTHER_REGION)
     primary, group, second = _cluster(aws_api, version="16.13"), _name(), _name()
@@ -357,9 +572,13 @@ def test_a_primary_is_patched_after_its_secondaries(aws_api: AwsApi) -> None:
     newer = {"EngineVersion": "16.14", "ApplyImmediately": True}
     code = _refused(rds.modify_db_cluster, DBClusterIdentifier=primary, **newer)
     assert code == "InvalidParameterCombination"
-    there.modify_db_cluster(DBClusterIdentifier=second, **newer)
-    rds.modify_db_cluster(DBClusterIdentifier=primary, **newer)
-    assert _describe(rds, primary)["EngineVersion"] == "16.14"
+    for client, member in ((there, second), (rds, primary)):
+        client.modify_db_cluster(DBClusterIdentifier=member, **newer)
+        _until(lambda: _describe(client, member)["EngineVersion"] == "16.14")  # noqa: B023
+    major = {"EngineVersion": "18.4", "AllowMajorVersionUpgrade": True, "ApplyImmediately": True}
+    _until(lambda: _describe(rds, primary)["Status"] == "available")
+    code = _refused(rds.modify_db_cluster, DBClusterIdentifier=primary, **major)
+    assert code == "InvalidParameterCombination"
 
 
 def test_versions_name_their_targets(aws_api: AwsApi) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lab.aws_plugin.clients import code
-from lab.aws_plugin.spec import Aws, Spec, names
+from lab.aws_plugin import rules
+from lab.aws_plugin.errors import code, doing
+from lab.aws_plugin.spec import Aws, Made, Spec, names
 from lab.aws_plugin.types import tagging
+from lab.aws_plugin.types.cluster import leave
 from lab.aws_plugin.values import Props
 
 _SENT = {
@@ -22,22 +24,22 @@ _SENT = {
 
 
 class _GlobalCluster:
-    def create(self, aws: Aws, news: Props) -> str:
+    def create(self, aws: Aws, news: Props, made: Made) -> None:
         identifier = news["globalClusterIdentifier"]
         chosen = _SENT.keys() & news.keys()
-        aws.client("rds", news.get("region")).create_global_cluster(
-            GlobalClusterIdentifier=identifier,
-            Tags=tagging.as_list(news),
-            **{_SENT[name]: news[name] for name in sorted(chosen)},
-        )
-        return str(identifier)
+        with doing(f"creating RDS Global Cluster ({identifier})"):
+            aws.client("rds", news.get("region")).create_global_cluster(
+                GlobalClusterIdentifier=identifier,
+                Tags=tagging.as_list(news),
+                **{_SENT[name]: news[name] for name in sorted(chosen)},
+            )
+        made(identifier)
 
     def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
         found = _find(aws.client("rds", known.get("region")), identity)
         if found is None:
             return None
         members = found["GlobalClusterMembers"]
-        writer = next((m["DBClusterArn"] for m in members if m["IsWriter"]), "")
         live = {
             "arn": found["GlobalClusterArn"],
             "databaseName": found.get("DatabaseName", ""),
@@ -51,32 +53,36 @@ class _GlobalCluster:
                 {"dbClusterArn": m["DBClusterArn"], "isWriter": m["IsWriter"]} for m in members
             ],
             "globalClusterResourceId": found["GlobalClusterResourceId"],
-            "sourceDbClusterIdentifier": known.get("sourceDbClusterIdentifier") or writer,
+            "sourceDbClusterIdentifier": known.get("sourceDbClusterIdentifier"),
             "storageEncrypted": bool(found.get("StorageEncrypted")),
         }
-        return live | tagging.as_map(found.get("TagList", []))
+        return live | tagging.as_map(aws, found.get("TagList", []), known)
 
     def update(self, aws: Aws, identity: str, olds: Props, news: Props) -> None:
         rds = aws.client("rds", olds.get("region"))
         if bool(news.get("deletionProtection")) != bool(olds.get("deletionProtection")):
-            rds.modify_global_cluster(
-                GlobalClusterIdentifier=identity,
-                DeletionProtection=bool(news.get("deletionProtection")),
-            )
-        tagging.update(rds, olds["arn"], olds, news)
+            with doing(f"updating RDS Global Cluster ({identity})"):
+                rds.modify_global_cluster(
+                    GlobalClusterIdentifier=identity,
+                    DeletionProtection=bool(news.get("deletionProtection")),
+                )
+        tagging.update(rds, olds.get("arn") or "", olds, news)
 
     def delete(self, aws: Aws, identity: str, olds: Props) -> None:
         rds = aws.client("rds", olds.get("region"))
-        found = _find(rds, identity)
-        if found is None:
-            return
         if olds.get("forceDestroy"):
-            # Readers first: the primary can only leave an otherwise empty global cluster.
-            for member in sorted(found["GlobalClusterMembers"], key=lambda m: bool(m["IsWriter"])):
-                rds.remove_from_global_cluster(
-                    GlobalClusterIdentifier=identity, DbClusterIdentifier=member["DBClusterArn"]
-                )
-        rds.delete_global_cluster(GlobalClusterIdentifier=identity)
+            # The members that the state knows, readers first: the primary can only leave an
+            # otherwise empty global cluster.
+            known = olds.get("globalClusterMembers") or []
+            for member in sorted(known, key=lambda m: bool(m["isWriter"])):
+                leave(rds, identity, member["dbClusterArn"], member["dbClusterArn"])
+        try:
+            rds.delete_global_cluster(GlobalClusterIdentifier=identity)
+        except ClientError as error:
+            if code(error) == "GlobalClusterNotFoundFault":
+                return
+            with doing(f"deleting RDS Global Cluster ({identity})"):
+                raise
         aws.wait(f"RDS Global Cluster ({identity}) delete", lambda: _find(rds, identity) is None)
 
 
@@ -97,5 +103,10 @@ SPEC = Spec(
     outputs=names("arn endpoint engineVersionActual globalClusterMembers globalClusterResourceId"),
     replaces=names(
         "databaseName engine globalClusterIdentifier sourceDbClusterIdentifier storageEncrypted"
+    ),
+    rules=(
+        rules.with_all("sourceDbClusterIdentifier", "forceDestroy"),
+        rules.apart("engine", "sourceDbClusterIdentifier"),
+        rules.one_of("engine", "aurora", "aurora-mysql", "aurora-postgresql"),  # guessed
     ),
 )

@@ -7,7 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lab.aws_plugin.spec import Aws, Spec, names
+from lab.aws_plugin import rules
+from lab.aws_plugin.errors import code, doing
+from lab.aws_plugin.spec import Aws, Made, Spec, names
 from lab.aws_plugin.types import tagging
 from lab.aws_plugin.values import Props
 
@@ -18,6 +20,7 @@ _AT_ONCE = 20  # parameters in one request, AWS's own limit
 class _Calls:
     """The same five calls under two names each."""
 
+    what: str
     key: str
     create: str
     modify: str
@@ -30,6 +33,7 @@ class _Calls:
 
 
 _CLUSTER = _Calls(
+    what="RDS Cluster Parameter Group",
     key="DBClusterParameterGroupName",
     create="create_db_cluster_parameter_group",
     modify="modify_db_cluster_parameter_group",
@@ -41,6 +45,7 @@ _CLUSTER = _Calls(
     arn="DBClusterParameterGroupArn",
 )
 _INSTANCE = _Calls(
+    what="RDS DB Parameter Group",
     key="DBParameterGroupName",
     create="create_db_parameter_group",
     modify="modify_db_parameter_group",
@@ -57,16 +62,18 @@ class _Group:
     def __init__(self, calls: _Calls) -> None:
         self._calls = calls
 
-    def create(self, aws: Aws, news: Props) -> str:
+    def create(self, aws: Aws, news: Props, made: Made) -> None:
         rds, calls = aws.client("rds", news.get("region")), self._calls
-        getattr(rds, calls.create)(
-            **{calls.key: news["name"]},
-            DBParameterGroupFamily=news["family"],
-            Description=news.get("description") or "Managed by Pulumi",
-            Tags=tagging.as_list(news),
-        )
-        self._send(rds, news["name"], news.get("parameters") or [])
-        return str(news["name"])
+        with doing(f"creating {calls.what} ({news['name']})"):
+            getattr(rds, calls.create)(
+                **{calls.key: news["name"]},
+                DBParameterGroupFamily=news["family"],
+                Description=news.get("description") or "Managed by Pulumi",
+                Tags=tagging.as_list(news),
+            )
+        made(news["name"])
+        with doing(f"modifying {calls.what} ({news['name']})"):
+            self._send(rds, news["name"], news.get("parameters") or [])
 
     def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
         rds, calls = aws.client("rds", known.get("region")), self._calls
@@ -97,28 +104,39 @@ class _Group:
             ],
             "region": arn.split(":")[3],
         }
-        return live | tagging.as_map(tags)
+        return live | tagging.as_map(aws, tags, known)
 
     def update(self, aws: Aws, identity: str, olds: Props, news: Props) -> None:
         rds = aws.client("rds", olds.get("region"))
         old = {item["name"]: item for item in olds.get("parameters") or []}
         new = {item["name"]: item for item in news.get("parameters") or []}
         changed = [item for name, item in new.items() if not _same(old.get(name), item)]
-        self._send(rds, identity, changed)
         gone = [_request(item) for name, item in old.items() if name not in new]
-        if gone:
-            getattr(rds, self._calls.reset)(**{self._calls.key: identity}, Parameters=gone)
-        tagging.update(rds, olds["arn"], olds, news)
+        with doing(f"modifying {self._calls.what} ({identity})"):
+            self._send(rds, identity, changed)
+            for few in batched(gone):
+                getattr(rds, self._calls.reset)(**{self._calls.key: identity}, Parameters=few)
+        tagging.update(rds, olds.get("arn") or "", olds, news)
 
     def delete(self, aws: Aws, identity: str, olds: Props) -> None:
         rds = aws.client("rds", olds.get("region"))
-        if self.read(aws, identity, olds) is not None:
-            getattr(rds, self._calls.delete)(**{self._calls.key: identity})
+        if self.read(aws, identity, olds) is None:
+            return
+        with doing(f"deleting {self._calls.what} ({identity})"):
+            aws.patiently(
+                lambda: getattr(rds, self._calls.delete)(**{self._calls.key: identity}),
+                lambda error: code(error) == "InvalidDBParameterGroupState",
+                minutes=3,
+            )
 
     def _send(self, rds: Any, name: str, parameters: list[Props]) -> None:
-        for first in range(0, len(parameters), _AT_ONCE):
-            chunk = [_request(item) for item in parameters[first : first + _AT_ONCE]]
-            getattr(rds, self._calls.modify)(**{self._calls.key: name}, Parameters=chunk)
+        for few in batched([_request(item) for item in parameters]):
+            getattr(rds, self._calls.modify)(**{self._calls.key: name}, Parameters=few)
+
+
+def batched(parameters: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+    """Return parameters in as many requests as they need."""
+    return [parameters[n : n + _AT_ONCE] for n in range(0, len(parameters), _AT_ONCE)]
 
 
 def _request(item: Props) -> dict[str, str]:
@@ -133,18 +151,23 @@ def _same(old: Props | None, new: Props) -> bool:
     return old is not None and _request(old) == _request(new)
 
 
-def _spec(calls: _Calls) -> Spec:
+def _spec(calls: _Calls, *more: str) -> Spec:
     return Spec(
         operations=_Group(calls),
         required=names("family"),
-        optional=names("description name namePrefix parameters skipDestroy"),
+        optional=names("description name namePrefix parameters") | frozenset(more),
         computed=names("description name namePrefix"),
         outputs=names("arn"),
         replaces=names("description family name namePrefix"),
         sets=names("parameters"),
         autonamed=True,
+        rules=(
+            rules.group_name("name"),
+            rules.apart("name", "namePrefix"),
+            rules.apply_methods,
+        ),
     )
 
 
 CLUSTER_SPEC = _spec(_CLUSTER)
-INSTANCE_SPEC = _spec(_INSTANCE)
+INSTANCE_SPEC = _spec(_INSTANCE, "skipDestroy")

@@ -6,19 +6,23 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lab.aws_plugin.clients import code
-from lab.aws_plugin.spec import Aws, PluginError, Spec, names
+from lab.aws_plugin import rules
+from lab.aws_plugin.errors import code, doing
+from lab.aws_plugin.spec import Aws, Made, Spec, names
 from lab.aws_plugin.values import Props
+
+_KINDS = names(
+    "SOA A TXT NS CNAME MX NAPTR PTR SRV SPF AAAA CAA DS TLSA SSHFP SVCB HTTPS"  # guessed
+)
 
 
 class _Record:
-    def create(self, aws: Aws, news: Props) -> str:
+    def create(self, aws: Aws, news: Props, made: Made) -> None:
         action = "UPSERT" if news.get("allowOverwrite") else "CREATE"
-        try:
-            _change(aws, action, news)
-        except ClientError as error:
-            raise PluginError(f"creating Route53 Record: {error}") from None
-        return f"{news['zoneId']}_{news['name']}_{news['type']}"
+        with doing("creating Route53 Record"):
+            change = _change(aws, action, news)
+        made(f"{news['zoneId']}_{news['name']}_{news['type']}")
+        _wait(aws, change)
 
     def read(self, aws: Aws, identity: str, known: Props) -> Props | None:
         zone, name, kind = _parts(identity, known)
@@ -46,15 +50,18 @@ class _Record:
         return None
 
     def update(self, aws: Aws, identity: str, olds: Props, news: Props) -> None:  # noqa: ARG002
-        _change(aws, "UPSERT", news)
+        with doing("updating Route53 Record"):
+            _wait(aws, _change(aws, "UPSERT", news))
 
     def delete(self, aws: Aws, identity: str, olds: Props) -> None:
         live = self.read(aws, identity, olds)
         if live is not None:
-            _change(aws, "DELETE", live)
+            with doing("deleting Route53 Record"):
+                _wait(aws, _change(aws, "DELETE", live))
 
 
-def _change(aws: Aws, action: str, props: Props) -> None:
+def _change(aws: Aws, action: str, props: Props) -> str:
+    """Send a change and return its id."""
     route53 = aws.client("route53")
     record = {
         "Name": _full_name(route53, props["zoneId"], props["name"]),
@@ -66,7 +73,11 @@ def _change(aws: Aws, action: str, props: Props) -> None:
         HostedZoneId=props["zoneId"],
         ChangeBatch={"Changes": [{"Action": action, "ResourceRecordSet": record}]},
     )
-    change = answer["ChangeInfo"]["Id"]
+    return str(answer["ChangeInfo"]["Id"])
+
+
+def _wait(aws: Aws, change: str) -> None:
+    route53 = aws.client("route53")
     aws.wait(
         f"Route53 change {change}",
         lambda: bool(route53.get_change(Id=change)["ChangeInfo"]["Status"] == "INSYNC"),
@@ -96,6 +107,13 @@ SPEC = Spec(
     outputs=names("fqdn"),
     replaces=names("name type zoneId"),
     sets=names("records"),
+    rules=(
+        rules.aliases_or_records,
+        rules.with_all("records", "ttl"),
+        rules.with_all("ttl", "records"),
+        rules.whole_number("ttl"),
+        rules.one_of("type", *sorted(_KINDS)),
+    ),
     regional=False,
     tagged=False,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.aws_plugin.spec import Aws
 from lab.aws_plugin.values import Props
 
 
@@ -14,10 +15,16 @@ def as_list(props: Props) -> list[dict[str, str]]:
     ]
 
 
-def as_map(listed: list[dict[str, str]]) -> Props:
-    """Return the tags that came back, as both properties."""
-    tags = {tag["Key"]: tag["Value"] for tag in listed}
-    return {"tags": tags, "tagsAll": tags}
+def as_map(aws: Aws, listed: list[dict[str, str]], known: Props) -> Props:
+    """Return the tags that came back, as both properties: the provider's own are in one only."""
+    every = {tag["Key"]: tag["Value"] for tag in listed}
+    given = known.get("tags") or {}
+    tags = {
+        key: value
+        for key, value in every.items()
+        if key in given or aws.default_tags.get(key) != value
+    }
+    return {"tags": tags, "tagsAll": every}
 
 
 def update(rds: Any, arn: str, olds: Props, news: Props) -> None:
