@@ -364,6 +364,39 @@ def load(config: Mapping[str, str]) -> Settings:
         raise SettingsError(_line(error.errors(include_url=False)[0])) from None
 
 
+# Settings of the AWS plugin that say who asks AWS, or where, and what says the same to all.
+_IDENTITY = {
+    "accessKey": "AWS_ACCESS_KEY_ID",
+    "assumeRole": "AWS_PROFILE, a profile with role_arn",
+    "assumeRoles": "AWS_PROFILE, a profile with role_arn",
+    "assumeRoleWithWebIdentity": "AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE",
+    "endpoints": "AWS_ENDPOINT_URL, or AWS_ENDPOINT_URL_RDS and its like",
+    "profile": "AWS_PROFILE",
+    "secretKey": "AWS_SECRET_ACCESS_KEY",
+    "sharedConfigFiles": "AWS_CONFIG_FILE",
+    "sharedCredentialsFile": "AWS_SHARED_CREDENTIALS_FILE",
+    "sharedCredentialsFiles": "AWS_SHARED_CREDENTIALS_FILE",
+    "token": "AWS_SESSION_TOKEN",
+}
+
+
+def identity_problem(config: Mapping[str, str]) -> str | None:
+    """Return why the AWS plugin would be somebody else than the program; None if it is the same.
+
+    The program, its resources and the command line ask AWS too, and find their identity by the
+    environment alone: with another one what exists would look gone.
+    """
+    for key, value in sorted(config.items()):
+        head, _, name = key.partition(":")
+        if head == "aws" and name in _IDENTITY and value not in ("", "[]", "{}"):
+            return (
+                f"{key}: would reach the AWS plugin only, and this program asks AWS itself as well;"
+                f" say it to both by the environment ({_IDENTITY[name]}), and run: pulumi config rm"
+                f" {key}"
+            )
+    return None
+
+
 def _value(key: str, text: str) -> Any:
     """Return a structured value or a flag from its JSON; everything else is text."""
     field = Settings.model_fields.get(key)

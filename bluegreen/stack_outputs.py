@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bluegreen.aws.account import account_of
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.switch.declared import DeclaredSwitch
@@ -49,7 +50,12 @@ class StackOutputs(BaseModel):
     def server(self) -> Server:
         """Return the environment's writer endpoint."""
         return Server(
-            self.cluster_identifier, self.region, self.endpoint, self.port, self.credentials
+            self.cluster_identifier,
+            self.region,
+            self.endpoint,
+            self.port,
+            self.credentials,
+            account_of(self.cluster_arn),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from bluegreen.aws.account import account_of
 from components.parameter_groups import ParameterGroups
 from components.parameters import family_of
 from components.source import Source
@@ -110,6 +111,7 @@ class Primary(pulumi.ComponentResource):
                 "host": self.cluster.endpoint,
                 "port": self.cluster.port,
                 "credentials": stack.credentials,
+                "account": self.cluster.arn.apply(account_of),
             }
         )
         # What only the target's version knows comes into force with a clone's upgrade.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bluegreen.aws import cluster
+from bluegreen.aws import account, cluster
 from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
 from bluegreen.deployment.transition import StackSpec, StackState
@@ -60,14 +60,17 @@ class DeploymentSpec:
     """By database; inspected before the first `up` makes anything."""
     engine_version: str | None = None
     """The version that the clone is brought to."""
+    account: str | None = None
+    """The AWS account in which the stack's resources are; None where nobody has recorded it."""
 
 
 def prepare(desired: DeploymentSpec) -> StackState:
     """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
     state = desired.spec.state
+    _require_account(desired)
     if state is StackState.PLAIN:
         return state
-    taken = cluster.find(desired.spec.region, desired.spec.cluster)
+    taken = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
     if taken is not None:
         raise Refused(
             f"cluster {desired.spec.cluster}: already exists in {desired.spec.region} "
@@ -87,13 +90,18 @@ def prepare(desired: DeploymentSpec) -> StackState:
     return state
 
 
+def _require_account(desired: DeploymentSpec) -> None:
+    """Raise `Refused` when the AWS plugin works in another account than this library."""
+    account.require(f"stack {desired.spec.name}", desired.spec.region, desired.account)
+
+
 def _register(source: Server, desired: DeploymentSpec) -> None:
     """Make the register on the source, and claim it; raises `Refused` where another one has it."""
     register.ensure_database(source)
     ours, region = desired.spec.cluster, desired.spec.region
     with source.connect(TOOL_DATABASE) as conn:
         other = claim.holder(conn)
-        gone = other is None or cluster.find(region, other) is None
+        gone = other is None or cluster.find(region, other, account=source.account) is None
         taken = (gone or other == ours) and claim.take(conn, ours, instead_of=other)
         if not taken:
             raise Refused(
@@ -108,7 +116,7 @@ def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
     if desired.engine_version is None:
         return
     version = EngineVersion.parse(desired.engine_version)
-    engine.require_reachable(cluster.get(source.region, source.cluster), version)
+    engine.require_reachable(_described(source), version)
     to = version.major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
@@ -136,6 +144,7 @@ def change(had: StackState, desired: DeploymentSpec) -> StackState:
     The transition is one of `transition.ALLOWED`. A final or plain stack never needs the source.
     """
     state = desired.spec.state
+    _require_account(desired)
     match had, state:
         case (StackState.FORWARD, StackState.FORWARD) | (StackState.SWITCHED, StackState.SWITCHED):
             _register(_living_source(desired), desired)
@@ -172,7 +181,7 @@ def remove(had: DeploymentSpec) -> None:
     """
     if had.spec.state in (StackState.PLAIN, StackState.REHEARSAL) or had.source is None:
         return
-    if cluster.find(had.source.region, had.source.cluster) is None:
+    if not _exists(had.source):
         return
     _require_no_switch(had.source)
     register.drop_database(had.source)
@@ -182,10 +191,12 @@ def is_registered(had: DeploymentSpec) -> bool:
     """Return whether the register that a running deployment needs exists.
 
     True also where none is needed, or where the source is gone in AWS: nothing can be made there.
+    Raises `Refused` in another AWS account.
     """
+    _require_account(had)
     if had.spec.state not in (StackState.FORWARD, StackState.SWITCHED) or had.source is None:
         return True
-    if cluster.find(had.source.region, had.source.cluster) is None:
+    if not _exists(had.source):
         return True
     return has_register(had.source)
 
@@ -300,7 +311,7 @@ def _living_source(desired: DeploymentSpec) -> Server:
             f"run pulumi up -s {desired.spec.source} first"
         )
     _require_serving(
-        cluster.get(desired.source.region, desired.source.cluster),
+        _described(desired.source),
         f"source {desired.source.cluster}",
     )
     return desired.source
@@ -310,18 +321,27 @@ def _source_if_it_lives(desired: DeploymentSpec) -> Server | None:
     """Return the source, None where it is unknown, gone, or serves nobody (stopped, deleting)."""
     if desired.source is None:
         return None
-    found = cluster.find(desired.source.region, desired.source.cluster)
-    return desired.source if found is not None and found.serves else None
+    source = desired.source
+    found = cluster.find(source.region, source.cluster, account=source.account)
+    return source if found is not None and found.serves else None
+
+
+def _described(server: Server) -> Cluster:
+    return cluster.get(server.region, server.cluster, account=server.account)
+
+
+def _exists(server: Server) -> bool:
+    return cluster.find(server.region, server.cluster, account=server.account) is not None
 
 
 def _target(desired: DeploymentSpec) -> Server | None:
     """Return the target, None when AWS has no such cluster."""
-    found = cluster.find(desired.spec.region, desired.spec.cluster)
+    found = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
     return Server.of(found, desired.credentials) if found is not None else None
 
 
 def _living_target(desired: DeploymentSpec) -> Server:
-    found = cluster.get(desired.spec.region, desired.spec.cluster)
+    found = cluster.get(desired.spec.region, desired.spec.cluster, account=desired.account)
     _require_serving(found, f"target {found.identifier}")
     return Server.of(found, desired.credentials)
 
@@ -341,7 +361,7 @@ def _require_serving(found: Cluster, what: str) -> None:
 
 def _require_available(source: Server) -> None:
     """Raise `Refused` while AWS is at work on a source that is to be cloned."""
-    found = cluster.get(source.region, source.cluster)
+    found = _described(source)
     if found.status != AVAILABLE:
         raise Refused(
             f"source {found.identifier}: is {found.status}, expected {AVAILABLE} to be cloned; "

@@ -44,6 +44,10 @@ def _cluster(answer: Mapping[str, Any]) -> Verdict:
     return _lacking(members[0], _MEMBER_KEYS)
 
 
+def _account(answer: Mapping[str, Any]) -> Verdict:
+    return works() if answer.get("Account") else differs("lacks Account")
+
+
 def _instance(answer: Mapping[str, Any]) -> Verdict:
     return _lacking(answer["DBInstances"][0], ("DBInstanceIdentifier", "DBInstanceStatus"))
 
@@ -170,6 +174,15 @@ ROWS: tuple[AwsRow, ...] = (
         settles="A cluster counts as gone only when AWS says so.",
         arguments=lambda place: {"DBClusterIdentifier": place.cluster},
         judge=_cluster,
+    ),
+    AwsRow(
+        what="the account",
+        service="sts",
+        method="get_caller_identity",
+        right="an account, which is not shown",
+        settles="A cluster that is not found may be in another account, and is not gone then.",
+        arguments=lambda _: {},
+        judge=_account,
     ),
     AwsRow(
         what="describe its writer",

@@ -13,7 +13,7 @@ import yaml
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
 from bluegreen.switch.declared import How
 from bluegreen.switch.plan import SwitchPlan
-from settings import Replication, Settings, SettingsError, Switch, load
+from settings import Replication, Settings, SettingsError, Switch, identity_problem, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,31 @@ def test_defaults_protect() -> None:
     assert not settings.environment.retire
     assert settings.switch.old_side == "closed"
     assert (settings.cutover, settings.rollback, settings.source) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("aws:profile", "production", "AWS_PROFILE"),
+        ("aws:assumeRoles", '[{"roleArn": "arn:aws:iam::1:role/a"}]', "a profile with role_arn"),
+        ("aws:endpoints", '[{"rds": "http://localhost:1"}]', "AWS_ENDPOINT_URL"),
+        ("aws:secretKey", "not to be shown", "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_an_identity_that_only_the_plugin_would_have_is_refused(
+    key: str, value: str, instead: str
+) -> None:
+    said = identity_problem({"aws:region": "eu-west-1", key: value})
+    assert said is not None
+    assert said.startswith(f"{key}: would reach the AWS plugin only")
+    assert instead in said
+    assert said.endswith(f"pulumi config rm {key}")
+    assert value not in said
+
+
+def test_what_says_the_same_to_everybody_may_be_set() -> None:
+    harmless = {"aws:region": "eu-west-1", "aws:allowedAccountIds": '["111111111111"]'}
+    assert identity_problem(harmless | {"aws:profile": "", "aws:defaultTags": "{}"}) is None
 
 
 def test_parameters_may_be_written_as_yaml_reads_them() -> None:

@@ -70,7 +70,12 @@ def _plan(**changed: Any) -> SwitchPlan:
 def test_an_environment_is_read_as_values() -> None:
     found = stack_outputs.parse("green", OUTPUTS)
     assert found.server == Server(
-        "orders-2", "eu-west-1", "orders-2.example", 5432, Credentials("arn:a", "arn:r", "require")
+        "orders-2",
+        "eu-west-1",
+        "orders-2.example",
+        5432,
+        Credentials("arn:a", "arn:r", "require"),
+        "1",
     )
     assert found.databases == ("app",)
 
