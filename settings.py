@@ -156,6 +156,9 @@ class Environment(_Model):
     """Days that automated backups are kept."""
     kms_key_arn: str | None = None
     """Key of the storage; AWS's own by default. It never changes."""
+    iam_authentication: bool | None = None
+    """Whether database users may log in by tokens of IAM; by default where
+    `credentials.admin_iam_user` does."""
     allow_reboot: Literal["never", "window", "now"] = "never"
     """Whether the writer may be restarted for static parameters and minor versions."""
     deletion_protection: bool = True
@@ -170,6 +173,21 @@ class Environment(_Model):
     """How long the upgrade of a cluster may take."""
     retire: bool = False
     """Whether this environment may be destroyed although it is the writer."""
+
+    @check(mode="after")
+    def _classes_of_a_global_database(self) -> Environment:
+        # AWS refuses one when all that comes before it has been made, for hours in a deployment.
+        classes = {"instance_class": self.instance_class} if self.secondary_regions else {}
+        for number, one in enumerate(self.secondary_regions):
+            if one.instance_class is not None:
+                classes[f"secondary_regions[{number}].instance_class"] = one.instance_class
+        for key, chosen in classes.items():
+            if chosen.startswith("db.t"):
+                raise ValueError(
+                    f"{key}: got {chosen!r}, but a global database takes no burstable class; name"
+                    " one such as db.r6g.large, or take secondary_regions out"
+                )
+        return self
 
     @check(mode="after")
     def _regions_differ(self) -> Environment:
@@ -259,6 +277,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    login_checks: list[Arn] = []
+    """Secrets of applications, JSON with `username` and `password`: before a switch each must open
+    the new side, which has the passwords of when it was cloned."""
     accept_differences: list[str] = []
     """Differences between the two sides that may stay, as readiness names them:
     `app: index public.orders_at`."""
@@ -343,6 +364,20 @@ class Settings(_Model):
                 f"environment.databases: {', '.join(self.environment.databases)}"
             )
         return self
+
+    @check(mode="after")
+    def _admin_may_log_in(self) -> Settings:
+        if self.credentials.admin_iam_user and self.environment.iam_authentication is False:
+            raise ValueError(
+                "environment.iam_authentication: is false, and credentials.admin_iam_user logs in"
+                " by IAM; take one of them out"
+            )
+        return self
+
+    @property
+    def iam_authentication(self) -> bool:
+        """Return whether database users may log in by tokens of IAM."""
+        return bool(self.environment.iam_authentication or self.credentials.admin_iam_user)
 
     def cluster_identifier(self, stack: str) -> str:
         """Return the identifier of this stack's cluster."""

@@ -26,6 +26,9 @@ class StackOutputs(BaseModel):
     format: Literal[1]
     cluster_identifier: str
     cluster_arn: str
+    cluster_resource_id: str = ""
+    """What AWS keys IAM policies of database users, alarms and backup plans to; empty in a stack
+    of an earlier version."""
     region: str
     endpoint: str
     """Of the writer instance, whichever that is within the cluster."""

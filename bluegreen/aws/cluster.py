@@ -87,6 +87,8 @@ class Cluster:
     created_at: datetime
     global_cluster: str | None
     """The global database that it is a member of: identifier or ARN, as AWS gives it."""
+    iam_authentication: bool = False
+    """Whether database users may log in by a token of IAM."""
 
     @property
     def account(self) -> str | None:
@@ -150,6 +152,19 @@ def get(region: str, identifier: str, *, account: str | None = None) -> Cluster:
             f"cluster {identifier}: not found in {region}; check its identifier and its Region"
         )
     return found
+
+
+def lineage(region: str, clone_group_id: str) -> list[str]:
+    """Return the clusters of a Region that share their storage: a source and its clones."""
+    found = []
+    with asking(f"clusters in {region}: DescribeDBClusters"):
+        for page in client("rds", region).get_paginator("describe_db_clusters").paginate():
+            found += [
+                one["DBClusterIdentifier"]
+                for one in page["DBClusters"]
+                if one.get("CloneGroupId") == clone_group_id
+            ]
+    return sorted(found)
 
 
 def get_instance(region: str, identifier: str) -> Instance:
@@ -267,4 +282,5 @@ def _cluster(answer: dict[str, Any], region: str) -> Cluster:
         deletion_protection=bool(answer.get("DeletionProtection", False)),
         created_at=answer["ClusterCreateTime"],
         global_cluster=answer.get("GlobalClusterIdentifier") or None,
+        iam_authentication=bool(answer.get("IAMDatabaseAuthenticationEnabled", False)),
     )

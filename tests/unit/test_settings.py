@@ -84,6 +84,17 @@ def test_parameters_may_be_written_as_yaml_reads_them() -> None:
         (["bluegreen:environment", "engine_version"], "16", "environment.engine_version: got '16'"),
         (["bluegreen:environment", "databases"], [], "environment.databases: got list, but"),
         (["bluegreen:environment", "databases"], ["a", "a"], "a database is named twice"),
+        (
+            ["bluegreen:environment", "instance_class"],
+            "db.t4g.medium",
+            "instance_class: got 'db.t4g.medium', but a global database takes no burstable class",
+        ),
+        (
+            ["bluegreen:environment", "iam_authentication"],
+            "yes",
+            "environment.iam_authentication: got 'yes', but",
+        ),
+        (["bluegreen:switch", "login_checks"], ["app"], "switch.login_checks[0]: got 'app', but"),
         (["bluegreen:credentials", "tls"], "maybe", "credentials.tls: got 'maybe', but"),
         (
             ["bluegreen:credentials", "ca_file"],
@@ -183,6 +194,23 @@ def test_tables_may_be_all_a_list_or_a_choice(tables: Any, found: dict[str, Any]
     config.setdefault("bluegreen:replication", {})["tables"] = tables
     chosen = load(_texts(config)).replication.tables
     assert {name: one.model_dump(exclude_none=True) for name, one in chosen.items()} == found
+
+
+def test_logins_by_iam_are_on_where_the_administrator_uses_one() -> None:
+    config = _stack_file("blue")
+    assert not load(_texts(config)).iam_authentication
+    config["bluegreen:credentials"]["admin_iam_user"] = "deployer"
+    assert load(_texts(config)).iam_authentication
+    config["bluegreen:environment"]["iam_authentication"] = False
+    with pytest.raises(SettingsError, match=r"iam_authentication: is false, and credentials.admin"):
+        load(_texts(config))
+
+
+def test_a_burstable_class_is_for_one_region() -> None:
+    config = _stack_file("blue")
+    config["bluegreen:environment"]["instance_class"] = "db.t4g.medium"
+    del config["bluegreen:environment"]["secondary_regions"]
+    assert load(_texts(config)).environment.instance_class == "db.t4g.medium"
 
 
 def test_a_missing_setting_is_named() -> None:
