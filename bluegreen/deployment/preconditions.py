@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from bluegreen.aws import account, cluster
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
+
+_MOST_CLONES = 15
 
 _LOCK_SECONDS = 60.0  # for the locks that reading tables and publications takes
 
@@ -78,6 +80,7 @@ def prepare(desired: DeploymentSpec) -> StackState:
         )
     source = _living_source(desired)
     _require_available(source)
+    _require_room_for_a_clone(source)
     found = source_check.inspect(source, desired.spec.databases)
     source_check.require_clonable(found, desired.spec.databases)
     _require_upgradable(source, desired)
@@ -109,6 +112,29 @@ def _register(source: Server, desired: DeploymentSpec) -> None:
                 " of a deployment that may have the same name in another project; finish or destroy"
                 " that one first"
             )
+
+
+def room_problem(source: str, lineage: Collection[str]) -> str | None:
+    """Return why the next clone would be none; `lineage` are all that share storage already.
+
+    AWS: "up to 15 clones based on a copy, including clones based on other clones. After that, only
+    copies can be created" (Aurora user guide, Cloning). A full copy takes hours, and is no clone.
+    """
+    others = sorted(set(lineage) - {source})
+    if len(others) < _MOST_CLONES:
+        return None
+    return (
+        f"source {source}: shares its storage with {len(others)} clusters already "
+        f"({', '.join(others[:3])}, ...), and AWS clones a lineage {_MOST_CLONES} times: the next "
+        "one would be a full copy; delete one that nobody needs"
+    )
+
+
+def _require_room_for_a_clone(source: Server) -> None:
+    group = _described(source).clone_group_id
+    reason = room_problem(source.cluster, cluster.lineage(source.region, group)) if group else None
+    if reason is not None:
+        raise Refused(reason)
 
 
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
