@@ -36,8 +36,18 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         engine_version=settings.environment.engine_version,
         secondary_regions=[one.region for one in settings.environment.secondary_regions],
         deletion_protection=settings.environment.deletion_protection,
+        instance_classes=_classes(stack),
         account=_account(source),
     )
+
+
+def _classes(stack: Stack) -> dict[str, list[str]]:
+    """Return the classes of the instances, by Region."""
+    environment = stack.settings.environment
+    return {stack.region: [environment.instance_class]} | {
+        one.region: [one.instance_class or environment.instance_class]
+        for one in environment.secondary_regions
+    }
 
 
 def _account(source: Source | None) -> pulumi.Output[str]:

@@ -84,6 +84,11 @@ class DeploymentInputs(TypedDict):
     deletion_protection: NotRequired[Annotated[pulumi.Input[bool], Default(False)]]
     """Whether AWS protects its clusters: one that is taken out then is torn from the global
     database, and stays."""
+    instance_classes: NotRequired[
+        Annotated[pulumi.Input[Mapping[str, Any]] | None, Value(dict[str, tuple[str, ...]])]
+    ]
+    """The classes of its instances by Region, compared with what AWS offers before anything is
+    made."""
     account: NotRequired[pulumi.Input[str] | None]
     """The AWS account that the AWS plugin works in. What asks AWS itself must do so there too, and
     so must every later update."""
@@ -156,6 +161,7 @@ class DeploymentProvider(Provider):
                 for database, one in (given["publishes"] or {}).items()
             },
             engine_version=given["engine_version"],
+            instance_classes=given["instance_classes"] or {},
             account=given["account"],
         )
 
@@ -189,14 +195,15 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
 
     Errors:
         refused: a transition that is not allowed, another major version, or another AWS account (at
-            preview); an AWS account in which the program's own calls don't arrive; a switch
-            before both sides stand and the running direction is healthy; `rollback: false` before
-            the target is the writer; a source that can't be published, or lacks free slots, senders
-            or workers; triggers, event triggers and functions of the source that would stop or
-            falsify the replication; what the clone's upgrade would refuse, or a version that it
-            can't be brought to; a database or schema `bluegreen` there that somebody else made (it
-            carries no mark), or put things in; a source that another cluster is to replace already,
-            even by a stack of the same name in another project.
+            preview); an AWS account in which the program's own calls don't arrive; an instance
+            class that AWS doesn't offer there; a source that has 15 clones already; a switch before
+            both sides stand and the running direction is healthy; `rollback: false` before the
+            target is the writer; a source that can't be published, or lacks free slots, senders or
+            workers; triggers, event triggers and functions of the source that would stop or falsify
+            the replication; what the clone's upgrade would refuse, or a version that it can't be
+            brought to; a database or schema `bluegreen` there that somebody else made (it carries
+            no mark), or put things in; a source that another cluster is to replace already, even by
+            a stack of the same name in another project.
         retry: AWS or a server out of reach.
     """
 

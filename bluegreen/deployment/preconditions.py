@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from bluegreen.aws import account, cluster
+from bluegreen.aws import account, cluster, instance_classes
 from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
 from bluegreen.deployment.transition import StackSpec, StackState
@@ -62,6 +62,8 @@ class DeploymentSpec:
     """By database; inspected before the first `up` makes anything."""
     engine_version: str | None = None
     """The version that the clone is brought to."""
+    instance_classes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The classes of the instances, by Region."""
     account: str | None = None
     """The AWS account in which the stack's resources are; None where nobody has recorded it."""
 
@@ -70,6 +72,7 @@ def prepare(desired: DeploymentSpec) -> StackState:
     """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
     state = desired.spec.state
     _require_account(desired)
+    _require_classes(desired)
     if state is StackState.PLAIN:
         return state
     taken = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
@@ -96,6 +99,26 @@ def prepare(desired: DeploymentSpec) -> StackState:
 def _require_account(desired: DeploymentSpec) -> None:
     """Raise `Refused` when the AWS plugin works in another account than this library."""
     account.require(f"stack {desired.spec.name}", desired.spec.region, desired.account)
+
+
+def _require_classes(desired: DeploymentSpec) -> None:
+    """Raise `Refused` for an instance class that AWS would refuse, in a second Region hours later.
+
+    Without the right to ask, nothing is known and nothing refused.
+    """
+    version = desired.engine_version
+    for region, classes in sorted(desired.instance_classes.items()):
+        try:
+            offered = instance_classes.inspect_all(region, version) if version else {}
+        except Refused as error:
+            log.info("%s", error)
+            continue
+        for chosen in sorted(classes):
+            reason = instance_classes.problem(
+                region, str(version), chosen, offered, in_global=len(desired.instance_classes) > 1
+            )
+            if reason is not None:
+                raise Refused(reason)
 
 
 def _register(source: Server, desired: DeploymentSpec) -> None:

@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
 
 import pytest
+
+from bluegreen.polling import poll_until
 
 from lab import seed as seeds
 from tests.fixtures.lab import RETIRABLE, Lab
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_left_over_is_named_and_can_be_taken_in(lab: Lab) -> None:
-    """By the command that the line gives: the next update goes on with it."""
+@pytest.fixture
+def plain(lab: Lab) -> str:
+    """Return a stack of its own without a source, not brought up."""
     stack = lab.new_stack(*RETIRABLE)
     for key in ("bluegreen:source", "bluegreen:dns"):
         lab.world.pulumi("config", "rm", key, "-s", stack)
-    name = f"bluegreen-{stack}"
-    lab.aws("rds").create_db_cluster(
-        DBClusterIdentifier=name,
-        Engine="aurora-postgresql",
-        EngineVersion="18.4",
-        DatabaseName="app",
-        MasterUsername=seeds.MASTER,
-        MasterUserPassword=lab.world.seed.admin_password,
-        StorageEncrypted=True,
-    )
-    said = lab.refused(stack, at="preview")
-    assert f"cluster {name}: is to be made, and exists in {seeds.REGION}" in said
-    assert f"pulumi refresh -s {stack} --import-pending-creates 'urn:pulumi:{stack}::" in said
-    lab.aws("rds").delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+    return stack
+
+
+def _kill_while_its_cluster_is_made(lab: Lab, stack: str, name: str) -> str:
+    """Kill an update as soon as AWS has its cluster; return the cluster's id there."""
+    program = str(lab.world.place.programs / "pulumi")
+    with subprocess.Popen(
+        [program, "up", "-s", stack, "--yes", "--skip-preview", "--non-interactive"],
+        cwd=lab.world.place.project,
+        env=lab.world.environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as update:
+        rds = lab.aws("rds")
+        for _ in poll_until(time.monotonic() + 600, first=0.05, most=0.05):
+            filters = [{"Name": "db-cluster-id", "Values": [name]}]
+            found = rds.describe_db_clusters(Filters=filters)["DBClusters"]
+            if found or update.poll() is not None:
+                break
+        assert found
+        os.killpg(update.pid, signal.SIGKILL)
+    lab.world.pulumi("cancel", "-s", stack, "--yes")
+    return str(found[0]["DbClusterResourceId"])
+
+
+@pytest.mark.slow
+def test_a_cluster_that_a_killed_update_has_left_is_named_and_taken_in(
+    lab: Lab, plain: str
+) -> None:
+    """By the command that the line gives: the next update goes on with it."""
+    name = f"bluegreen-{plain}"
+    left = _kill_while_its_cluster_is_made(lab, plain, name)
+    code, text = lab.world.try_pulumi("preview", "-s", plain, "--color=never")
+    assert code != 0, text
+    assert f"cluster {name}: is to be made, and exists in {seeds.REGION}" in text
+    command = re.search(r"run: pulumi (refresh -s [^;]+);", text)
+    assert command is not None, text
+    lab.world.pulumi(*shlex.split(command[1]), "--yes", "--skip-preview", "--color=never")
+    lab.up(plain)
+    assert lab.world.outputs(plain)["cluster_resource_id"] == left
+    lab.world.pulumi("preview", "-s", plain, "--expect-no-changes")
+    lab.destroy(plain)
 
 
 @pytest.mark.slow
