@@ -13,7 +13,6 @@ import time
 import pytest
 
 from bluegreen.polling import poll_until
-
 from lab import seed as seeds
 from tests.fixtures.lab import RETIRABLE, Lab
 
