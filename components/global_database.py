@@ -109,7 +109,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=SECONDARY_IGNORES,
-                hooks=cluster_hooks(identifier=name, region=region, stack=stack.name),
+                hooks=cluster_hooks(identifier=name, region=region),
                 custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )

@@ -88,7 +88,7 @@ class Primary(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=CLUSTER_IGNORES,
-                hooks=cluster_hooks(identifier=name, region=stack.region, stack=stack.name),
+                hooks=cluster_hooks(identifier=name, region=stack.region),
                 custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )

@@ -32,11 +32,11 @@ def switch_hooks() -> pulumi.ResourceHookBinding:
     )
 
 
-def cluster_hooks(*, identifier: str, region: str, stack: str) -> pulumi.ResourceHookBinding:
+def cluster_hooks(*, identifier: str, region: str) -> pulumi.ResourceHookBinding:
     """Return a cluster's hook, at preview too: one that exists is neither made nor replaced."""
     absent = pulumi.ResourceHook(
         f"absent-{region}",
-        Absent(identifier, region, stack).before,
+        Absent(identifier, region).before,
         pulumi.ResourceHookOptions(on_dry_run=True),
     )
     return pulumi.ResourceHookBinding(before_create=[absent])

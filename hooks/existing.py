@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC
 
 import pulumi
 
@@ -17,9 +18,8 @@ class Absent:
 
     identifier: str
     region: str
-    stack: str
 
-    async def before(self, args: pulumi.ResourceHookArgs) -> None:
+    async def before(self, _args: pulumi.ResourceHookArgs) -> None:
         """Raise when the cluster exists."""
         try:
             found = await asyncio.to_thread(
@@ -28,14 +28,19 @@ class Absent:
         except BlueGreenError as error:
             raise RuntimeError(str(error)) from None
         if found is not None:
-            raise RuntimeError(existing_problem(found, self.stack, args.urn))
+            raise RuntimeError(existing_problem(found))
 
 
-def existing_problem(found: cluster.Cluster, stack: str, urn: str) -> str:
-    """Return what to do about a cluster that exists and is to be made."""
+def existing_problem(found: cluster.Cluster) -> str:
+    """Return what to do about a cluster that exists and is to be made.
+
+    `pulumi refresh --import-pending-creates` would be the way to take it in, but with the engine
+    3.259 it only forgets the pending creation: seen after an update that was killed.
+    """
+    made = f"{found.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f"cluster {found.identifier}: is to be made, and exists in {found.region} "
-        f"({found.status}); if an update that was ended has left it, run: pulumi refresh -s {stack}"
-        f" --import-pending-creates '{urn}' --import-pending-creates {found.identifier}; or delete "
-        "it, or name another by environment.cluster_identifier"
+        f"cluster {found.identifier}: is to be made, and exists in {found.region} since {made} "
+        f"({found.status}, {len(found.members)} instances); if an update that was killed then has "
+        "left it, delete it in AWS and run pulumi up; if it is in use, this update must not make "
+        "it: set environment.cluster_identifier to another name, or see why the state lacks it"
     )
