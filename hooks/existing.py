@@ -41,6 +41,6 @@ def existing_problem(found: cluster.Cluster) -> str:
     return (
         f"cluster {found.identifier}: is to be made, and exists in {found.region} since {made} "
         f"({found.status}, {len(found.members)} instances); if an update that was killed then has "
-        "left it, delete it in AWS and run pulumi up; if it is in use, this update must not make "
-        "it: set environment.cluster_identifier to another name, or see why the state lacks it"
+        "left it, remove it in AWS and run pulumi up; if it is in use, leave it: name another by "
+        "environment.cluster_identifier, or see why this stack's state lacks it"
     )

@@ -55,7 +55,7 @@ def test_a_cluster_that_a_killed_update_has_left_is_named_and_made_again(
     code, text = lab.world.try_pulumi("preview", "-s", plain, "--color=never")
     assert code != 0, text
     assert f"cluster {name}: is to be made, and exists in {seeds.REGION} since 20" in text
-    assert "0 instances); if an update that was killed then has left it, delete it in AWS" in text
+    assert "0 instances); if an update that was killed then has left it, remove it in AWS" in text
     lab.aws("rds").delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
     lab.up(plain)
     lab.world.pulumi("preview", "-s", plain, "--expect-no-changes")
