@@ -156,6 +156,9 @@ class Environment(_Model):
     """Days that automated backups are kept."""
     kms_key_arn: str | None = None
     """Key of the storage; AWS's own by default. It never changes."""
+    iam_authentication: bool | None = None
+    """Whether database users may log in by tokens of IAM; by default where
+    `credentials.admin_iam_user` does."""
     allow_reboot: Literal["never", "window", "now"] = "never"
     """Whether the writer may be restarted for static parameters and minor versions."""
     deletion_protection: bool = True
@@ -170,6 +173,21 @@ class Environment(_Model):
     """How long the upgrade of a cluster may take."""
     retire: bool = False
     """Whether this environment may be destroyed although it is the writer."""
+
+    @check(mode="after")
+    def _classes_of_a_global_database(self) -> Environment:
+        # AWS refuses one when all that comes before it has been made, for hours in a deployment.
+        classes = {"instance_class": self.instance_class} if self.secondary_regions else {}
+        for number, one in enumerate(self.secondary_regions):
+            if one.instance_class is not None:
+                classes[f"secondary_regions[{number}].instance_class"] = one.instance_class
+        for key, chosen in classes.items():
+            if chosen.startswith("db.t"):
+                raise ValueError(
+                    f"{key}: got {chosen!r}, but a global database takes no burstable class; name"
+                    " one such as db.r6g.large, or take secondary_regions out"
+                )
+        return self
 
     @check(mode="after")
     def _regions_differ(self) -> Environment:
@@ -259,6 +277,9 @@ class Switch(_Model):
     """The roles that lose LOGIN; by default all that have it but the tool's and AWS's."""
     spare_roles: list[str] = []
     """Roles that keep LOGIN everywhere; one that may write any table is refused."""
+    login_checks: list[Arn] = []
+    """Secrets of applications, JSON with `username` and `password`: before a switch each must open
+    the new side, which has the passwords of when it was cloned."""
     accept_differences: list[str] = []
     """Differences between the two sides that may stay, as readiness names them:
     `app: index public.orders_at`."""
@@ -344,6 +365,20 @@ class Settings(_Model):
             )
         return self
 
+    @check(mode="after")
+    def _admin_may_log_in(self) -> Settings:
+        if self.credentials.admin_iam_user and self.environment.iam_authentication is False:
+            raise ValueError(
+                "environment.iam_authentication: is false, and credentials.admin_iam_user logs in"
+                " by IAM; take one of them out"
+            )
+        return self
+
+    @property
+    def iam_authentication(self) -> bool:
+        """Return whether database users may log in by tokens of IAM."""
+        return bool(self.environment.iam_authentication or self.credentials.admin_iam_user)
+
     def cluster_identifier(self, stack: str) -> str:
         """Return the identifier of this stack's cluster."""
         return self.environment.cluster_identifier or f"{NAMESPACE}-{stack}"
@@ -362,6 +397,39 @@ def load(config: Mapping[str, str]) -> Settings:
         return Settings.model_validate({key: _value(key, text) for key, text in ours.items()})
     except ValidationError as error:
         raise SettingsError(_line(error.errors(include_url=False)[0])) from None
+
+
+# Settings of the AWS plugin that say who asks AWS, or where, and what says the same to all.
+_IDENTITY = {
+    "accessKey": "AWS_ACCESS_KEY_ID",
+    "assumeRole": "AWS_PROFILE, a profile with role_arn",
+    "assumeRoles": "AWS_PROFILE, a profile with role_arn",
+    "assumeRoleWithWebIdentity": "AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE",
+    "endpoints": "AWS_ENDPOINT_URL, or AWS_ENDPOINT_URL_RDS and its like",
+    "profile": "AWS_PROFILE",
+    "secretKey": "AWS_SECRET_ACCESS_KEY",
+    "sharedConfigFiles": "AWS_CONFIG_FILE",
+    "sharedCredentialsFile": "AWS_SHARED_CREDENTIALS_FILE",
+    "sharedCredentialsFiles": "AWS_SHARED_CREDENTIALS_FILE",
+    "token": "AWS_SESSION_TOKEN",
+}
+
+
+def identity_problem(config: Mapping[str, str]) -> str | None:
+    """Return why the AWS plugin would be somebody else than the program; None if it is the same.
+
+    The program, its resources and the command line ask AWS too, and find their identity by the
+    environment alone: with another one what exists would look gone.
+    """
+    for key, value in sorted(config.items()):
+        head, _, name = key.partition(":")
+        if head == "aws" and name in _IDENTITY and value not in ("", "[]", "{}"):
+            return (
+                f"{key}: would reach the AWS plugin only, and this program asks AWS itself as well;"
+                f" say it to both by the environment ({_IDENTITY[name]}), and run: pulumi config rm"
+                f" {key}"
+            )
+    return None
 
 
 def _value(key: str, text: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bluegreen.aws.account import account_of
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.switch.declared import DeclaredSwitch
@@ -25,6 +26,9 @@ class StackOutputs(BaseModel):
     format: Literal[1]
     cluster_identifier: str
     cluster_arn: str
+    cluster_resource_id: str = ""
+    """What AWS keys IAM policies of database users, alarms and backup plans to; empty in a stack
+    of an earlier version."""
     region: str
     endpoint: str
     """Of the writer instance, whichever that is within the cluster."""
@@ -49,7 +53,12 @@ class StackOutputs(BaseModel):
     def server(self) -> Server:
         """Return the environment's writer endpoint."""
         return Server(
-            self.cluster_identifier, self.region, self.endpoint, self.port, self.credentials
+            self.cluster_identifier,
+            self.region,
+            self.endpoint,
+            self.port,
+            self.credentials,
+            account_of(self.cluster_arn),
         )
 
 

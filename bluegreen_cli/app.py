@@ -56,7 +56,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
     with _errors():
         outputs = _outputs(stack)
         server = outputs.server
-        found = cluster.get(server.region, server.cluster)
+        found = cluster.get(server.region, server.cluster, account=server.account)
         with server.connect("postgres") as conn:
             closed = closing.is_closed(conn, outputs.databases)
             kept = slots.inspect_all(conn)

@@ -9,6 +9,7 @@ import pulumi_aws as aws
 
 from components.primary import ENGINE, INSTANCE_IGNORES, Primary
 from components.stack import Stack, within
+from hooks import cluster_hooks
 from settings import SecondaryRegion
 
 # The last three are decided when the cluster is made: another value would replace it.
@@ -100,6 +101,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             storage_encrypted=True,
             kms_key_id=secondary.kms_key_arn or self._key_of_aws(region),
             source_region=stack.region,
+            iam_database_authentication_enabled=stack.settings.iam_authentication or None,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=True,
             apply_immediately=True,
@@ -107,6 +109,7 @@ class GlobalDatabase(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=SECONDARY_IGNORES,
+                hooks=cluster_hooks(identifier=name, region=region),
                 custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )

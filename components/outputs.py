@@ -25,6 +25,7 @@ def export(
     values = {
         "cluster_identifier": cluster.cluster_identifier,
         "cluster_arn": cluster.arn,
+        "cluster_resource_id": cluster.cluster_resource_id,
         "region": stack.region,
         "endpoint": cluster.endpoint,
         "reader_endpoint": cluster.reader_endpoint,

@@ -9,11 +9,13 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from bluegreen.aws.account import account_of
 from components.parameter_groups import ParameterGroups
 from components.parameters import family_of
 from components.source import Source
 from components.stack import Stack, within
 from dynamic_providers.parameter_apply import ParameterApply
+from hooks import cluster_hooks
 
 ENGINE = aws.rds.EngineType.AURORA_POSTGRESQL
 
@@ -76,6 +78,7 @@ class Primary(pulumi.ComponentResource):
             storage_encrypted=True,
             kms_key_id=environment.kms_key_arn,
             copy_tags_to_snapshot=True,
+            iam_database_authentication_enabled=stack.settings.iam_authentication or None,
             deletion_protection=environment.deletion_protection,
             skip_final_snapshot=not environment.final_snapshot,
             final_snapshot_identifier=final_snapshot(name, datetime.now(UTC)),
@@ -85,6 +88,7 @@ class Primary(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 ignore_changes=CLUSTER_IGNORES,
+                hooks=cluster_hooks(identifier=name, region=stack.region),
                 custom_timeouts=within(environment.cluster_timeout_minutes),
             ),
         )
@@ -110,22 +114,33 @@ class Primary(pulumi.ComponentResource):
                 "host": self.cluster.endpoint,
                 "port": self.cluster.port,
                 "credentials": stack.credentials,
+                "account": self.cluster.arn.apply(account_of),
             }
         )
+        self._stack, self._source, self._groups = stack, source, groups
+        self.register_outputs({})
+
+    def apply_parameters(self, after: Sequence[pulumi.Resource]) -> ParameterApply:
+        """Declare that static parameters are in force; of a clone once its LSN has been read.
+
+        A clone that isn't the writer serves nobody and may be restarted: its parameter group was
+        made seconds before it, and AWS asks for minutes before the first use of one.
+        """
+        groups, source, settings = self._groups, self._source, self._stack.settings
         # What only the target's version knows comes into force with a clone's upgrade.
         static: pulumi.Input[Mapping[str, str]] = groups.parameters.static()
         if source is not None:
             static = source.engine_version.apply(
                 lambda version: groups.parameters.static_of(family_of(version))
             )
-        self.parameters = ParameterApply(
+        serves = source is None or settings.cutover
+        return ParameterApply(
             "parameters",
             server=self.server,
             parameters=static,
-            allow_reboot=environment.allow_reboot,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.writer]),
+            allow_reboot=settings.environment.allow_reboot if serves else "now",
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
-        self.register_outputs({})
 
 
 def final_snapshot(cluster: str, made_at: datetime) -> str:

@@ -41,19 +41,18 @@ class Replication(pulumi.ComponentResource):
         super().__init__(
             "bluegreen:index:Replication",
             "replication",
-            opts=pulumi.ResourceOptions(depends_on=[primary, seam]),
+            # Not on all of `primary`: its parameters come after the clone's origin.
+            opts=pulumi.ResourceOptions(depends_on=[primary.cluster, primary.writer, seam]),
         )
         self._stack, self._primary = stack, primary
         self.declared_switch: dict[str, Any] | None = None
         """What the switch is declared to be, for the command line; None where there is none."""
-        upgrade_after: list[pulumi.Resource] = [primary.writer]
-        if source is None:  # of two restarts one comes after the other
-            upgrade_after.append(primary.parameters)
         origin = None
         if source is not None and stack.replicates:
             origin = self._origin(source)
-            upgrade_after.append(origin)
-        self.upgrade = self._upgrade(groups, upgrade_after)
+        before = primary.writer if origin is None else origin
+        parameters = primary.apply_parameters([primary.writer, before])
+        self.upgrade = self._upgrade(groups, [before, parameters])
         if source is not None and origin is not None:
             self._replicate(source, seam, origin, self.upgrade)
         self.register_outputs({})

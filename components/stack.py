@@ -12,7 +12,14 @@ from pulumi.runtime.config import CONFIG
 
 from bluegreen import names
 from bluegreen.postgres.server import Credentials
-from settings import CA_BUNDLE, IDENTIFIER, Settings, SettingsError, load
+from settings import (
+    CA_BUNDLE,
+    IDENTIFIER,
+    Settings,
+    SettingsError,
+    identity_problem,
+    load,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ def read_stack() -> Stack:
     region = pulumi.Config("aws").get("region")
     if region is None:
         raise pulumi.RunError("aws:region: is missing; run: pulumi config set aws:region REGION")
+    if reason := identity_problem(CONFIG.get()):
+        raise pulumi.RunError(reason)
     try:
         settings = load(CONFIG.get())
     except SettingsError as error:

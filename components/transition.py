@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pulumi
+import pulumi_aws as aws
 
 from components.primary import Primary
 from components.seam import publishes
@@ -35,7 +36,26 @@ def allow_transition(stack: Stack, source: Source | None) -> Deployment:
         engine_version=settings.environment.engine_version,
         secondary_regions=[one.region for one in settings.environment.secondary_regions],
         deletion_protection=settings.environment.deletion_protection,
+        instance_classes=_classes(stack),
+        account=_account(source),
     )
+
+
+def _classes(stack: Stack) -> dict[str, list[str]]:
+    """Return the classes of the instances, by Region."""
+    environment = stack.settings.environment
+    return {stack.region: [environment.instance_class]} | {
+        one.region: [one.instance_class or environment.instance_class]
+        for one in environment.secondary_regions
+    }
+
+
+def _account(source: Source | None) -> pulumi.Output[str]:
+    """Return the account that the AWS plugin works in."""
+    if source is None:
+        return aws.get_caller_identity_output().account_id
+    # Not before the source is known: an error of its own is then the only one that the user reads.
+    return source.server.apply(lambda _: aws.get_caller_identity_output().account_id)
 
 
 def guard_retirement(

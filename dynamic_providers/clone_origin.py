@@ -80,7 +80,7 @@ class CloneOriginProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         server: Server = self.values(props)["server"]
-        itself = cluster.find(server.region, server.cluster)
+        itself = cluster.find(server.region, server.cluster, account=server.account)
         if itself is None or itself.resource_id != props["resource_id"]:
             return ReadResult(None, {})
         live = inputs_only(props)
@@ -90,7 +90,7 @@ class CloneOriginProvider(Provider):
         server: Server = self.values(props)["server"]
         deadline = time.monotonic() + _DROP_SECONDS
         for _ in poll_until(deadline, first=0.2, most=2.0):
-            itself = cluster.find(server.region, server.cluster)
+            itself = cluster.find(server.region, server.cluster, account=server.account)
             if itself is None or itself.resource_id != props["resource_id"]:
                 return
             try:

@@ -21,6 +21,7 @@ from pulumi.dynamic import (
 )
 from pydantic import BaseModel
 
+from bluegreen.aws import account
 from bluegreen.deployment import preconditions as deployment
 from bluegreen.deployment.preconditions import DeploymentSpec, Published
 from bluegreen.deployment.transition import StackState, refusals
@@ -35,7 +36,7 @@ from dynamic_providers.provider import Props, Provider, inputs_only
 _UNREGISTERED = "unregistered"
 
 # A change of these is no difference, but what they were decides over what they may become.
-_COMPARED = ("engine_version", "secondary_regions", "deletion_protection")
+_COMPARED = ("engine_version", "secondary_regions", "deletion_protection", "account")
 
 
 class _Publishes(BaseModel):
@@ -83,6 +84,14 @@ class DeploymentInputs(TypedDict):
     deletion_protection: NotRequired[Annotated[pulumi.Input[bool], Default(False)]]
     """Whether AWS protects its clusters: one that is taken out then is torn from the global
     database, and stays."""
+    instance_classes: NotRequired[
+        Annotated[pulumi.Input[Mapping[str, Any]] | None, Value(dict[str, tuple[str, ...]])]
+    ]
+    """The classes of its instances by Region, compared with what AWS offers before anything is
+    made."""
+    account: NotRequired[pulumi.Input[str] | None]
+    """The AWS account that the AWS plugin works in. What asks AWS itself must do so there too, and
+    so must every later update."""
 
 
 class DeploymentProvider(Provider):
@@ -105,6 +114,8 @@ class DeploymentProvider(Provider):
             failures += [CheckFailure("environment.engine_version", reason)] if reason else []
         reason = _protected_region_problem(olds, news)
         failures += [CheckFailure("environment.secondary_regions", reason)] if reason else []
+        reason = _account_problem(olds.get("account"), news.get("account"))
+        failures += [CheckFailure("account", reason)] if reason else []
         return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
@@ -150,7 +161,16 @@ class DeploymentProvider(Provider):
                 for database, one in (given["publishes"] or {}).items()
             },
             engine_version=given["engine_version"],
+            instance_classes=given["instance_classes"] or {},
+            account=given["account"],
         )
+
+
+def _account_problem(had: Any, asked_in: Any) -> str | None:
+    """Return why an update can't run in this account; None when it can, or neither is known."""
+    if not isinstance(had, str) or not isinstance(asked_in, str) or contains_unknowns(asked_in):
+        return None
+    return account.problem(asked_in, had)
 
 
 def _protected_region_problem(olds: Props, news: Props) -> str | None:
@@ -174,14 +194,16 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
     """What this stack is: a plain environment, or one that is to replace `source`.
 
     Errors:
-        refused: a transition that is not allowed, or another major version (at preview); a switch
-            before both sides stand and the running direction is healthy; `rollback: false` before
-            the target is the writer; a source that can't be published, or lacks free slots, senders
-            or workers; triggers, event triggers and functions of the source that would stop or
-            falsify the replication; what the clone's upgrade would refuse, or a version that it
-            can't be brought to; a database or schema `bluegreen` there that somebody else made (it
-            carries no mark), or put things in; a source that another cluster is to replace already,
-            even by a stack of the same name in another project.
+        refused: a transition that is not allowed, another major version, or another AWS account (at
+            preview); an AWS account in which the program's own calls don't arrive; an instance
+            class that AWS doesn't offer there; a source that has 15 clones already; a switch before
+            both sides stand and the running direction is healthy; `rollback: false` before the
+            target is the writer; a source that can't be published, or lacks free slots, senders or
+            workers; triggers, event triggers and functions of the source that would stop or falsify
+            the replication; what the clone's upgrade would refuse, or a version that it can't be
+            brought to; a database or schema `bluegreen` there that somebody else made (it carries
+            no mark), or put things in; a source that another cluster is to replace already, even by
+            a stack of the same name in another project.
         retry: AWS or a server out of reach.
     """
 

@@ -70,7 +70,7 @@ class EngineUpgradeProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the version that runs; gone when AWS says that the cluster is gone."""
         server: Server = self.values(props)["server"]
-        found = cluster.find(server.region, server.cluster)
+        found = cluster.find(server.region, server.cluster, account=server.account)
         if found is None:
             return ReadResult(None, {})
         inputs = self.inputs_in(props)

@@ -66,7 +66,7 @@ class ParameterApplyProvider(Provider):
         """Return the values in force; gone when AWS says that the cluster is gone."""
         given = self.values(props)
         server, desired = given["server"], given["parameters"]
-        if cluster.find(server.region, server.cluster) is None:
+        if cluster.find(server.region, server.cluster, account=server.account) is None:
             return ReadResult(None, {})
         found = parameter_apply.in_force(server, desired)
         inputs = self.inputs_in(props)

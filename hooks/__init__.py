@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pulumi
 
+from hooks.existing import Absent
 from hooks.names import watch_names
 from hooks.readiness import check_readiness
 from hooks.timeline import tell_timeline
@@ -29,6 +30,16 @@ def switch_hooks() -> pulumi.ResourceHookBinding:
     return pulumi.ResourceHookBinding(
         before_create=[ready], before_update=[ready], after_update=[timeline_hook, watched]
     )
+
+
+def cluster_hooks(*, identifier: str, region: str) -> pulumi.ResourceHookBinding:
+    """Return a cluster's hook, at preview too: one that exists is neither made nor replaced."""
+    absent = pulumi.ResourceHook(
+        f"absent-{region}",
+        Absent(identifier, region).before,
+        pulumi.ResourceHookOptions(on_dry_run=True),
+    )
+    return pulumi.ResourceHookBinding(before_create=[absent])
 
 
 def record_hooks(*, zone_id: str, region: str, sides: Sequence[Side]) -> pulumi.ResourceHookBinding:

@@ -40,7 +40,8 @@ class Side:
             return None
         host = str(server["host"]) if server else None
         region = str(server["region"]) if server else self.region
-        return Environment(str(name), region, host, _CREDENTIALS.validate_python(dict(credentials)))
+        login = _CREDENTIALS.validate_python(dict(credentials))
+        return Environment(str(name), region, host, login, (server or {}).get("account"))
 
 
 @dataclass(frozen=True, slots=True)

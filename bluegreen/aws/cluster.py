@@ -1,6 +1,7 @@
 """Clusters as AWS describes them: find one, wait until it is available.
 
-A cluster counts as gone only when AWS says so; anything else that goes wrong is an error.
+A cluster counts as gone only when AWS says so, asked in the cluster's own account; anything else
+that goes wrong is an error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from bluegreen.aws import account as accounts
 from bluegreen.aws.clients import client
 from bluegreen.aws.errors import asking, code_of, explained
 from bluegreen.errors import Refused, Retry
@@ -85,6 +87,13 @@ class Cluster:
     created_at: datetime
     global_cluster: str | None
     """The global database that it is a member of: identifier or ARN, as AWS gives it."""
+    iam_authentication: bool = False
+    """Whether database users may log in by a token of IAM."""
+
+    @property
+    def account(self) -> str | None:
+        """The account that it is in."""
+        return accounts.account_of(self.arn)
 
     @property
     def writer(self) -> Member | None:
@@ -111,30 +120,51 @@ class Instance:
     parameter_groups: tuple[str, ...]
 
 
-def find(region: str, identifier: str) -> Cluster | None:
+def find(region: str, identifier: str, *, account: str | None = None) -> Cluster | None:
     """Return the cluster, or None when AWS says that there is none of this name.
 
-    Raises `Refused` or `Retry` when AWS gives no answer: that isn't "gone".
+    Raises `Refused` or `Retry` when AWS gives no answer, and `Refused` when it was asked in another
+    account than `account`, where one is known: neither is "gone".
     """
+    what = f"cluster {identifier} in {region}"
     try:
         answer = client("rds", region).describe_db_clusters(DBClusterIdentifier=identifier)
     except ClientError as error:
         if code_of(error) == "DBClusterNotFoundFault":
+            accounts.require(what, region, account)
             return None
         raise explained(error, _describing(region, identifier)) from None
     except BotoCoreError as error:
         raise explained(error, _describing(region, identifier)) from None
-    return _cluster(answer["DBClusters"][0], region)
+    found = _cluster(answer["DBClusters"][0], region)
+    # Another account may have a cluster of that name too.
+    reason = accounts.problem(found.account, account) if found.account else None
+    if reason is not None:
+        raise Refused(f"{what}: {reason}")
+    return found
 
 
-def get(region: str, identifier: str) -> Cluster:
-    """Return the cluster; raises `Refused` when there is none of this name."""
-    found = find(region, identifier)
+def get(region: str, identifier: str, *, account: str | None = None) -> Cluster:
+    """Return the cluster; raises `Refused` when there is none of this name, and as `find` does."""
+    found = find(region, identifier, account=account)
     if found is None:
         raise Refused(
             f"cluster {identifier}: not found in {region}; check its identifier and its Region"
         )
     return found
+
+
+def lineage(region: str, clone_group_id: str) -> list[str]:
+    """Return the clusters of a Region that share their storage: a source and its clones."""
+    found = []
+    with asking(f"clusters in {region}: DescribeDBClusters"):
+        for page in client("rds", region).get_paginator("describe_db_clusters").paginate():
+            found += [
+                one["DBClusterIdentifier"]
+                for one in page["DBClusters"]
+                if one.get("CloneGroupId") == clone_group_id
+            ]
+    return sorted(found)
 
 
 def get_instance(region: str, identifier: str) -> Instance:
@@ -159,6 +189,7 @@ def wait_until(
     deadline: float,
     report: Report,
     awaited: str,
+    account: str | None = None,
 ) -> Cluster:
     """Return the cluster as soon as it and its writer are available and `done` holds.
 
@@ -170,7 +201,7 @@ def wait_until(
     reported_at = started = time.monotonic()
     for _ in poll_until(deadline):
         try:
-            found = get(region, identifier)
+            found = get(region, identifier, account=account)
             status = _status(found)
         except Retry as error:  # an hour's wait must survive a moment without AWS
             log.debug("%s", error)
@@ -193,11 +224,22 @@ def wait_until(
 
 
 def wait_until_available(
-    region: str, identifier: str, *, deadline: float, report: Report = log.info
+    region: str,
+    identifier: str,
+    *,
+    deadline: float,
+    report: Report = log.info,
+    account: str | None = None,
 ) -> Cluster:
     """Return the cluster as soon as it and its writer are available; errors as `wait_until`."""
     return wait_until(
-        region, identifier, lambda _: True, deadline=deadline, report=report, awaited=AVAILABLE
+        region,
+        identifier,
+        lambda _: True,
+        deadline=deadline,
+        report=report,
+        awaited=AVAILABLE,
+        account=account,
     )
 
 
@@ -240,4 +282,5 @@ def _cluster(answer: dict[str, Any], region: str) -> Cluster:
         deletion_protection=bool(answer.get("DeletionProtection", False)),
         created_at=answer["ClusterCreateTime"],
         global_cluster=answer.get("GlobalClusterIdentifier") or None,
+        iam_authentication=bool(answer.get("IAMDatabaseAuthenticationEnabled", False)),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from bluegreen.aws import cluster
+from bluegreen.aws import account, cluster, instance_classes
 from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.deployment import source_check
 from bluegreen.deployment.transition import StackSpec, StackState
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
+
+_MOST_CLONES = 15
 
 _LOCK_SECONDS = 60.0  # for the locks that reading tables and publications takes
 
@@ -60,14 +62,20 @@ class DeploymentSpec:
     """By database; inspected before the first `up` makes anything."""
     engine_version: str | None = None
     """The version that the clone is brought to."""
+    instance_classes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The classes of the instances, by Region."""
+    account: str | None = None
+    """The AWS account in which the stack's resources are; None where nobody has recorded it."""
 
 
 def prepare(desired: DeploymentSpec) -> StackState:
     """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
     state = desired.spec.state
+    _require_account(desired)
+    _require_classes(desired)
     if state is StackState.PLAIN:
         return state
-    taken = cluster.find(desired.spec.region, desired.spec.cluster)
+    taken = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
     if taken is not None:
         raise Refused(
             f"cluster {desired.spec.cluster}: already exists in {desired.spec.region} "
@@ -75,6 +83,7 @@ def prepare(desired: DeploymentSpec) -> StackState:
         )
     source = _living_source(desired)
     _require_available(source)
+    _require_room_for_a_clone(source)
     found = source_check.inspect(source, desired.spec.databases)
     source_check.require_clonable(found, desired.spec.databases)
     _require_upgradable(source, desired)
@@ -87,13 +96,38 @@ def prepare(desired: DeploymentSpec) -> StackState:
     return state
 
 
+def _require_account(desired: DeploymentSpec) -> None:
+    """Raise `Refused` when the AWS plugin works in another account than this library."""
+    account.require(f"stack {desired.spec.name}", desired.spec.region, desired.account)
+
+
+def _require_classes(desired: DeploymentSpec) -> None:
+    """Raise `Refused` for an instance class that AWS would refuse, in a second Region hours later.
+
+    Without the right to ask, nothing is known and nothing refused.
+    """
+    version = desired.engine_version
+    for region, classes in sorted(desired.instance_classes.items()):
+        try:
+            offered = instance_classes.inspect_all(region, version) if version else {}
+        except Refused as error:
+            log.info("%s", error)
+            continue
+        for chosen in sorted(classes):
+            reason = instance_classes.problem(
+                region, str(version), chosen, offered, in_global=len(desired.instance_classes) > 1
+            )
+            if reason is not None:
+                raise Refused(reason)
+
+
 def _register(source: Server, desired: DeploymentSpec) -> None:
     """Make the register on the source, and claim it; raises `Refused` where another one has it."""
     register.ensure_database(source)
     ours, region = desired.spec.cluster, desired.spec.region
     with source.connect(TOOL_DATABASE) as conn:
         other = claim.holder(conn)
-        gone = other is None or cluster.find(region, other) is None
+        gone = other is None or cluster.find(region, other, account=source.account) is None
         taken = (gone or other == ours) and claim.take(conn, ours, instead_of=other)
         if not taken:
             raise Refused(
@@ -103,12 +137,35 @@ def _register(source: Server, desired: DeploymentSpec) -> None:
             )
 
 
+def room_problem(source: str, lineage: Collection[str]) -> str | None:
+    """Return why the next clone would be none; `lineage` are all that share storage already.
+
+    AWS: "up to 15 clones based on a copy, including clones based on other clones. After that, only
+    copies can be created" (Aurora user guide, Cloning). A full copy takes hours, and is no clone.
+    """
+    others = sorted(set(lineage) - {source})
+    if len(others) < _MOST_CLONES:
+        return None
+    return (
+        f"source {source}: shares its storage with {len(others)} clusters already "
+        f"({', '.join(others[:3])}, ...), and AWS clones a lineage {_MOST_CLONES} times: the next "
+        "one would be a full copy; delete one that nobody needs"
+    )
+
+
+def _require_room_for_a_clone(source: Server) -> None:
+    group = _described(source).clone_group_id
+    reason = room_problem(source.cluster, cluster.lineage(source.region, group)) if group else None
+    if reason is not None:
+        raise Refused(reason)
+
+
 def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
     """Raise `Refused` for what the clone's major upgrade would stumble over."""
     if desired.engine_version is None:
         return
     version = EngineVersion.parse(desired.engine_version)
-    engine.require_reachable(cluster.get(source.region, source.cluster), version)
+    engine.require_reachable(_described(source), version)
     to = version.major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
@@ -136,6 +193,7 @@ def change(had: StackState, desired: DeploymentSpec) -> StackState:
     The transition is one of `transition.ALLOWED`. A final or plain stack never needs the source.
     """
     state = desired.spec.state
+    _require_account(desired)
     match had, state:
         case (StackState.FORWARD, StackState.FORWARD) | (StackState.SWITCHED, StackState.SWITCHED):
             _register(_living_source(desired), desired)
@@ -172,7 +230,7 @@ def remove(had: DeploymentSpec) -> None:
     """
     if had.spec.state in (StackState.PLAIN, StackState.REHEARSAL) or had.source is None:
         return
-    if cluster.find(had.source.region, had.source.cluster) is None:
+    if not _exists(had.source):
         return
     _require_no_switch(had.source)
     register.drop_database(had.source)
@@ -182,10 +240,12 @@ def is_registered(had: DeploymentSpec) -> bool:
     """Return whether the register that a running deployment needs exists.
 
     True also where none is needed, or where the source is gone in AWS: nothing can be made there.
+    Raises `Refused` in another AWS account.
     """
+    _require_account(had)
     if had.spec.state not in (StackState.FORWARD, StackState.SWITCHED) or had.source is None:
         return True
-    if cluster.find(had.source.region, had.source.cluster) is None:
+    if not _exists(had.source):
         return True
     return has_register(had.source)
 
@@ -300,7 +360,7 @@ def _living_source(desired: DeploymentSpec) -> Server:
             f"run pulumi up -s {desired.spec.source} first"
         )
     _require_serving(
-        cluster.get(desired.source.region, desired.source.cluster),
+        _described(desired.source),
         f"source {desired.source.cluster}",
     )
     return desired.source
@@ -310,18 +370,27 @@ def _source_if_it_lives(desired: DeploymentSpec) -> Server | None:
     """Return the source, None where it is unknown, gone, or serves nobody (stopped, deleting)."""
     if desired.source is None:
         return None
-    found = cluster.find(desired.source.region, desired.source.cluster)
-    return desired.source if found is not None and found.serves else None
+    source = desired.source
+    found = cluster.find(source.region, source.cluster, account=source.account)
+    return source if found is not None and found.serves else None
+
+
+def _described(server: Server) -> Cluster:
+    return cluster.get(server.region, server.cluster, account=server.account)
+
+
+def _exists(server: Server) -> bool:
+    return cluster.find(server.region, server.cluster, account=server.account) is not None
 
 
 def _target(desired: DeploymentSpec) -> Server | None:
     """Return the target, None when AWS has no such cluster."""
-    found = cluster.find(desired.spec.region, desired.spec.cluster)
+    found = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
     return Server.of(found, desired.credentials) if found is not None else None
 
 
 def _living_target(desired: DeploymentSpec) -> Server:
-    found = cluster.get(desired.spec.region, desired.spec.cluster)
+    found = cluster.get(desired.spec.region, desired.spec.cluster, account=desired.account)
     _require_serving(found, f"target {found.identifier}")
     return Server.of(found, desired.credentials)
 
@@ -341,7 +410,7 @@ def _require_serving(found: Cluster, what: str) -> None:
 
 def _require_available(source: Server) -> None:
     """Raise `Refused` while AWS is at work on a source that is to be cloned."""
-    found = cluster.get(source.region, source.cluster)
+    found = _described(source)
     if found.status != AVAILABLE:
         raise Refused(
             f"source {found.identifier}: is {found.status}, expected {AVAILABLE} to be cloned; "

@@ -53,7 +53,7 @@ def require_retirable(asked: Retirement) -> None:
     be reached: what can't be inspected must not be destroyed.
     """
     server = asked.server
-    found = cluster.find(server.region, server.cluster)
+    found = cluster.find(server.region, server.cluster, account=server.account)
     if found is None:
         log.info("cluster %s: gone in AWS, nothing to protect", server.cluster)
         return

@@ -24,6 +24,7 @@ class Environment:
     region: str
     host: str | None
     credentials: Credentials
+    account: str | None = None
 
     def owns(self, endpoint: str) -> bool:
         """Return whether an endpoint is the writer's or the readers' of this very cluster.
@@ -42,7 +43,7 @@ class Environment:
 
         Raises `Retry` when it can't be reached: what can't be inspected gets no traffic.
         """
-        found = cluster.find(self.region, self.cluster)
+        found = cluster.find(self.region, self.cluster, account=self.account)
         if found is None:
             return None
         with Server.of(found, self.credentials).connect("postgres") as conn:

@@ -27,7 +27,7 @@ def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row
     AWS is asked first, since another server may answer at a deleted cluster's address. Raises
     `Unreachable` when the server is out of reach although its cluster exists.
     """
-    if cluster.find(server.region, server.cluster) is None:
+    if cluster.find(server.region, server.cluster, account=server.account) is None:
         return None
     try:
         return server.connect(database)

@@ -135,15 +135,26 @@ class Server:
     host: str
     port: int
     credentials: Credentials
+    account: str | None = None
+    """The AWS account that the cluster is in; None where nobody has recorded it."""
 
     @classmethod
     def of(cls, cluster: Cluster, credentials: Credentials) -> Self:
         """Return the writer endpoint of `cluster`, opened by `credentials`."""
-        return cls(cluster.identifier, cluster.region, cluster.endpoint, cluster.port, credentials)
+        return cls(
+            cluster.identifier,
+            cluster.region,
+            cluster.endpoint,
+            cluster.port,
+            credentials,
+            cluster.account,
+        )
 
     def to_props(self) -> dict[str, Any]:
         """Return the `server` property of a resource, without what nobody has chosen."""
         props = asdict(self)
+        if self.account is None:
+            del props["account"]
         props["credentials"] = self.credentials.to_props()
         return props
 

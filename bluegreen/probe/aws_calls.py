@@ -44,6 +44,10 @@ def _cluster(answer: Mapping[str, Any]) -> Verdict:
     return _lacking(members[0], _MEMBER_KEYS)
 
 
+def _account(answer: Mapping[str, Any]) -> Verdict:
+    return works() if answer.get("Account") else differs("lacks Account")
+
+
 def _instance(answer: Mapping[str, Any]) -> Verdict:
     return _lacking(answer["DBInstances"][0], ("DBInstanceIdentifier", "DBInstanceStatus"))
 
@@ -115,6 +119,19 @@ def _family_parameters(answer: Mapping[str, Any]) -> Verdict:
     return works() if found and not lacking else differs("no parameters with their types")
 
 
+def _orderable(place: Place) -> Mapping[str, Any] | str:
+    found = _described(place, "Engine", "EngineVersion")
+    return found if isinstance(found, str) else {**found, "MaxRecords": 20}
+
+
+def _classes(answer: Mapping[str, Any]) -> Verdict:
+    found = answer["OrderableDBInstanceOptions"]
+    if not found:
+        return differs("no options: AWS does not offer the version that the cluster runs")
+    judged = _lacking(found[0], ("DBInstanceClass", "SupportsGlobalDatabases"))
+    return judged if judged.said else works(f"{len(found)} options on a page")
+
+
 def _zone(place: Place, key: str, **more: Any) -> Mapping[str, Any] | str:
     return _NO_ZONE if place.zone_id is None else {key: place.zone_id, **more}
 
@@ -172,6 +189,15 @@ ROWS: tuple[AwsRow, ...] = (
         judge=_cluster,
     ),
     AwsRow(
+        what="the account",
+        service="sts",
+        method="get_caller_identity",
+        right="an account, which is not shown",
+        settles="A cluster that is not found may be in another account, and is not gone then.",
+        arguments=lambda _: {},
+        judge=_account,
+    ),
+    AwsRow(
         what="describe its writer",
         service="rds",
         method="describe_db_instances",
@@ -216,6 +242,15 @@ ROWS: tuple[AwsRow, ...] = (
         settles="Which parameters there are, what they may be, and which need a reboot.",
         arguments=_family,
         judge=_family_parameters,
+    ),
+    AwsRow(
+        what="instance classes of its version",
+        service="rds",
+        method="describe_orderable_db_instance_options",
+        right="options, each with its class",
+        settles="A class that isn't offered is refused before anything is made.",
+        arguments=_orderable,
+        judge=_classes,
     ),
     AwsRow(
         what="the secret that opens it",

@@ -85,7 +85,7 @@ def ensure(
     """
     with clone.connect(TOOL_DATABASE) as conn, remedies.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
-        itself = cluster.get(clone.region, clone.cluster)
+        itself = cluster.get(clone.region, clone.cluster, account=clone.account)
         if resource_id is not None and itself.resource_id != resource_id:
             raise Refused(
                 f"clone {clone}: is cluster {itself.resource_id}, expected {resource_id}; it was "
@@ -94,7 +94,9 @@ def ensure(
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
             return stored
-        require_this_cluster(itself, cluster.get(source.region, source.cluster))
+        require_this_cluster(
+            itself, cluster.get(source.region, source.cluster, account=source.account)
+        )
         require_writer(conn, f"clone {clone}")
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:

@@ -58,6 +58,7 @@ class How(Fencing):
     fuse_seconds: float = FUSE_SECONDS
     finish_seconds: float = FINISH_SECONDS
     accept_differences: Names = ()
+    login_checks: Names = ()
 
 
 class Traffic(_Declared):

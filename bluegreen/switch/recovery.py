@@ -170,9 +170,14 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
         with plan.new.connect(TOOL_DATABASE) as there:
             opening = register.find_opening(there, live.name)
     except Retry:
-        exists = cluster.find(plan.new.region, plan.new.cluster) is not None
+        exists = _exists(plan.new)
         return dataclasses.replace(seen, new_reachable=False, new_exists=exists)
     return dataclasses.replace(seen, opening=opening)
+
+
+def _exists(server: Server) -> bool:
+    """Return whether AWS knows the cluster; raises `Refused` when the wrong account was asked."""
+    return cluster.find(server.region, server.cluster, account=server.account) is not None
 
 
 def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Report) -> bool:
@@ -241,7 +246,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
                     decision = decide(inspect(candidate, live, vouched=vouched))
                     return Recovery(candidate, live.name, decision)
         except Retry:
-            if cluster.find(candidate.old.region, candidate.old.cluster) is not None:
+            if _exists(candidate.old):
                 unreachable.append(candidate.old)
     if unreachable:
         raise Retry(
@@ -255,7 +260,7 @@ def _at_rest(plan: SwitchPlan) -> Decision:
     """Report who is the writer when no attempt is live; a cluster that is gone is none."""
     writers = []
     for server in (plan.old, plan.new):
-        if cluster.find(server.region, server.cluster) is None:
+        if not _exists(server):
             continue
         with server.connect(TOOL_DATABASE) as conn:
             if not closing.is_closed(conn, plan.databases):

@@ -54,7 +54,9 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
     the deadline passes.
     """
     server = desired.server
-    found = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+    found = cluster.wait_until_available(
+        server.region, server.cluster, deadline=deadline, account=server.account
+    )
     have = EngineVersion.parse(found.engine_version)
     in_place = desired.allow_restart is not None
     if in_place and asked_before is None:
@@ -191,7 +193,7 @@ def _upgrade_secondaries(desired: Upgrade, found: Cluster, deadline: float) -> N
         if arn == found.arn:
             continue
         region, identifier = arn.split(":")[3], arn.rpartition(":")[2]
-        secondary = cluster.get(region, identifier)
+        secondary = cluster.get(region, identifier, account=found.account)
         if EngineVersion.parse(secondary.engine_version) < desired.version:
             what = {"DBClusterIdentifier": identifier, "EngineVersion": desired.version.text}
             _modify(region, what | {"ApplyImmediately": True})
@@ -236,6 +238,7 @@ def _wait_until_reached(before: Cluster, version: EngineVersion, deadline: float
         deadline=deadline,
         report=log.info,
         awaited=f"version {version} instead of {before.engine_version}",
+        account=before.account,
     )
 
 
@@ -270,7 +273,9 @@ def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
                 member.identifier,
                 desired.instance_parameter_group,
             )
-    cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+    cluster.wait_until_available(
+        server.region, server.cluster, deadline=deadline, account=server.account
+    )
 
 
 def _wait_until_serving(desired: Upgrade, deadline: float) -> None:

@@ -106,6 +106,7 @@ def ensure(
         deadline=deadline,
         report=log.info,
         awaited="parameter group applied",
+        account=server.account,
     )
     found = in_force(server, desired)
     waiting = pending(desired, found)
@@ -146,7 +147,9 @@ def _reboot(
     _reboot_instance(server, writer.identifier)
     found = _wait_until_in_force(server, desired, deadline)
     # In many versions the writer's reboot restarts the readers too, so check again first.
-    after = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
+    after = cluster.wait_until_available(
+        server.region, server.cluster, deadline=deadline, account=server.account
+    )
     for member in after.members:
         if not member.is_writer and _waits(member.parameter_group_status):
             _reboot_instance(server, member.identifier)

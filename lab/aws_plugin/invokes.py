@@ -64,8 +64,20 @@ def get_key(aws: Aws, args: Props) -> Props:
     }
 
 
+def get_caller_identity(aws: Aws, _args: Props) -> Props:
+    """Return whom AWS takes the plugin for."""
+    found = aws.client("sts").get_caller_identity()
+    return {
+        "id": found["Account"],
+        "accountId": found["Account"],
+        "arn": found["Arn"],
+        "userId": found["UserId"],
+    }
+
+
 INVOKES: Mapping[str, Callable[[Aws, Props], Props]] = {
     "aws:secretsmanager/getSecretVersion:getSecretVersion": get_secret_version,
     "aws:route53/getZone:getZone": get_zone,
+    "aws:index/getCallerIdentity:getCallerIdentity": get_caller_identity,
     "aws:kms/getKey:getKey": get_key,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lab import command
+from lab import seed as seeds
 from lab.postgres import tls
 from tests.fixtures import old_states
 from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
@@ -185,6 +186,21 @@ def test_what_is_in_an_old_state_has_the_same_urn(lab: Lab, deployment: str) -> 
 def _kinds_and_names(resources: list[dict[str, Any]]) -> set[str]:
     """Return resources by the parts of their URNs that no stack's name is in."""
     return {one["urn"].split("::", 2)[2] for one in resources}
+
+
+@pytest.mark.slow
+def test_a_rotated_master_password_is_brought_to_both_sides(lab: Lab, deployment: str) -> None:
+    """The clone has the password of before: the first update that logs in there comes after it."""
+    arn = lab.world.outputs(SOURCE)["credentials"]["admin_secret_arn"]
+    secrets, kept = lab.aws("secretsmanager"), lab.world.seed.admin_password
+    for password in ("the-next-one-12345", kept):
+        text = json.dumps({"username": seeds.MASTER, "password": password})
+        secrets.put_secret_value(SecretId=arn, SecretString=text)
+        for stack in (SOURCE, deployment):
+            lab.up(stack)
+            code, said = _command(lab, "status", "-s", stack)
+            assert code == 0, said
+    assert not CHANGED.search(lab.up(deployment, "--refresh"))
 
 
 def test_two_flags_at_once_are_refused(lab: Lab, deployment: str) -> None:

@@ -12,7 +12,7 @@ from bluegreen.aws import clients
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, PASSWORD, MakeServer
 from tests.fixtures.probed import DATABASE, Run, named_in, plant, run
-from tests.fixtures.rds import REGION, PlacedClusters
+from tests.fixtures.rds import ACCOUNT, REGION, PlacedClusters
 
 CLUSTER, SECRET, ZONE = "zebra-orders-1", "quagga-secret", "okapi.example.org"
 
@@ -45,7 +45,7 @@ def _zone() -> tuple[Any, str]:
 
 
 def _named(done: Run, server: LabServer) -> list[str]:
-    own = (CLUSTER, SECRET, ZONE, "okapi", REGION, "123456789012")
+    own = (CLUSTER, SECRET, ZONE, "okapi", REGION, ACCOUNT)
     return [name for name in own if name in done.out + done.err] + named_in(
         done.out + done.err, server
     )

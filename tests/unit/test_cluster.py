@@ -9,7 +9,9 @@ import pytest
 
 from bluegreen.aws import cluster
 from bluegreen.aws.cluster import Cluster
+from bluegreen.deployment.preconditions import room_problem
 from bluegreen.errors import Refused, Retry
+from tests.fixtures.aws_api import AwsApi
 from tests.fixtures.rds import REGION, PlacedClusters
 
 
@@ -94,3 +96,35 @@ def test_a_state_that_no_waiting_mends_is_refused(
     placed.rds.stop_db_cluster(DBClusterIdentifier="orders-1")
     with pytest.raises(Refused, match="cluster orders-1: is stopp"):
         cluster.wait_until_available(REGION, "orders-1", deadline=time.monotonic() + 30)
+
+
+def test_the_lineage_of_a_cluster_is_all_that_share_its_storage(
+    library_at_aws_api: AwsApi,
+) -> None:
+    rds = library_at_aws_api.client("rds")
+    rds.create_db_cluster(
+        DBClusterIdentifier="lineage",
+        Engine="aurora-postgresql",
+        MasterUsername="clusteradmin",
+        MasterUserPassword="not-a-secret",
+    )
+    for source, clone in (("lineage", "lineage-a"), ("lineage-a", "lineage-b")):
+        rds.restore_db_cluster_to_point_in_time(
+            DBClusterIdentifier=clone,
+            SourceDBClusterIdentifier=source,
+            RestoreType="copy-on-write",
+            UseLatestRestorableTime=True,
+        )
+    group = cluster.get(REGION, "lineage-b").clone_group_id
+    assert group is not None
+    assert cluster.lineage(REGION, group) == ["lineage", "lineage-a", "lineage-b"]
+    assert cluster.lineage(REGION, "another") == []
+
+
+@pytest.mark.parametrize(("clones", "fits"), [(0, True), (14, True), (15, False), (16, False)])
+def test_a_sixteenth_clone_would_be_a_copy(clones: int, fits: bool) -> None:
+    lineage = ["orders", *(f"orders-clone-{n}" for n in range(clones))]
+    reason = room_problem("orders", lineage)
+    assert (reason is None) is fits
+    if reason is not None:
+        assert f"shares its storage with {clones} clusters already" in reason

@@ -86,5 +86,5 @@ def test_every_method_of_a_client_is_an_operation_that_is_read() -> None:
 
 
 def test_services_and_pages_are_found() -> None:
-    assert sent_names.services() == {"rds", "route53", "secretsmanager"}
+    assert sent_names.services() == {"rds", "route53", "secretsmanager", "sts"}
     assert "describe_db_cluster_parameters" in sent_names.aws_calls()

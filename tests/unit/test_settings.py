@@ -13,7 +13,7 @@ import yaml
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE
 from bluegreen.switch.declared import How
 from bluegreen.switch.plan import SwitchPlan
-from settings import Replication, Settings, SettingsError, Switch, load
+from settings import Replication, Settings, SettingsError, Switch, identity_problem, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +45,31 @@ def test_defaults_protect() -> None:
     assert (settings.cutover, settings.rollback, settings.source) == (False, True, None)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("aws:profile", "production", "AWS_PROFILE"),
+        ("aws:assumeRoles", '[{"roleArn": "arn:aws:iam::1:role/a"}]', "a profile with role_arn"),
+        ("aws:endpoints", '[{"rds": "http://localhost:1"}]', "AWS_ENDPOINT_URL"),
+        ("aws:secretKey", "not to be shown", "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_an_identity_that_only_the_plugin_would_have_is_refused(
+    key: str, value: str, instead: str
+) -> None:
+    said = identity_problem({"aws:region": "eu-west-1", key: value})
+    assert said is not None
+    assert said.startswith(f"{key}: would reach the AWS plugin only")
+    assert instead in said
+    assert said.endswith(f"pulumi config rm {key}")
+    assert value not in said
+
+
+def test_what_says_the_same_to_everybody_may_be_set() -> None:
+    harmless = {"aws:region": "eu-west-1", "aws:allowedAccountIds": '["111111111111"]'}
+    assert identity_problem(harmless | {"aws:profile": "", "aws:defaultTags": "{}"}) is None
+
+
 def test_parameters_may_be_written_as_yaml_reads_them() -> None:
     config = _stack_file("blue")
     config["bluegreen:environment"]["parameters"] = {"a": 5, "b": True, "c": "x", "d": 0.5}
@@ -59,6 +84,17 @@ def test_parameters_may_be_written_as_yaml_reads_them() -> None:
         (["bluegreen:environment", "engine_version"], "16", "environment.engine_version: got '16'"),
         (["bluegreen:environment", "databases"], [], "environment.databases: got list, but"),
         (["bluegreen:environment", "databases"], ["a", "a"], "a database is named twice"),
+        (
+            ["bluegreen:environment", "instance_class"],
+            "db.t4g.medium",
+            "instance_class: got 'db.t4g.medium', but a global database takes no burstable class",
+        ),
+        (
+            ["bluegreen:environment", "iam_authentication"],
+            "yes",
+            "environment.iam_authentication: got 'yes', but",
+        ),
+        (["bluegreen:switch", "login_checks"], ["app"], "switch.login_checks[0]: got 'app', but"),
         (["bluegreen:credentials", "tls"], "maybe", "credentials.tls: got 'maybe', but"),
         (
             ["bluegreen:credentials", "ca_file"],
@@ -158,6 +194,23 @@ def test_tables_may_be_all_a_list_or_a_choice(tables: Any, found: dict[str, Any]
     config.setdefault("bluegreen:replication", {})["tables"] = tables
     chosen = load(_texts(config)).replication.tables
     assert {name: one.model_dump(exclude_none=True) for name, one in chosen.items()} == found
+
+
+def test_logins_by_iam_are_on_where_the_administrator_uses_one() -> None:
+    config = _stack_file("blue")
+    assert not load(_texts(config)).iam_authentication
+    config["bluegreen:credentials"]["admin_iam_user"] = "deployer"
+    assert load(_texts(config)).iam_authentication
+    config["bluegreen:environment"]["iam_authentication"] = False
+    with pytest.raises(SettingsError, match=r"iam_authentication: is false, and credentials.admin"):
+        load(_texts(config))
+
+
+def test_a_burstable_class_is_for_one_region() -> None:
+    config = _stack_file("blue")
+    config["bluegreen:environment"]["instance_class"] = "db.t4g.medium"
+    del config["bluegreen:environment"]["secondary_regions"]
+    assert load(_texts(config)).environment.instance_class == "db.t4g.medium"
 
 
 def test_a_missing_setting_is_named() -> None:

@@ -45,6 +45,7 @@ SWITCH = {
 OUTPUTS = {
     "cluster_identifier": "orders-2",
     "cluster_arn": "arn:aws:rds:eu-west-1:1:cluster:orders-2",
+    "cluster_resource_id": "cluster-2",
     "region": "eu-west-1",
     "endpoint": "orders-2.example",
     "reader_endpoint": "ro.orders-2.example",
@@ -70,7 +71,12 @@ def _plan(**changed: Any) -> SwitchPlan:
 def test_an_environment_is_read_as_values() -> None:
     found = stack_outputs.parse("green", OUTPUTS)
     assert found.server == Server(
-        "orders-2", "eu-west-1", "orders-2.example", 5432, Credentials("arn:a", "arn:r", "require")
+        "orders-2",
+        "eu-west-1",
+        "orders-2.example",
+        5432,
+        Credentials("arn:a", "arn:r", "require"),
+        "1",
     )
     assert found.databases == ("app",)
 
@@ -79,6 +85,11 @@ def test_a_plain_stack_declares_no_switch() -> None:
     assert stack_outputs.parse("blue", OUTPUTS | {"switch": None}).switch is None
     older = {name: value for name, value in OUTPUTS.items() if name != "switch"}
     assert stack_outputs.parse("blue", older).switch is None
+
+
+def test_a_stack_of_before_names_no_id_in_aws() -> None:
+    older = {name: value for name, value in OUTPUTS.items() if name != "cluster_resource_id"}
+    assert stack_outputs.parse("blue", older).cluster_resource_id == ""
 
 
 def test_a_declared_switch_leads_to_its_writer() -> None:

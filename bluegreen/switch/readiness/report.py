@@ -25,9 +25,11 @@ from bluegreen.replication import coverage, database_code, sequences, session_ti
 from bluegreen.replication.both_sides import BothSides
 from bluegreen.switch.declared import DeclaredSwitch
 from bluegreen.switch.readiness import (
+    clusters,
     dns_names,
     leaks,
     left_behind,
+    logins,
     outside_sources,
     side_findings,
     slot_limits,
@@ -52,6 +54,8 @@ class Question:
     accept_stale: tuple[str, ...]
     fence_spec: FenceSpec = field(default_factory=FenceSpec)
     accept_differences: tuple[str, ...] = ()
+    login_checks: tuple[str, ...] = ()
+    """Secrets that must open the new side."""
     direction: Direction | None = None
     """Of the replication that runs now; None finds it from the writer's slots."""
     rollback: bool = True
@@ -71,6 +75,7 @@ class Question:
             accept_stale=plan.accept_stale,
             fence_spec=plan.fence_spec,
             accept_differences=declared.switch.accept_differences,
+            login_checks=declared.switch.login_checks,
             direction=plan.direction,
             rollback=plan.rollback,
             records=plan.records,
@@ -177,6 +182,14 @@ def _timeouts(_asked: Question, sides: BothSides) -> list[Finding]:
     )
 
 
+def _logins(asked: Question, sides: BothSides) -> list[Finding]:
+    return logins.findings(sides.new, sides.databases[0], asked.login_checks)
+
+
+def _in_aws(_asked: Question, sides: BothSides) -> list[Finding]:
+    return clusters.findings(sides.old, sides.new)
+
+
 def _names(asked: Question, _sides: BothSides) -> list[Finding]:
     return [] if asked.records is None else dns_names.findings(asked.records, asked.old.region)
 
@@ -192,6 +205,8 @@ CHECKS: tuple[Check, ...] = (
     _differences,
     _code,
     _timeouts,
+    _logins,
+    _in_aws,
     _names,
 )
 """The parts of the report, in order; a new check is a function here."""
