@@ -60,6 +60,18 @@ SELECT name, setting AS value, vartype AS kind FROM pg_catalog.pg_settings WHERE
 _ON = frozenset({"1", "on", "true", "yes"})
 _LOGICAL_REPLICATION = "rds.logical_replication"
 
+# Places for replication: more than desired are room enough, and no reason for an outage. AWS and
+# its operators raise them where others replicate too.
+_SIZES = frozenset(
+    {
+        "max_active_replication_origins",
+        "max_logical_replication_workers",
+        "max_replication_slots",
+        "max_wal_senders",
+        "max_worker_processes",
+    }
+)
+
 
 def in_force(server: Server, desired: Mapping[str, str]) -> dict[str, Setting]:
     """Return those of the desired parameters that the server knows, as they are in force now."""
@@ -190,7 +202,7 @@ def _require_in_group(described: Cluster, waiting: list[PendingParameter]) -> No
                     held[parameter["ParameterName"]] = parameter.get("ParameterValue")
     for item in waiting:
         value = held.get(item.name)
-        if value is None or not _equal(value, item.desired, "string"):
+        if value is None or not _suffices(item.name, item.desired, value, "string"):
             raise Refused(
                 f"{what} of cluster {described.identifier}: {item.name} is {value or 'not set'}, "
                 f"expected {item.desired}; set it there, a reboot alone changes nothing"
@@ -220,7 +232,16 @@ def _agrees(name: str, desired: str, found: Setting | None) -> bool:
     if name.endswith("_libraries"):
         # The service adds its own libraries to shared_preload_libraries.
         return _list(desired) <= _list(found.value)
-    return _equal(desired, found.value, found.kind)
+    return _suffices(name, desired, found.value, found.kind)
+
+
+def _suffices(name: str, desired: str, found: str, kind: str) -> bool:
+    if name in _SIZES:
+        try:
+            return float(found) >= float(desired)
+        except ValueError:
+            pass  # a formula, which only AWS can work out
+    return _equal(desired, found, kind)
 
 
 def _equal(one: str, other: str, kind: str) -> bool:
