@@ -178,7 +178,7 @@ _CLOSING = (
     _rolled_back(
         "take LOGIN from roles that this one may not grant",
         _no_login(made_by_us=False),
-        "From 16 on PostgreSQL wants the ADMIN option, and so does the program. RDS may let more.",
+        "From 16 on PostgreSQL wants the ADMIN option. RDS may let more: the program tries it.",
     ),
     Row(
         what="end a session that is none",
