@@ -121,7 +121,7 @@ def ensure(
     )
     found = in_force(server, desired)
     waiting = pending(desired, found)
-    rebooting = [m.identifier for m in described.members if _waits(m.parameter_group_status)]
+    rebooting = [m.identifier for m in described.members if waits(m.parameter_group_status)]
     if not waiting and not (described.writer and described.writer.identifier in rebooting):
         return effective(desired, found)
     what = f"cluster {server.cluster}: " + (
@@ -155,17 +155,18 @@ def _reboot(
     writer = described.writer
     if writer is None:
         raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
-    _reboot_instance(server, writer.identifier)
+    reboot_instance(server, writer.identifier)
     found = _wait_until_in_force(server, desired, deadline)
     # In many versions the writer's reboot restarts the readers too, so check again first.
     after = cluster.wait_until_available(server.region, server.cluster, deadline=deadline)
     for member in after.members:
-        if not member.is_writer and _waits(member.parameter_group_status):
-            _reboot_instance(server, member.identifier)
+        if not member.is_writer and waits(member.parameter_group_status):
+            reboot_instance(server, member.identifier)
     return found
 
 
-def _reboot_instance(server: Server, instance: str) -> None:
+def reboot_instance(server: Server, instance: str) -> None:
+    """Ask AWS to reboot an instance; it takes a while to begin."""
     with asking(f"instance {instance}: RebootDBInstance"):
         client("rds", server.region).reboot_db_instance(DBInstanceIdentifier=instance)
     log.info("instance %s: rebooted for its static parameters", instance)
@@ -209,7 +210,8 @@ def _require_in_group(described: Cluster, waiting: list[PendingParameter]) -> No
             )
 
 
-def _waits(status: str) -> bool:
+def waits(status: str) -> bool:
+    """Return whether an instance with this status of its group waits for a reboot."""
     return status == "pending-reboot"
 
 
