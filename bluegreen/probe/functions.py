@@ -274,6 +274,20 @@ _STATE = (
         judge=true,
     ),
     Row(
+        what="processes in a transaction that show in no view, as unfinished logins do",
+        statement=(
+            "SELECT count(*) = 0 FROM pg_catalog.pg_locks l WHERE l.locktype = 'virtualxid'"
+            " AND l.granted AND l.pid <> pg_backend_pid() AND NOT EXISTS"
+            " (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid)"
+        ),
+        right="true; false also where a client is logging in right now, so try again",
+        settles=(
+            "The fence waits for logins until they end. A process of the service that looks like"
+            " one would end every switch before its decision, without harm."
+        ),
+        judge=true,
+    ),
+    Row(
         what="jobs of pg_cron",
         statement=(
             "SELECT to_regclass('cron.job') IS NOT NULL, current_setting('cron.log_run', true)"
