@@ -199,6 +199,9 @@ def test_an_origins_position_can_be_read(
         made = host.update(made, subscribed.props | {"enabled": enabled})
         subscribed.write(2)
     subscribed.wait_until_equal()
+    worker = subscribed.wait_until_worker()
+    made = host.update(made, subscribed.props)
+    assert subscribed.wait_until_worker() == worker  # its connection was not set again
     live = host.read(made)
     assert live is not None
     assert not host.diff(live, subscribed.props).changes

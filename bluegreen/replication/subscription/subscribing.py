@@ -33,7 +33,12 @@ from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.replication import counterparts, heartbeat, slot
-from bluegreen.replication.subscription import connection, owner_rights, start_notes
+from bluegreen.replication.subscription import (
+    connection,
+    connection_note,
+    owner_rights,
+    start_notes,
+)
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.replication.subscription.tables import refresh, require_none_put_back
@@ -88,6 +93,7 @@ def ensure(
         _require_worker(subscriber, desired)
         _create(subscriber, text, desired)
         have = _get(subscriber, desired.name)
+        _note_connection(subscriber, have, text, source)
     else:
         _require_same(subscriber, have, desired, text, alter=alter)
         if not owned.is_marked(subscriber, _KIND, desired.name):
@@ -314,11 +320,22 @@ def _alter(
         with remedies.explained(conn, str(desired)):
             conn.execute(statement)
         log.info("%s: %s", desired, words)
-    if connection.agrees(conn, desired.name, text) is not True:
+    agrees = connection.agrees(conn, desired.name, text)
+    if agrees is None:
+        agrees = connection_note.is_noted(conn, have, text, source)
+    if not agrees:
         # The server would accept any password, and the worker would fail later.
         connection.try_login(source, conn.info.dbname)
         connection.try_from_subscriber(conn, text, desired.name)
         connection.set_text(conn, desired.name, text)
+        _note_connection(conn, have, text, source)
+
+
+def _note_connection(
+    conn: psycopg.Connection[Any], have: Subscription, text: str, source: Server
+) -> None:
+    if connection.agrees(conn, have.name, text) is None:
+        connection_note.note(conn, have, text, source)
 
 
 def _set_enabled(
