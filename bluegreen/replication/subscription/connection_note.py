@@ -32,7 +32,7 @@ def is_noted(
     if have.enabled and have.worker_pid is None:
         return False
     known = owned.remembered(conn).get(_KEY, {}).get(have.name)
-    return known == [str(have.oid), _digest(text, publisher)]
+    return bool(known == [str(have.oid), _digest(text, publisher)])
 
 
 def note(conn: psycopg.Connection[Any], have: Subscription, text: str, publisher: Server) -> None:
