@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors
@@ -62,6 +63,8 @@ _APPLIED = (
     """(SELECT pg_catalog.pg_replication_origin_progress(o.roname, false)::text
           FROM pg_catalog.pg_replication_origin o WHERE o.roname = 'pg_' || s.oid)""",
 )
+# How many of these a session was denied: each try is an error in the server's log.
+_denied: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
 _DENIED = (errors.FeatureNotSupported, errors.InsufficientPrivilege, errors.UndefinedFunction)
 
 _COUNT = """coalesce(
@@ -206,12 +209,12 @@ class SubscribedTable:
 def inspect(conn: psycopg.Connection[Any], name: str) -> Subscription | None:
     """Return the subscription of `conn`'s database; `Refused` names a privilege that is missing."""
     major = versions.major(conn)
-    for applied in _APPLIED:
+    for at in range(_denied.get(conn, 0), len(_APPLIED)):
         try:
             with _harmless(conn):
-                return _inspect(conn, name, _query(major, applied))
+                return _inspect(conn, name, _query(major, _APPLIED[at]))
         except _DENIED:
-            continue  # without its position whatever else is denied is named below
+            _denied[conn] = at + 1  # without its position whatever else is denied is named below
     with remedies.explained(conn, f"subscription {name}"):
         return _inspect(conn, name, _query(major, None))
 
