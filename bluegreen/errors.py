@@ -1,8 +1,16 @@
 """The errors of this library, by what the caller can do about them."""
 
 
+def one_line(text: object) -> str:
+    """Return `text` without line breaks: libpq's words have them, and a name may have one too."""
+    return " ".join(filter(None, (line.strip() for line in str(text).splitlines())))
+
+
 class BlueGreenError(Exception):
     """One line for the user: which object, what was found, what is allowed, what to do next."""
+
+    def __init__(self, said: object) -> None:
+        super().__init__(one_line(said))
 
 
 class Refused(BlueGreenError):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bluegreen.errors import Refused
+from bluegreen.errors import Refused, one_line
 
 
 class Level(StrEnum):
@@ -28,7 +28,8 @@ class Finding:
 
     def line(self) -> str:
         """Return the finding as one line."""
-        return f"{self.subject}: {self.found}" + (f"; {self.remedy}" if self.remedy else "")
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return one_line(f"{self.subject}: {self.found}{remedy}")
 
 
 def require_unblocked(findings: Iterable[Finding], where: object) -> None:

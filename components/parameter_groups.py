@@ -15,8 +15,9 @@ from components.stack import Stack
 class ParameterGroups(pulumi.ComponentResource):
     """The cluster's and the instances' groups of the engine's family.
 
-    A clone of another major version needs a group of the source's family until it is upgraded; it
-    goes with the way back, so that removing `source` later changes nothing on AWS.
+    A clone has a group of the source's family until it is upgraded, which leaves out what would
+    write there before it is closed; it goes with the way back, so that removing `source` later
+    changes nothing on AWS.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from bluegreen.errors import BlueGreenError
-from bluegreen.upgrade import parameter_types
+from bluegreen.upgrade import clone_parameters, parameter_types
 from bluegreen.upgrade.parameter_types import ParameterType
 from components.stack import Stack
 
@@ -37,22 +37,22 @@ class Parameters:
         return _group(self.values, self.types)
 
     def group_of(self, family: str) -> Group:
-        """Return what a group of another family takes of them: a clone's, until its upgrade."""
+        """Return what a clone's group takes of them, until the clone is closed and upgraded."""
         types = _types(self.region, family)
-        taken = {name: self.values[name] for name in self._taken(types)}
-        return _group(taken, types)
+        return _group(self._of_clone(types), types)
 
     def static_of(self, family: str) -> dict[str, str]:
-        """Return those that a restart brings into force in another family too."""
-        taken = self._taken(_types(self.region, family))
-        return {name: value for name, value in self.static().items() if name in taken}
+        """Return those of a clone's group that a restart brings into force."""
+        taken = self._of_clone(_types(self.region, family))
+        return {name: value for name, value in taken.items() if _static(name, self.types)}
 
-    def _taken(self, types: Mapping[str, ParameterType]) -> list[str]:
-        return [
-            name
+    def _of_clone(self, types: Mapping[str, ParameterType]) -> dict[str, str]:
+        taken = {
+            name: value
             for name, value in self.values.items()
             if parameter_types.problem(name, value, types) is None
-        ]
+        }
+        return clone_parameters.until_closed(taken, types)
 
 
 def find_parameters(stack: Stack) -> Parameters:

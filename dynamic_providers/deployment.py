@@ -199,11 +199,13 @@ class Deployment(Resource, module="bluegreen", name="Deployment"):
             class that AWS doesn't offer there; a source that has 15 clones already; a switch before
             both sides stand and the running direction is healthy; `rollback: false` before the
             target is the writer; a source that can't be published, or lacks free slots, senders or
-            workers; triggers, event triggers and functions of the source that would stop or falsify
-            the replication; what the clone's upgrade would refuse, or a version that it can't be
-            brought to; a database or schema `bluegreen` there that somebody else made (it carries
-            no mark), or put things in; a source that another cluster is to replace already, even by
-            a stack of the same name in another project.
+            workers; a database of it that its administrator can't close; tables whose rows could
+            not be applied on the target, or on the source by the way back; triggers, event triggers
+            and functions of the source that would stop or falsify the replication; what the clone's
+            upgrade would refuse, or a version that it can't be brought to; a database or schema
+            `bluegreen` there that somebody else made (it carries no mark), or put things in; a
+            source that another cluster is to replace already, even by a stack of the same name in
+            another project.
         retry: AWS or a server out of reach.
     """
 

@@ -75,7 +75,7 @@ def live(have: Found, secret: str | None, drift: list[str], trouble: list[str]) 
     """Return what changes by itself; 64-bit numbers as text."""
     return {
         "worker": have.worker_pid is not None,
-        "applied": have.applied or "0/0",
+        "applied": (have.applied or "0/0") if have.readable else "unknown",
         "apply_errors": str(have.apply_errors),
         "owner": have.owner,
         "secret_version": secret,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bluegreen.aws import account, cluster, instance_classes
@@ -19,13 +19,16 @@ from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE, Direction, deployment_name
 from bluegreen.postgres import versions
 from bluegreen.postgres.publications import Publication
-from bluegreen.postgres.server import Credentials, Server
+from bluegreen.postgres.queries import Connection
+from bluegreen.postgres.server import Credentials, Server, secret_login
+from bluegreen.postgres.table_names import TableName
 from bluegreen.register import claim, register
 from bluegreen.register.switch_in_progress import attempt, has_register
 from bluegreen.register.writer import Writer, is_closed, writer
 from bluegreen.replication import database_code
 from bluegreen.replication.publication import publishing
 from bluegreen.replication.running_direction import require_healthy
+from bluegreen.replication.subscription import owner_rights
 from bluegreen.upgrade import engine, obstacles
 from bluegreen.upgrade.engine_version import EngineVersion
 
@@ -176,15 +179,43 @@ def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
 def _require_publishable(source: Server, desired: DeploymentSpec) -> None:
     """Raise `Refused` where publishing would break production's own writes.
 
-    The publications refuse the same things, but only after other resources have been made.
+    The publications refuse the same things, and the subscriptions rows that they could not apply,
+    but only after other resources have been made: those of the way back when the target has taken
+    writes already.
     """
     deadline = time.monotonic() + _LOCK_SECONDS
     for database, published in sorted(desired.publishes.items()):
         with source.connect(database) as conn:
             database_code.require_replicable(conn, published.publication, source.cluster)
-            publishing.require_publishable(
+            tables = publishing.require_publishable(
                 conn, published.publication, published.identities, deadline=deadline
             )
+            _require_appliable(conn, source, desired, tables)
+
+
+def _require_appliable(
+    conn: Connection, source: Server, desired: DeploymentSpec, tables: Sequence[TableName]
+) -> None:
+    """Raise `Refused` where the clone could not apply the source's rows, or the source the clone's.
+
+    The clone inherits roles, tables and privileges, so the source is asked for both.
+    """
+    have = versions.major(conn)
+    to = have
+    if desired.engine_version is not None:
+        to = EngineVersion.parse(desired.engine_version).major
+    ways = [("rows for the target", desired.credentials, desired.spec.region, to)]
+    if desired.spec.rollback:
+        ways.append(("rows of the way back", source.credentials, source.region, have))
+    for what, credentials, region, major in ways:
+        owner_rights.require_appliable(
+            conn,
+            f"source {source}: {what} in {conn.info.dbname!r}",
+            credentials.admin_iam_user or secret_login(credentials.admin_secret_arn, region)[0],
+            tables,
+            run_as_owner=False,
+            major=major,
+        )
 
 
 def change(had: StackState, desired: DeploymentSpec) -> StackState:

@@ -17,7 +17,8 @@ from bluegreen.postgres.capacity import Capacity
 from bluegreen.postgres.server import Role, Server, secret_login
 from bluegreen.postgres.slot_limits import SlotLimits
 from bluegreen.postgres.versions import Feature
-from bluegreen.register import closing
+from bluegreen.register import alterable, closing
+from bluegreen.register.alterable import DeniedDatabase
 from bluegreen.replication import session_timeouts
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,12 @@ class SourceFacts:
     closed: bool
     role: ReplicationRole
     slot_limits: SlotLimits = field(default_factory=SlotLimits)
+    admin: str = ""
+    """The administrator's role."""
+    unclosable: tuple[DeniedDatabase, ...] = ()
+    """Databases that the administrator can't close: no clone is closed, and no fence put up."""
+    consumers: tuple[str, ...] = ()
+    """Others' slots, each in words."""
 
 
 def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
@@ -133,7 +140,8 @@ def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
         has_rds_role = conn.execute(_HAS_RDS_ROLE).fetchone()
         room = capacity.inspect(conn)
         limits = slot_limits.inspect(conn)
-        sending = frozenset(one.name for one in slots.logical(conn))
+        there = slots.logical(conn)
+        admin, unclosable = conn.info.user, tuple(alterable.denied_databases(conn))
         applying = tuple(str(one) for one in subscriptions.inspect_all(conn))
         filtered = versions.supports(
             conn, Feature.ORIGIN_NONE
@@ -147,7 +155,7 @@ def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
         capacity=room,
         databases=frozenset(row.databases),
         subscriptions=applying,
-        slots=sending,
+        slots=frozenset(one.name for one in there),
         origins=origins,
         closed=closed,
         role=ReplicationRole(
@@ -158,6 +166,11 @@ def inspect(source: Server, databases: Collection[str]) -> SourceFacts:
             rds_role_exists=bool(has_rds_role and has_rds_role[0]),
         ),
         slot_limits=limits,
+        admin=admin,
+        unclosable=unclosable,
+        consumers=tuple(
+            one.in_words for one in there if not (one.temporary or one.name.startswith("bg_"))
+        ),
     )
 
 
@@ -205,6 +218,14 @@ def replicating_problem(
             f"source {found.cluster}: has replication origins of others"
             f" ({', '.join(found.origins)}); {subscriptions.ORIGINS_REMEDY}"
         )
+    if found.unclosable:
+        # All of them, listed or not: a clone of the whole cluster would go on writing there.
+        first = found.unclosable[0]
+        return (
+            f"source {found.cluster}: {', '.join(map(str, found.unclosable))} can't be closed by "
+            f"{found.admin!r}, so neither a clone nor the old side could be; "
+            f"{first.remedy(found.admin)}"
+        )
     needed = {names.slot(deployment, Direction.FORWARD, d) for d in databases} - found.slots
     # The way back makes it a subscriber. That can't be prepared later: a reboot is an outage.
     lacking = capacity.publishing_problem(
@@ -249,6 +270,13 @@ def require_replicable(
     reason = replicating_problem(found, databases, deployment)
     if reason:
         raise Refused(reason)
+    if found.consumers:
+        log.warning(
+            "source %s: others read from it by slots: %s; a clone has none of these, and after the "
+            "cutover they get nothing more: plan how each consumer goes on from the new writer",
+            found.cluster,
+            ", ".join(found.consumers),
+        )
     for database in sorted(databases):
         # A wrong password or a missing CONNECT would otherwise show in an hour, in a worker's log.
         logins: tuple[Role, ...] = ("replication", "admin")

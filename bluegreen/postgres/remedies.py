@@ -18,6 +18,12 @@ from bluegreen.errors import Refused
 
 REPLICATE = "GRANT rds_replication TO {role} (outside RDS: ALTER ROLE {role} REPLICATION)"
 
+# The server's own objects belong to its superuser, who on RDS is AWS.
+_SUPERUSERS = (
+    "on RDS nobody can grant that: run bluegreen probe and report what it says; elsewhere a "
+    "superuser can: "
+)
+
 # Messages of 14 to 18; the first that matches counts. `{name}` is what the pattern caught.
 _REMEDIES = (
     (
@@ -26,22 +32,27 @@ _REMEDIES = (
     ),
     (
         "pg_(show_)?replication_origin_status",
-        "GRANT SELECT ON pg_catalog.pg_replication_origin_status TO {role}; GRANT EXECUTE ON "
-        "FUNCTION pg_catalog.pg_show_replication_origin_status() TO {role}",
+        _SUPERUSERS + "GRANT SELECT ON pg_catalog.pg_replication_origin_status TO {role}; GRANT "
+        "EXECUTE ON FUNCTION pg_catalog.pg_show_replication_origin_status() TO {role}",
     ),
     (
         "function pg_replication_origin_advance",
-        "GRANT EXECUTE ON FUNCTION "
+        _SUPERUSERS + "GRANT EXECUTE ON FUNCTION "
         "pg_catalog.pg_replication_origin_advance(text, pg_lsn) TO {role}",
-    ),
-    (
-        "function pg_replication_origin_drop",
-        "GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_drop(text) TO {role}",
     ),
     ("must be superuser to (create|add or set)", "on Aurora: GRANT rds_superuser TO {role}"),
     ("replication slots", REPLICATE),
     # The writer sends heartbeats, the standby reads them, and either may become the other.
     ("table heartbeat$", "GRANT SELECT, INSERT, UPDATE ON bluegreen.heartbeat TO {role}"),
+    # Names that begin so are the server's own.
+    (
+        "denied for function (?P<name>pg_.+)",
+        _SUPERUSERS + "GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO {role}",
+    ),
+    (
+        "denied for (table|view) (?P<name>pg_.+)",
+        _SUPERUSERS + "GRANT SELECT ON pg_catalog.{name} TO {role}",
+    ),
     ("denied for function (?P<name>.+)", "GRANT EXECUTE ON FUNCTION {name} TO {role}"),
     ("denied for database ", "GRANT CREATE ON DATABASE {database} TO {role}"),
     ("denied for schema (?P<name>.+)", "GRANT USAGE ON SCHEMA {name} TO {role}"),

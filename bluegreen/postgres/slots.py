@@ -102,6 +102,14 @@ class Slot:
         return f"nobody reads it{since}"
 
     @property
+    def in_words(self) -> str:
+        """Return the slot for people who must find out whose it is."""
+        what = f"{self.plugin} in {self.database}" if self.logical else self.type
+        read = "read now" if self.active_pid is not None else "nobody reads it"
+        kept = int(self.retained_bytes or 0) / 2**20
+        return f"{self.name} ({what}, {read}, keeps {kept:.1f} MB)"
+
+    @property
     def confirmed(self) -> Lsn:
         """Return the position before which the subscriber has everything.
 

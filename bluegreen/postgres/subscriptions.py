@@ -7,10 +7,14 @@ that need them; `bluegreen.replication.subscription` makes, alters and drops sub
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
 from bluegreen.lsn import Lsn
@@ -48,10 +52,21 @@ _MORE = """,
        s.substream::text AS stream, s.subsynccommit AS synchronous_commit, s.subbinary AS binary,
        {origin} AS origin, {disable_on_error} AS disable_on_error, {run_as_owner} AS run_as_owner,
        {two_phase} AS two_phase, {failover} AS failover, {skipped} AS skipped,
-       (SELECT o.remote_lsn::text FROM pg_catalog.pg_replication_origin_status o
-         WHERE o.external_id = 'pg_' || s.oid) AS applied,
+       {applied} AS applied, {readable} AS readable,
        {apply_errors} AS apply_errors, {sync_errors} AS sync_errors, {conflicts} AS conflicts
 """
+# PostgreSQL keeps both for superusers, and AWS grants what its service's role owns, or doesn't:
+# nobody else can. Each gives the same position.
+_APPLIED = (
+    """(SELECT o.remote_lsn::text FROM pg_catalog.pg_replication_origin_status o
+         WHERE o.external_id = 'pg_' || s.oid)""",
+    """(SELECT pg_catalog.pg_replication_origin_progress(o.roname, false)::text
+          FROM pg_catalog.pg_replication_origin o WHERE o.roname = 'pg_' || s.oid)""",
+)
+# How many of these a session was denied: each try is an error in the server's log.
+_denied: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
+_DENIED = (errors.FeatureNotSupported, errors.InsufficientPrivilege, errors.UndefinedFunction)
+
 _COUNT = """coalesce(
     (SELECT t.{} FROM pg_catalog.pg_stat_subscription_stats t WHERE t.subid = s.oid), 0)"""
 # All counters whose names begin with this: later majors have more of them.
@@ -89,10 +104,11 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.oid::int8 AS oid,
 """
 # On the publisher the slot of a first copy is known by this name only.
 _COPY_SLOTS = """
-SELECT pg_catalog.format('pg_%%s_sync_%%s_%%s', r.srsubid, r.srrelid, c.system_identifier)
-  FROM pg_catalog.pg_subscription_rel r, pg_catalog.pg_control_system() c
+SELECT pg_catalog.format('pg_%%s_sync_%%s_', r.srsubid, r.srrelid)
+  FROM pg_catalog.pg_subscription_rel r
  WHERE r.srsubid = %s AND r.srsubstate NOT IN ('i', 'r')
 """
+_SYSTEM = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()"
 
 # The number changes when a table is added or removed, when a first copy makes progress, and when
 # an origin is made or dropped.
@@ -146,6 +162,8 @@ class Subscription(Listed):
     """The end of a transaction that it was made to skip (`SKIP`); its rows are lost."""
     applied: str | None
     """Where the next transaction starts; None or 0/0 before the first one and the start."""
+    readable: bool
+    """Whether this role may read that; where it may not, `applied` is None."""
     apply_errors: int
     sync_errors: int
     conflicts: str | None
@@ -157,9 +175,9 @@ class Subscription(Listed):
         return _STREAMING[self.stream]
 
     @property
-    def position(self) -> Lsn:
-        """Return how far it has applied, 0/0 when it has no position yet."""
-        return Lsn.parse(self.applied or "0/0")
+    def position(self) -> Lsn | None:
+        """Return how far it has applied, 0/0 before the start; None where nobody may read that."""
+        return Lsn.parse(self.applied or "0/0") if self.readable else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +208,26 @@ class SubscribedTable:
 
 def inspect(conn: psycopg.Connection[Any], name: str) -> Subscription | None:
     """Return the subscription of `conn`'s database; `Refused` names a privilege that is missing."""
-    query = _query(versions.major(conn))
-    with (
-        remedies.explained(conn, f"subscription {name}"),
-        conn.cursor(row_factory=class_row(Subscription)) as cursor,
-    ):
+    major = versions.major(conn)
+    for at in range(_denied.get(conn, 0), len(_APPLIED)):
+        try:
+            with _harmless(conn):
+                return _inspect(conn, name, _query(major, _APPLIED[at]))
+        except _DENIED:
+            _denied[conn] = at + 1  # without its position whatever else is denied is named below
+    with remedies.explained(conn, f"subscription {name}"):
+        return _inspect(conn, name, _query(major, None))
+
+
+def _inspect(conn: psycopg.Connection[Any], name: str, query: Any) -> Subscription | None:
+    with conn.cursor(row_factory=class_row(Subscription)) as cursor:
         return cursor.execute(query, (name,)).fetchone()
+
+
+def _harmless(conn: psycopg.Connection[Any]) -> AbstractContextManager[Any]:
+    """Let an error inside leave a transaction that is open as it is."""
+    idle = conn.info.transaction_status is TransactionStatus.IDLE
+    return nullcontext() if idle else conn.transaction()
 
 
 def inspect_all(
@@ -229,8 +261,19 @@ def foreign_origins(conn: psycopg.Connection[Any]) -> list[str]:
 
 
 def copy_slots(conn: psycopg.Connection[Any], oid: int) -> list[str]:
-    """Return the slots that unfinished first copies may have on the publisher."""
-    return column(conn, _COPY_SLOTS, oid)
+    """Return the slots that unfinished first copies may have on the publisher.
+
+    Their names end with the system's identifier; where this role may not read it, in `*`.
+    """
+    names = column(conn, _COPY_SLOTS, oid)
+    if not names:
+        return []
+    try:
+        with _harmless(conn):
+            (system,) = column(conn, _SYSTEM)
+    except _DENIED:
+        system = "*"
+    return [name + system for name in names]
 
 
 def conninfo(conn: psycopg.Connection[Any], name: str) -> str | None:
@@ -243,7 +286,7 @@ def conninfo(conn: psycopg.Connection[Any], name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _query(major: int) -> Any:
+def _query(major: int, applied: str | None) -> Any:
     def gated(feature: Feature, text: str, otherwise: str) -> str:
         return text if versions.has(major, feature) else otherwise
 
@@ -254,6 +297,8 @@ def _query(major: int) -> Any:
         run_as_owner=gated(Feature.RUN_AS_OWNER, "s.subrunasowner", "false"),
         two_phase=gated(Feature.TWO_PHASE, "s.subtwophasestate <> 'd'", "false"),
         failover=gated(Feature.FAILOVER_SLOT, "s.subfailover", "false"),
+        applied=applied or "NULL::text",
+        readable="false" if applied is None else "true",
         skipped=gated(Feature.SKIP, "nullif(s.subskiplsn, '0/0')::text", "NULL::text"),
         apply_errors=gated(stats, _COUNT.format("apply_error_count"), "0::int8"),
         sync_errors=gated(stats, _COUNT.format("sync_error_count"), "0::int8"),

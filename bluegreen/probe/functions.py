@@ -38,7 +38,8 @@ _PLAIN = (
     Row(
         what="JSON functions",
         statement=(
-            "SELECT json_build_object('a', 1) IS NOT NULL AND jsonb_typeof(to_jsonb(1)) = 'number'"
+            "SELECT json_build_object('a', 1) IS NOT NULL AND jsonb_build_object('a', 1) ? 'a'"
+            " AND jsonb_typeof(to_jsonb(1)) = 'number'"
             " AND (SELECT count(*) FROM jsonb_each('{\"a\": 1}')) = 1"
             " AND (SELECT count(*) FROM jsonb_each_text('{\"a\": 1}')) = 1"
             " AND (SELECT a FROM jsonb_to_recordset('[{\"a\": 1}]') AS r(a int)) = 1"
@@ -271,6 +272,20 @@ _STATE = (
         ),
         right="true",
         settles="Room for replication is counted before anything is made.",
+        judge=true,
+    ),
+    Row(
+        what="processes in a transaction that show in no view, as unfinished logins do",
+        statement=(
+            "SELECT count(*) = 0 FROM pg_catalog.pg_locks l WHERE l.locktype = 'virtualxid'"
+            " AND l.granted AND l.pid <> pg_backend_pid() AND NOT EXISTS"
+            " (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid)"
+        ),
+        right="true; false also where a client is logging in right now, so try again",
+        settles=(
+            "The fence waits for logins until they end. A process of the service that looks like"
+            " one would end every switch before its decision, without harm."
+        ),
         judge=true,
     ),
     Row(

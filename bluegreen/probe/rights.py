@@ -120,6 +120,12 @@ _SUBSCRIPTIONS = (
         _MISSING,
     ),
     _call(
+        "read a replication origin's position by the function",
+        "SELECT pg_catalog.pg_replication_origin_progress('bluegreen_probe', false)",
+        "Where the view of origins is refused, a subscription's position is read by it.",
+        _MISSING,
+    ),
+    _call(
         "drop a replication origin",
         "SELECT pg_catalog.pg_replication_origin_drop('bluegreen_probe')",
         "What a first copy has left is removed with its subscription.",
@@ -172,7 +178,7 @@ _CLOSING = (
     _rolled_back(
         "take LOGIN from roles that this one may not grant",
         _no_login(made_by_us=False),
-        "From 16 on PostgreSQL wants the ADMIN option, and so does the program. RDS may let more.",
+        "From 16 on PostgreSQL wants the ADMIN option. RDS may let more: the program tries it.",
     ),
     Row(
         what="end a session that is none",

@@ -16,7 +16,7 @@ from psycopg import sql
 from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column, value
 from bluegreen.postgres.server import Server, secret_login
-from bluegreen.register import keepers
+from bluegreen.register import alterable, keepers
 from bluegreen.register.fence_mode import DEFAULT_FENCE, DEFAULT_OLD_SIDE, FenceMode, OldSide
 
 # On Aurora nobody has the attribute REPLICATION: who may replicate was put into rds_replication.
@@ -32,15 +32,8 @@ SELECT rolname::text FROM pg_roles r
 _UNKNOWN = """\
 SELECT name FROM unnest(%s::text[]) name
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1"""
-# Before 16 CREATEROLE is enough, except for roles that replicate.
-_UNALTERABLE = """\
-SELECT r.rolname
-  FROM pg_roles r, pg_roles me
- WHERE me.rolname = current_user AND NOT me.rolsuper AND r.rolname = ANY (%s)
-   AND (NOT me.rolcreaterole OR r.rolsuper
-        OR CASE WHEN current_setting('server_version_num')::int < 160000 THEN r.rolreplication
-                ELSE NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') END)
- ORDER BY 1"""
+# What needs no words besides the remedy.
+_LACK = ("permission denied", "must be ")
 _LACKING = """\
 SELECT name FROM unnest(ARRAY['pg_signal_backend', 'pg_read_all_stats']) name
  WHERE NOT pg_has_role(name::name, 'USAGE')
@@ -113,8 +106,8 @@ def _choice(conn: Connection, server: Server, spec: FenceSpec) -> sql.Composable
 def closable(conn: Connection, server: Server, spec: FenceSpec) -> list[str]:
     """Return which of these can lose LOGIN; readiness names the others."""
     fenced = roles_to_fence(conn, server, spec)
-    barred = column(conn, _UNALTERABLE, fenced)
-    return [name for name in fenced if name not in barred]
+    denied = alterable.denied_roles(conn, fenced)
+    return [name for name in fenced if name not in denied]
 
 
 def inspect(databases: Mapping[str, Connection], server: Server, spec: FenceSpec) -> RoleFacts:
@@ -131,9 +124,11 @@ def inspect(databases: Mapping[str, Connection], server: Server, spec: FenceSpec
         for one in databases.values()
         for keeper in keepers.find(one, [*fenced, conn.info.user], own=list(ours))
     }
-    return RoleFacts(
-        spec.problems(ours, unknown), list(found), column(conn, _UNALTERABLE, fenced), lacking
-    )
+    unalterable = [
+        name if said.startswith(_LACK) else f"{name} ({said})"
+        for name, said in alterable.denied_roles(conn, fenced).items()
+    ]
+    return RoleFacts(spec.problems(ours, unknown), list(found), unalterable, lacking)
 
 
 def own(conn: Connection, server: Server) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.rows import class_row
 
-from bluegreen.errors import Refused
+from bluegreen.errors import Refused, Retry
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA
+from bluegreen.polling import poll_until
 from bluegreen.postgres import owned, remedies
+from bluegreen.postgres.queries import column
 from bluegreen.postgres.server import Server
 from bluegreen.register.schema import SCHEMA
 
@@ -97,6 +100,16 @@ _FIND_CONTENT = _CONTENT.format(
     trusted_function=owned.TRUSTED.format(owner="p.proowner"),
     trusted_schema=owned.TRUSTED.format(owner="n.nspowner"),
 )
+
+_CONNECTED = """\
+SELECT DISTINCT coalesce(a.usename, a.backend_type)::text FROM pg_catalog.pg_stat_activity a
+ WHERE a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid() ORDER BY 1"""
+_END_OTHERS = """\
+SELECT pg_catalog.pg_terminate_backend(a.pid)
+  FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+ WHERE a.datname = %s AND a.pid <> pg_catalog.pg_backend_pid()
+   AND NOT r.rolsuper AND pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')"""
+_DROP_SECONDS = 30.0
 
 # What `clone_origin` keeps there, and what the register's statements make.
 _RELATIONS = frozenset(
@@ -201,9 +214,35 @@ def drop(server: Server) -> None:
             others = _others(content)
             if others is not None:
                 raise Refused(f"{_named(server)}: {others}")
-        conn.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(TOOL_DATABASE))
-        )
+        _drop(conn, server)
+
+
+def _drop(conn: Connection, server: Server) -> None:
+    """Drop the database, whoever is connected.
+
+    AWS's own superuser may be, to every database now and then, and only a superuser may end it: so
+    the others' sessions are ended, and its own is waited for.
+    """
+    name = sql.Identifier(TOOL_DATABASE)
+    try:
+        conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        return
+    except errors.InsufficientPrivilege:
+        who = column(conn, _CONNECTED, TOOL_DATABASE)
+        if not who:
+            raise  # another privilege
+    log.info("%s: waits for the end of sessions of %s", _named(server), ", ".join(who))
+    for _ in poll_until(time.monotonic() + _DROP_SECONDS):
+        conn.execute(_END_OTHERS, (TOOL_DATABASE,))
+        try:
+            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))  # it waits 5 s itself
+            return
+        except errors.ObjectInUse:
+            who = column(conn, _CONNECTED, TOOL_DATABASE) or who
+    raise Retry(
+        f"{_named(server)}: can't be dropped while sessions of {', '.join(who)} are there, which "
+        "only a superuser may end; try again"
+    )
 
 
 def _find(conn: Connection) -> _Database | None:

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from bluegreen.names import TOOL_DATABASE
+from bluegreen.postgres.connection import said
 from bluegreen.postgres.server import Server
 from bluegreen.switch.side import fuse_name
 
@@ -78,9 +79,8 @@ class ServerFuse:
             self._conn.execute(statement)
         except psycopg.Error as error:
             if not self._disarmed:
-                said = error.diag.message_primary or type(error).__name__
                 log.warning(
-                    "%s: the server fuse has ended before its switch: %s", self._server, said
+                    "%s: the server fuse has ended before its switch: %s", self._server, said(error)
                 )
 
     def disarm(self) -> None:

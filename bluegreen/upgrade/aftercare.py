@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from bluegreen.errors import Refused
+from bluegreen.postgres import connection
 from bluegreen.postgres.server import Row, Server
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def update_extensions(conn: psycopg.Connection[Row]) -> list[str]:
         try:
             conn.execute(statement)
         except psycopg.Error as error:
-            failed.append(f"{change}: {error.diag.message_primary or type(error).__name__}")
+            failed.append(f"{change}: {connection.said(error)}")
         else:
             log.info("database %s: extension %s", conn.info.dbname, change)
     return failed
@@ -143,7 +144,7 @@ def _exists(conn: psycopg.Connection[Row], name: sql.Identifier) -> bool:
 
 def _said(error: psycopg.Error) -> str:
     """Return the server's message, and the function that it came from."""
-    said = error.diag.message_primary or type(error).__name__
+    said = connection.said(error)
     where = [line for line in (error.diag.context or "").splitlines() if "function" in line]
     return f"{said}, in {where[-1]}" if where else said
 

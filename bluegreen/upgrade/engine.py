@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bluegreen.aws import cluster
@@ -20,7 +21,7 @@ from bluegreen.polling import poll_until
 from bluegreen.postgres import versions
 from bluegreen.postgres.server import Server
 from bluegreen.register.writer import is_closed
-from bluegreen.upgrade import aftercare, obstacles
+from bluegreen.upgrade import aftercare, obstacles, parameters
 from bluegreen.upgrade.engine_version import EngineVersion, UpgradeStep, require_target, step
 from bluegreen.upgrade.parameters import AllowReboot
 
@@ -80,9 +81,13 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
             have,
             desired.version,
         )
+    regrouped = False
     if not in_place:  # one that serves was made with its groups
-        _ensure_groups(desired, found, deadline)
+        regrouped = _ensure_groups(desired, found, deadline)
     _wait_until_serving(desired, deadline)
+    if not in_place and (regrouped or is_closed(server, desired.databases)):
+        _reboot_waiting(desired, deadline)
+        _wait_until_serving(desired, deadline)
     # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
     # run. One that serves is left as it is, unless this very run upgraded it.
     if todo is UpgradeStep.MAJOR or (not in_place and is_closed(server, desired.databases)):
@@ -242,14 +247,12 @@ def _wait_until_reached(before: Cluster, version: EngineVersion, deadline: float
     )
 
 
-def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
-    """Give cluster and instances the desired groups where they have others.
-
-    Static parameters then wait for a reboot, which another resource decides.
-    """
+def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> bool:
+    """Give cluster and instances the desired groups; return whether the cluster had another."""
     server, rds = desired.server, client("rds", found.region)
     group = desired.cluster_parameter_group
-    if group and found.parameter_group != group:
+    other = bool(group and found.parameter_group != group)
+    if group and other:
         with asking(f"cluster {server.cluster}: ModifyDBCluster"):
             rds.modify_db_cluster(
                 DBClusterIdentifier=server.cluster,
@@ -275,6 +278,45 @@ def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
             )
     cluster.wait_until_available(
         server.region, server.cluster, deadline=deadline, account=server.account
+    )
+    return other
+
+
+def _reboot_waiting(desired: Upgrade, deadline: float) -> None:
+    """Reboot a clone's instances that wait for it, one after the other: it serves nobody yet.
+
+    It was made with a group that leaves out what must not run before it is closed
+    (`clone_parameters`), and what is static in its own would wait for ever.
+    """
+    server = desired.server
+    found = cluster.wait_until(
+        server.region,
+        server.cluster,
+        lambda now: now.parameter_group_status != "applying",
+        deadline=deadline,
+        report=log.info,
+        awaited="parameter group applied",
+        account=server.account,
+    )
+    for member in found.members:
+        if not parameters.waits(member.parameter_group_status):
+            continue
+        parameters.reboot_instance(server, member.identifier)
+        cluster.wait_until(
+            server.region,
+            server.cluster,
+            partial(_is_in_force, instance=member.identifier),
+            deadline=deadline,
+            report=log.info,
+            awaited="parameter group in force",
+            account=server.account,
+        )
+
+
+def _is_in_force(now: Cluster, *, instance: str) -> bool:
+    return not any(
+        one.identifier == instance and parameters.waits(one.parameter_group_status)
+        for one in now.members
     )
 
 

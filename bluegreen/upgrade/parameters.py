@@ -60,6 +60,18 @@ SELECT name, setting AS value, vartype AS kind FROM pg_catalog.pg_settings WHERE
 _ON = frozenset({"1", "on", "true", "yes"})
 _LOGICAL_REPLICATION = "rds.logical_replication"
 
+# Places for replication: more than desired are room enough, and no reason for an outage. AWS and
+# its operators raise them where others replicate too.
+_SIZES = frozenset(
+    {
+        "max_active_replication_origins",
+        "max_logical_replication_workers",
+        "max_replication_slots",
+        "max_wal_senders",
+        "max_worker_processes",
+    }
+)
+
 
 def in_force(server: Server, desired: Mapping[str, str]) -> dict[str, Setting]:
     """Return those of the desired parameters that the server knows, as they are in force now."""
@@ -110,7 +122,7 @@ def ensure(
     )
     found = in_force(server, desired)
     waiting = pending(desired, found)
-    rebooting = [m.identifier for m in described.members if _waits(m.parameter_group_status)]
+    rebooting = [m.identifier for m in described.members if waits(m.parameter_group_status)]
     if not waiting and not (described.writer and described.writer.identifier in rebooting):
         return effective(desired, found)
     what = f"cluster {server.cluster}: " + (
@@ -144,19 +156,20 @@ def _reboot(
     writer = described.writer
     if writer is None:
         raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
-    _reboot_instance(server, writer.identifier)
+    reboot_instance(server, writer.identifier)
     found = _wait_until_in_force(server, desired, deadline)
     # In many versions the writer's reboot restarts the readers too, so check again first.
     after = cluster.wait_until_available(
         server.region, server.cluster, deadline=deadline, account=server.account
     )
     for member in after.members:
-        if not member.is_writer and _waits(member.parameter_group_status):
-            _reboot_instance(server, member.identifier)
+        if not member.is_writer and waits(member.parameter_group_status):
+            reboot_instance(server, member.identifier)
     return found
 
 
-def _reboot_instance(server: Server, instance: str) -> None:
+def reboot_instance(server: Server, instance: str) -> None:
+    """Ask AWS to reboot an instance; it takes a while to begin."""
     with asking(f"instance {instance}: RebootDBInstance"):
         client("rds", server.region).reboot_db_instance(DBInstanceIdentifier=instance)
     log.info("instance %s: rebooted for its static parameters", instance)
@@ -193,14 +206,15 @@ def _require_in_group(described: Cluster, waiting: list[PendingParameter]) -> No
                     held[parameter["ParameterName"]] = parameter.get("ParameterValue")
     for item in waiting:
         value = held.get(item.name)
-        if value is None or not _equal(value, item.desired, "string"):
+        if value is None or not _suffices(item.name, item.desired, value, "string"):
             raise Refused(
                 f"{what} of cluster {described.identifier}: {item.name} is {value or 'not set'}, "
                 f"expected {item.desired}; set it there, a reboot alone changes nothing"
             )
 
 
-def _waits(status: str) -> bool:
+def waits(status: str) -> bool:
+    """Return whether an instance with this status of its group waits for a reboot."""
     return status == "pending-reboot"
 
 
@@ -223,7 +237,16 @@ def _agrees(name: str, desired: str, found: Setting | None) -> bool:
     if name.endswith("_libraries"):
         # The service adds its own libraries to shared_preload_libraries.
         return _list(desired) <= _list(found.value)
-    return _equal(desired, found.value, found.kind)
+    return _suffices(name, desired, found.value, found.kind)
+
+
+def _suffices(name: str, desired: str, found: str, kind: str) -> bool:
+    if name in _SIZES:
+        try:
+            return float(found) >= float(desired)
+        except ValueError:
+            pass  # a formula, which only AWS can work out
+    return _equal(desired, found, kind)
 
 
 def _equal(one: str, other: str, kind: str) -> bool:

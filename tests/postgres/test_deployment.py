@@ -17,9 +17,10 @@ from bluegreen.upgrade import engine
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
-from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
+from tests.fixtures.postgres import MASTER, OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import REGION, PlacedClusters
 from tests.fixtures.replicated import Pair
+from tests.fixtures.switchable import DEMOTE
 
 Props = dict[str, Any]
 provider = DeploymentProvider()
@@ -346,6 +347,29 @@ def test_a_version_that_its_clone_cannot_be_brought_to_is_refused_before_anythin
     with pytest.raises(ProviderError, match="Aurora can't go back"):
         provider.create(props(source, engine_version=f"{source_lab.major}.3"))
     assert not has_register(source)
+
+
+def test_rows_that_the_clone_or_the_way_back_could_not_apply_are_refused_before_anything_is_made(
+    source: Server, source_lab: LabServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back's would be refused when the target has taken writes already."""
+    monkeypatch.setattr(engine, "targets", lambda _: {"18.4": True})
+    table = {"schema": "public", "name": "t"}
+    publishes = {
+        "app": {"name": "bg_green_forward", "scope": {"kind": "tables", "tables": [table]}}
+    }
+    wanted = props(source, publishes=publishes, engine_version="18.4")
+    with source_lab.as_superuser() as conn:
+        conn.execute(DEMOTE)
+        conn.execute(f"CREATE ROLE owner; GRANT owner TO {MASTER} WITH SET FALSE, INHERIT TRUE")
+        conn.execute(f"ALTER DATABASE app OWNER TO {MASTER}")
+    with source_lab.as_superuser("app") as conn:
+        conn.execute("CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO owner")
+        with pytest.raises(ProviderError, match="rows for the target in 'app': its owner") as error:
+            provider.create(wanted)
+        assert not has_register(source)
+        conn.execute(str(error.value).partition("; ")[2].encode())
+    assert outputs(provider.create(wanted))["state"] == "forward"
 
 
 def test_what_its_clone_would_stumble_over_is_refused_before_anything_is_made(

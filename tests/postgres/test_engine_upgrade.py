@@ -6,9 +6,10 @@ import logging
 from typing import Any
 
 import pytest
+from moto.rds.models import RDSBackend
 
 from bluegreen.postgres.server import Server
-from bluegreen.upgrade import engine
+from bluegreen.upgrade import engine, parameters
 from dynamic_providers.engine_upgrade import EngineUpgradeProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.server import LabServer
@@ -82,6 +83,35 @@ def test_another_parameter_group_is_given_to_the_cluster(
     provider.create(props(server, "16.6", "cluster-16-other"))
     described = placed.rds.describe_db_clusters(DBClusterIdentifier="orders-2")["DBClusters"][0]
     assert described["DBClusterParameterGroup"] == "cluster-16-other"
+
+
+def test_a_clone_is_rebooted_for_the_group_that_has_what_its_first_one_left_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when an earlier run gave it the group and was interrupted, since the clone is closed."""
+    rebooted = []
+
+    def reboot(self: RDSBackend, db_instance_identifier: str) -> object:
+        # A plain moto's instances have no server to restart.
+        rebooted.append(db_instance_identifier)
+        waiting.clear()
+        return self.describe_db_instances(db_instance_identifier)[0]
+
+    def status(_: str) -> bool:
+        return bool(waiting)
+
+    waiting = ["orders-2-1"]
+    monkeypatch.setattr(RDSBackend, "reboot_db_instance", reboot)
+    monkeypatch.setattr(parameters, "waits", status)
+    provider.create(props(server, "16.6"))
+    assert rebooted == []  # one that is open serves somebody
+    provider.create(props(server, "16.6", "cluster-16-other"))
+    assert rebooted == ["orders-2-1"]
+    waiting.append("orders-2-1")
+    with server.connect("app") as conn:
+        conn.execute("ALTER DATABASE app SET default_transaction_read_only = on")
+    provider.create(props(server, "16.6", "cluster-16-other"))
+    assert rebooted == ["orders-2-1", "orders-2-1"]
 
 
 def test_a_major_upgrade_is_asked_for_awaited_and_finished(

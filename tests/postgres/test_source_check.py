@@ -8,10 +8,12 @@ from psycopg import sql
 from bluegreen.deployment import source_check
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Server
+from bluegreen.replication.subscription import owner_rights
 from lab.postgres import replicator
 from lab.postgres.server import LabServer
 from tests.fixtures.postgres import MASTER, OLD_AND_NEW, MakeServer
 from tests.fixtures.rds import REPLICATOR, PlacedClusters
+from tests.fixtures.switchable import DEMOTE
 
 pytestmark = pytest.mark.parametrize("major", OLD_AND_NEW)
 
@@ -101,3 +103,70 @@ def test_a_transaction_timeout_of_replication_is_named(
         conn.execute(in_app.format(sql.Identifier(REPLICATOR)))
         with pytest.raises(Refused, match=f"1min for role '{REPLICATOR}'"):
             source_check.require_replicable(source, found, ["app"], "green")
+
+
+def test_a_database_of_another_owner_is_named_and_its_remedy_lets_it_be_closed(
+    source: Server, lab: LabServer
+) -> None:
+    """Whether it is listed or not: a clone is closed as a whole."""
+    with lab.as_superuser() as conn:
+        conn.execute(DEMOTE)
+        conn.execute('CREATE ROLE "Billing Owner"')
+        conn.execute('CREATE DATABASE "Billing" OWNER "Billing Owner"')
+    found = source_check.inspect(source, ["app"])
+    with pytest.raises(Refused, match="Billing of Billing Owner can't be closed by") as refused:
+        source_check.require_replicable(source, found, ["app"], "green")
+    with lab.as_superuser() as conn:
+        remedy = str(refused.value).partition("; ")[2].partition(", or ")[0]
+        conn.execute(remedy.encode())
+    assert source_check.inspect(source, ["app"]).unclosable == ()
+
+
+def test_who_else_reads_from_it_is_told_before_anything_is_made(
+    source: Server, lab: LabServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with lab.connect("app") as conn:
+        conn.execute("SELECT pg_create_logical_replication_slot('debezium', 'pgoutput')")
+        conn.execute("SELECT pg_create_logical_replication_slot('mine', 'pgoutput', true)")
+        found = source_check.inspect(source, ["app"])
+    source_check.require_replicable(source, found, ["app"], "green")
+    assert "by slots: debezium (pgoutput in app, nobody reads it, keeps 0.0 MB); a " in caplog.text
+
+
+def test_rows_that_could_not_be_applied_are_named_by_whom_they_belong_to(
+    source: Server, lab: LabServer
+) -> None:
+    """On the source, for both ways: the clone has the same roles and tables."""
+    with lab.as_superuser() as conn:
+        conn.execute(DEMOTE)
+    with lab.as_superuser("app") as conn:
+        conn.execute(
+            'CREATE ROLE "App Owner"; CREATE TABLE theirs (id int PRIMARY KEY);'
+            'ALTER TABLE theirs OWNER TO "App Owner";'
+            "CREATE TABLE spatial_ref_sys (id int PRIMARY KEY)"
+        )
+
+    def refusal(table: str, applying: int) -> str:
+        with source.connect("app") as conn, pytest.raises(Refused) as refused:
+            owner_rights.require_appliable(
+                conn, "way", MASTER, [("public", table)], run_as_owner=False, major=applying
+            )
+        return str(refused.value)
+
+    for applying in (14, 18):
+        assert refusal("spatial_ref_sys", applying) == (
+            "way: public.spatial_ref_sys belong to AWS, so rows of theirs can't be applied; name in"
+            " bluegreen:replication.tables what else to replicate, without them"
+        )
+    for applying in (18, 14):
+        said = refusal("theirs", applying)
+        assert ("can't SET ROLE to 'App Owner'" in said) == (applying == 18)
+        assert ("may not write public.theirs" in said) == (applying == 14)
+        with lab.as_superuser("app") as conn:
+            conn.execute(said.partition("; ")[2].encode())
+        with source.connect("app") as conn:
+            owner_rights.require_appliable(
+                conn, "way", MASTER, [("public", "theirs")], run_as_owner=False, major=applying
+            )
+        with lab.as_superuser("app") as conn:
+            conn.execute(f'REVOKE "App Owner" FROM {MASTER}')

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from psycopg import sql
 
+from bluegreen.replication.subscription import subscribing
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres import replicator
 from lab.postgres.clone import wait_until
@@ -162,6 +164,86 @@ def test_a_table_owner_that_the_apply_can_not_become(
     with pytest.raises(HostError) as error:
         host.create(subscribed.props | {"run_as_owner": True})
     assert "may not write bluegreen.heartbeat" in _one_line(error)
+    _nothing_made(subscribed)
+
+
+_POSITIONS = {
+    "by the view": "GRANT SELECT ON pg_replication_origin_status TO {role};"
+    "GRANT EXECUTE ON FUNCTION pg_show_replication_origin_status() TO {role}",
+    "by the function": "GRANT EXECUTE ON FUNCTION pg_replication_origin_progress(text, boolean)"
+    " TO {role}",
+    "by neither": "SELECT",
+}
+"""What a service may grant or keep for itself: nobody has tried which of these Aurora does."""
+
+
+@pytest.mark.parametrize("position", _POSITIONS)
+def test_an_origins_position_can_be_read(
+    host: ProviderHost, subscribed: Subscribed, plain_admin: str, position: str
+) -> None:
+    """Without any way to it rows still come once each, whatever is done again."""
+    role = f'"{plain_admin}"'
+    for statement in (
+        f"GRANT pg_create_subscription TO {role}",
+        f"GRANT CREATE ON DATABASE {subscribed.database} TO {role}",
+        f"GRANT EXECUTE ON FUNCTION pg_replication_origin_advance(text, pg_lsn) TO {role}",
+        f"GRANT {MASTER} TO {role} WITH SET TRUE",
+        f"ALTER SCHEMA bluegreen OWNER TO {role}",
+        _POSITIONS[position].format(role=role),
+    ):
+        subscribed.on_target(statement, superuser=True)
+    made = host.create(subscribed.props)
+    subscribed.write(3)
+    subscribed.wait_until_equal()
+    for enabled in (False, True):
+        made = host.update(made, subscribed.props | {"enabled": enabled})
+        subscribed.write(2)
+    subscribed.wait_until_equal()
+    worker = subscribed.wait_until_worker()
+    made = host.update(made, subscribed.props)
+    assert subscribed.wait_until_worker() == worker  # its connection was not set again
+    live = host.read(made)
+    assert live is not None
+    assert not host.diff(live, subscribed.props).changes
+    assert (live.outs["live"]["applied"] == "unknown") == (position == "by neither")
+    host.delete(made)
+    _nothing_made(subscribed)
+
+
+def test_what_a_drop_may_not_remove_is_named(
+    subscribed: Subscribed, plain_admin: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A first copy that was not over has an origin here, and a slot on the publisher."""
+    role, name = f'"{plain_admin}"', subscribed.name
+    for statement in (
+        f"CREATE SUBSCRIPTION {name} CONNECTION 'dbname=none' PUBLICATION none WITH (connect=false,"
+        f" enabled=false, create_slot=false, slot_name={subscribed.slot})",
+        "INSERT INTO pg_subscription_rel SELECT oid, 'orders'::regclass, 'd' FROM pg_subscription",
+        f"GRANT pg_create_subscription TO {role}",
+        f"ALTER SUBSCRIPTION {name} OWNER TO {role}",
+        f"GRANT CREATE ON DATABASE {subscribed.database} TO {role}",
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+    ):
+        subscribed.on_target(statement, superuser=True)
+    ((oid,),) = subscribed.on_target("SELECT oid FROM pg_subscription WHERE subname = %s", name)
+    origin = f"pg_{oid}_left"
+    # By the function nobody may make one of such a name.
+    subscribed.on_target(
+        "INSERT INTO pg_replication_origin VALUES (99, %s)", origin, superuser=True
+    )
+    try:
+        with subscribed.target.connect(subscribed.database) as conn:
+            left = subscribing.drop(conn, name, deadline=time.monotonic() + 30)
+        with subscribed.source.connect(subscribed.database) as conn:
+            subscribing.drop_copy_slots(conn, left, "orders-1")
+    finally:
+        subscribed.on_target("DELETE FROM pg_replication_origin WHERE roident = 99", superuser=True)
+        subscribed.on_target(
+            "GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC", superuser=True
+        )
+    assert f"its replication origin {origin} stays: permission denied for function" in caplog.text
+    assert f"slots pg_{oid}_sync_" in caplog.text
+    assert "may be left on orders-1" in caplog.text
     _nothing_made(subscribed)
 
 

@@ -31,7 +31,15 @@ _ON_FUNCTION = "GRANT EXECUTE ON FUNCTION "
         ),
         (
             _FUNCTION + "pg_replication_origin_drop",
-            _ON_FUNCTION + 'pg_catalog.pg_replication_origin_drop(text) TO "r"',
+            _ON_FUNCTION + 'pg_catalog."pg_replication_origin_drop" TO "r"',
+        ),
+        (
+            _FUNCTION + "pg_control_system",
+            _ON_FUNCTION + 'pg_catalog."pg_control_system" TO "r"',
+        ),
+        (
+            "permission denied for table pg_authid",
+            'GRANT SELECT ON pg_catalog."pg_authid" TO "r"',
         ),
         (_FUNCTION + "f", _ON_FUNCTION + '"f" TO "r"'),
         ("must be superuser to create FOR ALL TABLES publication", "GRANT rds_superuser TO"),
@@ -49,3 +57,18 @@ def test_a_missing_privilege_has_its_remedy(said: str, cure: str) -> None:
 def test_names_are_quoted() -> None:
     said = "permission denied for database x"
     assert remedy(said, 'a"b', "{c}") == 'GRANT CREATE ON DATABASE "{c}" TO "a""b"'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "permission denied for view pg_replication_origin_status",
+        _FUNCTION + "pg_show_replication_origin_status",
+        _FUNCTION + "pg_replication_origin_advance",
+        _FUNCTION + "pg_replication_origin_progress",
+        _FUNCTION + "pg_control_system",
+        "permission denied for table pg_subscription",
+    ],
+)
+def test_what_belongs_to_aws_is_not_to_be_granted_by_anybody_there(said: str) -> None:
+    assert remedy(said, "r", "app").startswith("on RDS nobody can grant that: run bluegreen probe")

@@ -9,6 +9,11 @@ from bluegreen.upgrade.parameters import Setting, effective, pending
 FOUND = {
     "rds.logical_replication": Setting("wal_level", "replica", "enum"),
     "max_replication_slots": Setting("max_replication_slots", "20", "integer"),
+    "max_active_replication_origins": Setting("max_active_replication_origins", "12", "integer"),
+    "max_logical_replication_workers": Setting("max_logical_replication_workers", "17", "integer"),
+    "max_wal_senders": Setting("max_wal_senders", "21", "integer"),
+    "max_worker_processes": Setting("max_worker_processes", "64", "integer"),
+    "max_connections": Setting("max_connections", "200", "integer"),
     "track_commit_timestamp": Setting("track_commit_timestamp", "off", "bool"),
     "shared_preload_libraries": Setting(
         "shared_preload_libraries", "rdsutils, pg_cron,pg_stat_statements", "string"
@@ -22,6 +27,11 @@ FOUND = {
         ("rds.logical_replication", "0"),
         ("max_replication_slots", "20"),
         ("max_replication_slots", "20.0"),
+        ("max_replication_slots", "5"),
+        ("max_active_replication_origins", "10"),
+        ("max_logical_replication_workers", "16"),
+        ("max_wal_senders", "20"),
+        ("max_worker_processes", "32"),
         ("track_commit_timestamp", "0"),
         ("track_commit_timestamp", "off"),
         ("shared_preload_libraries", "pg_stat_statements,pg_cron"),
@@ -36,6 +46,7 @@ def test_in_force(name: str, value: str) -> None:
     [
         ("rds.logical_replication", "1", "rds.logical_replication is replica, expected 1"),
         ("max_replication_slots", "25", "max_replication_slots is 20, expected 25"),
+        ("max_connections", "100", "max_connections is 200, expected 100"),
         ("track_commit_timestamp", "1", "track_commit_timestamp is off, expected 1"),
         ("shared_preload_libraries", "auto_explain", "expected auto_explain"),
         ("no_such_parameter", "1", "no_such_parameter is unknown, expected 1"),

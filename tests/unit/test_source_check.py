@@ -14,6 +14,7 @@ from bluegreen.deployment.source_check import (
 )
 from bluegreen.postgres.capacity import Capacity
 from bluegreen.postgres.slot_limits import SlotLimits
+from bluegreen.register.alterable import DeniedDatabase
 
 ROLE = ReplicationRole(
     "repl", exists=True, can_login=True, can_replicate=True, rds_role_exists=True
@@ -80,6 +81,18 @@ def test_another_deployment_is_named_and_ones_own_leftovers_are_not() -> None:
         capacity=replace(ROOM, used_slots=20, used_senders=20, used_workers=8, used_origins=20),
     )
     assert replicating_problem(own, ["app"], "green") is None
+
+
+def test_a_database_that_can_not_be_closed_is_named_with_its_remedy_before_anything_is_made() -> (
+    None
+):
+    denied = (DeniedDatabase("Billing", "billing_owner"), DeniedDatabase("old", "rdsadmin"))
+    found = replicating_problem(replace(FIT, admin="Admin", unclosable=denied), ["app"], "green")
+    assert found == (
+        "source orders-1: Billing of billing_owner, old of rdsadmin can't be closed by 'Admin', so "
+        'neither a clone nor the old side could be; GRANT "billing_owner" TO "Admin", or ALTER '
+        'DATABASE "Billing" OWNER TO "Admin"'
+    )
 
 
 def test_slots_must_be_free_for_every_database() -> None:

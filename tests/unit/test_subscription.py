@@ -10,7 +10,7 @@ import pytest
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
 from bluegreen.postgres.subscriptions import Streaming, Subscription, problems
-from bluegreen.replication.subscription import failing_transaction, options
+from bluegreen.replication.subscription import failing_transaction, options, start_notes
 from bluegreen.replication.subscription.options import SubscriptionSpec
 
 WANTED = SubscriptionSpec(name="bg", publications=("bg",), slot_name="bg_app", start=Lsn(1))
@@ -33,6 +33,7 @@ LIVE = Subscription(
     failover=False,
     skipped=None,
     applied="0/1",
+    readable=True,
     worker_pid=7,
     apply_errors=0,
     sync_errors=0,
@@ -166,3 +167,45 @@ def test_the_failing_transaction_is_the_first_after_the_position() -> None:
 
 def test_nothing_left_is_no_failing_transaction() -> None:
     assert failing_transaction.first_after(Lsn(150), [_begin(100, 1)]) is None
+
+
+UNREADABLE = replace(LIVE, applied=None, readable=False)
+
+
+@pytest.mark.parametrize(
+    ("have", "confirmed", "noted", "made", "position"),
+    [
+        pytest.param(UNREADABLE, 90, None, True, 0, id="made just now"),
+        pytest.param(UNREADABLE, 90, 100, False, 100, id="its start was set, nothing confirmed"),
+        pytest.param(UNREADABLE, 120, 100, False, 120, id="it has applied and confirmed more"),
+        pytest.param(UNREADABLE, 120, None, False, 120, id="it was enabled before notes"),
+        pytest.param(
+            replace(UNREADABLE, enabled=False), 90, None, False, 0, id="it was never enabled"
+        ),
+        pytest.param(
+            replace(UNREADABLE, enabled=False), 120, None, False, 0, id="a slot moved by hand"
+        ),
+        pytest.param(replace(UNREADABLE, enabled=False), 90, 50, False, 90, id="another's start"),
+    ],
+)
+def test_without_an_origins_position_the_slot_and_the_note_prove_one(
+    have: Subscription, confirmed: int, noted: int | None, made: bool, position: int
+) -> None:
+    """0/0 means that the start is set, which a slot that has passed it forbids."""
+    found = start_notes.proven(
+        have,
+        replace(WANTED, start=Lsn(100)),
+        Lsn(confirmed),
+        None if noted is None else Lsn(noted),
+        made=made,
+    )
+    assert found == position
+
+
+def test_an_enabled_one_whose_start_nobody_noted_is_refused_until_its_slot_has_passed_it() -> None:
+    with pytest.raises(Refused, match="nobody noted its start 0/64; its position can't be read"):
+        start_notes.proven(UNREADABLE, replace(WANTED, start=Lsn(100)), Lsn(90), None, made=False)
+
+
+def test_what_was_applied_already_is_no_failing_transaction_where_the_position_is_unknown() -> None:
+    assert failing_transaction.find(None, "bg_app", ["bg"], None) is None  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
@@ -62,12 +63,13 @@ def ensure(
         if have is not None and not alter and have.all_tables != desired.all_tables:
             raise Refused(_other(have, desired))
         declared = replica_identity.resolve(conn, identities)
-        planned, have, problems = _patiently(
+        rehearsed = _patiently(
             conn, desired.name, deadline, lambda: _rehearse(conn, desired, declared)
         )
+        planned, have = rehearsed.planned, rehearsed.have
         if have is not None and not alter and have != planned:
             raise Refused(_other(have, planned))
-        replica_identity.require_none(desired.name, problems)
+        replica_identity.require_none(desired.name, rehearsed.problems)
         reading = readers(conn, desired.name)
         if have is not None and reading:
             _require_nothing_begun(have, planned, reading)
@@ -121,16 +123,17 @@ def require_publishable(
     identities: Mapping[str, str],
     *,
     deadline: float,
-) -> None:
-    """Raise what `ensure` would refuse, and change nothing."""
+) -> list[TableName]:
+    """Raise what `ensure` would refuse, and change nothing; return the tables it would send."""
     with remedies.explained(conn, f"publication {desired.name!r}"):
         _require_features(conn, desired)
         owned.require_marked(conn, _KIND, desired.name)
         declared = replica_identity.resolve(conn, identities)
-        _, _, problems = _patiently(
+        rehearsed = _patiently(
             conn, desired.name, deadline, lambda: _rehearse(conn, desired, declared)
         )
-        replica_identity.require_none(desired.name, problems)
+        replica_identity.require_none(desired.name, rehearsed.problems)
+    return rehearsed.sent
 
 
 def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> None:
@@ -189,12 +192,22 @@ def _require_features(conn: psycopg.Connection[Any], desired: Publication) -> No
         versions.require(major, Feature.COLUMN_LIST, what)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rehearsed:
+    planned: Publication
+    have: Publication | None
+    problems: dict[TableName, str]
+    """Tables whose writes would break, each with the reason."""
+    sent: list[TableName]
+    """What it would send."""
+
+
 def _rehearse(
     conn: psycopg.Connection[Any],
     desired: Publication,
     declared: Mapping[TableName, tuple[TableIdentity, Identity]],
-) -> tuple[Publication, Publication | None, dict[TableName, str]]:
-    """Return what the server would make of `desired`, what it has, and which writes would break.
+) -> _Rehearsed:
+    """Return what the server would make of `desired`.
 
     This happens in a transaction that is rolled back, so nobody else sees it: only the server knows
     which tables a scope means, partitions and inheritance included, and how it spells a filter.
@@ -208,6 +221,7 @@ def _rehearse(
         planned = publications.inspect(conn, desired.name)
         assert planned is not None
         tables = replica_identity.published(conn, desired.name)
+        sent = list(publications.sent_tables(conn, [desired.name]))
         restored = declared_identity.remembered(conn)
     problems = {}
     for table in tables:
@@ -218,7 +232,7 @@ def _rehearse(
             identity = restored[table.key]
         if (why := replica_identity.problem(table, identity)) is not None:
             problems[table.key] = why
-    return planned, have, problems
+    return _Rehearsed(planned, have, problems, sent)
 
 
 def _apply(conn: psycopg.Connection[Any], desired: Publication, reading: Sequence[str]) -> int:

@@ -53,12 +53,19 @@ class FailingTransaction:
 
 
 def find(
-    publisher: psycopg.Connection[Any], slot: str, publications: Sequence[str], position: Lsn
+    publisher: psycopg.Connection[Any],
+    slot: str,
+    publications: Sequence[str],
+    position: Lsn | None,
 ) -> FailingTransaction | None:
     """Return the next transaction in `slot` after `position`; None when it isn't known now.
 
+    Without a position it isn't: what was applied already may be the first in the slot.
+
     The slot is only peeked at, which isn't possible while a worker reads it.
     """
+    if position is None:
+        return None
     names = ",".join('"' + name.replace('"', '""') + '"' for name in publications)
     try:
         with publisher.transaction():

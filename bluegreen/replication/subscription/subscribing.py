@@ -26,13 +26,19 @@ from bluegreen.postgres import (
     subscriptions,
     versions,
 )
+from bluegreen.postgres import connection as postgres_connection
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
 from bluegreen.postgres.versions import Feature
 from bluegreen.register import closing
 from bluegreen.replication import counterparts, heartbeat, slot
-from bluegreen.replication.subscription import connection, owner_rights
+from bluegreen.replication.subscription import (
+    connection,
+    connection_note,
+    owner_rights,
+    start_notes,
+)
 from bluegreen.replication.subscription import options as subscription_options
 from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.replication.subscription.tables import refresh, require_none_put_back
@@ -87,6 +93,7 @@ def ensure(
         _require_worker(subscriber, desired)
         _create(subscriber, text, desired)
         have = _get(subscriber, desired.name)
+        _note_connection(subscriber, have, text, source)
     else:
         _require_same(subscriber, have, desired, text, alter=alter)
         if not owned.is_marked(subscriber, _KIND, desired.name):
@@ -95,8 +102,9 @@ def ensure(
         require_none_skipped(publisher, subscriber, source, have, since=desired.start)
         if not alter and not have.enabled and have.position == desired.start:
             require_slot(publisher, source, desired)
-    if have.position < desired.start:
-        have = _set_start(subscriber, publisher, source, have, desired, deadline=deadline)
+    at = start_notes.position(subscriber, publisher, have, desired, made=made)
+    if at < desired.start:
+        have = _set_start(subscriber, publisher, source, have, at, desired, deadline=deadline)
     _alter(subscriber, source, have, desired, text)
     if _set_enabled(subscriber, desired, deadline=deadline) or (made and not desired.enabled):
         _leave_marker(publisher)
@@ -190,7 +198,7 @@ def require_none_skipped(
     """
     name = str(have.slot_name)
     there = slot.require_readable(publisher, name, str(source))
-    passed = max(have.position, there.confirmed)
+    passed = max(have.position or Lsn(0), there.confirmed)
     why = heartbeat.skipped(publisher, subscriber, passed, since=since)
     if why is not None:
         raise CloneAgain(
@@ -246,20 +254,22 @@ def _set_start(
     publisher: psycopg.Connection[Any],
     source: Server,
     have: Subscription,
+    at: Lsn,
     desired: SubscriptionSpec,
     *,
     deadline: float,
 ) -> Subscription:
-    """Set where a subscription that has applied nothing yet starts."""
+    """Set where a subscription that has applied nothing yet, and is `at` 0/0, starts."""
     if have.enabled:
         # Somebody enabled it without a start: its worker may be applying at this moment.
         _disable(subscriber, have, deadline=deadline)
         have = _get(subscriber, desired.name)
-    if have.position >= desired.start:
+        at = at if have.position is None else have.position
+    if at >= desired.start:
         return have
-    if have.position != 0:
+    if at != 0:
         raise Refused(
-            f"{desired}: has applied up to {have.position}, before its start {desired.start}; it "
+            f"{desired}: has applied up to {at}, before its start {desired.start}; it "
             "belongs to another clone or switch: drop it and try again"
         )
     require_slot(publisher, source, desired)
@@ -278,6 +288,8 @@ def _set_start(
         raise Refused(
             f"{desired}: {error.diag.message_primary}; raise {limit} on the subscriber"
         ) from None
+    if have.position is None:
+        start_notes.note(subscriber, have, desired)
     log.info("%s: starts at %s", desired, desired.start)
     return _get(subscriber, desired.name)
 
@@ -308,11 +320,22 @@ def _alter(
         with remedies.explained(conn, str(desired)):
             conn.execute(statement)
         log.info("%s: %s", desired, words)
-    if connection.agrees(conn, desired.name, text) is not True:
+    agrees = connection.agrees(conn, desired.name, text)
+    if agrees is None:
+        agrees = connection_note.is_noted(conn, have, text, source)
+    if not agrees:
         # The server would accept any password, and the worker would fail later.
         connection.try_login(source, conn.info.dbname)
         connection.try_from_subscriber(conn, text, desired.name)
         connection.set_text(conn, desired.name, text)
+        _note_connection(conn, have, text, source)
+
+
+def _note_connection(
+    conn: psycopg.Connection[Any], have: Subscription, text: str, source: Server
+) -> None:
+    if connection.agrees(conn, have.name, text) is None:
+        connection_note.note(conn, have, text, source)
 
 
 def _set_enabled(
@@ -374,14 +397,38 @@ def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[s
     conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
     conn.execute(sql.SQL("DROP SUBSCRIPTION IF EXISTS {}").format(identifier))
     for origin in subscriptions.origins(conn, have.oid):
-        conn.execute("SELECT pg_catalog.pg_replication_origin_drop(%s)", (origin,))
+        _drop_origin(conn, name, origin)
     log.info("subscription %s: dropped", name)
     return copy_slots
+
+
+def _drop_origin(conn: psycopg.Connection[Any], name: str, origin: str) -> None:
+    """Drop what a first copy has left; where this role may not, it is named, and takes a place."""
+    try:
+        conn.execute("SELECT pg_catalog.pg_replication_origin_drop(%s)", (origin,))
+    except (errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
+        log.warning(
+            "subscription %s: dropped, but its replication origin %s stays: %s; nothing is written"
+            " under it, and it takes one of the server's places for origins",
+            name,
+            origin,
+            postgres_connection.said(error),
+        )
 
 
 def drop_copy_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
     """Drop on the publisher the slots that `drop` named; missing ones are fine."""
     for name in names:
+        if name.endswith("*"):
+            # Other subscribers, clones of this one first of all, have slots of the same beginning.
+            log.warning(
+                "slots %s may be left on %s by a first copy that was not over, and keep WAL; this"
+                " role may not run pg_control_system(), which tells whose they are: drop those"
+                " that nobody needs",
+                name,
+                where,
+            )
+            continue
         have = slots.inspect(publisher, name)
         if have is not None and have.active_pid is None:
             slot.drop(publisher, name, where=where, deadline=0)

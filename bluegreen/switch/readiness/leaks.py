@@ -10,7 +10,7 @@ from bluegreen.finding import Finding, Level, expect_none, require_unblocked
 from bluegreen.postgres import aws_roles
 from bluegreen.postgres.queries import Connection, column
 from bluegreen.postgres.server import Server
-from bluegreen.register import fence_mode, fenced_roles, register
+from bluegreen.register import alterable, fence_mode, fenced_roles, register
 from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.switch.readiness import strangers
 from bluegreen.switch.side import Side
@@ -25,12 +25,6 @@ SELECT r.rolname || coalesce(' in ' || d.datname, '')
    AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'default_transaction_read_only=%%'
         AND NOT split_part(c, '=', 2)::boolean)
  ORDER BY 1"""
-_NOT_OURS = """\
-SELECT format('%%s of %%s', d.datname, pg_get_userbyid(d.datdba))
-  FROM pg_database d
- WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> ALL (%s)
-   AND NOT pg_has_role(d.datdba, 'USAGE')
- ORDER BY 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +34,7 @@ class Leaks:
     prepared: list[str]
     own_read_only: list[str]
     not_ours: list[str]
-    """Databases whose owner's privileges the administrator lacks, on either side."""
+    """Databases that the administrator can't close, on either side."""
     superusers: list[str]
     """Sessions that only a superuser may end, if the administrator is none."""
     of_our_roles: list[str]
@@ -52,10 +46,6 @@ class Leaks:
     roles: dict[str, fenced_roles.RoleFacts]
     """By cluster, the old writer's first."""
     fence_spec: FenceSpec
-
-
-def _not_ours(conn: Connection) -> list[str]:
-    return column(conn, _NOT_OURS, [names.TOOL_DATABASE, "rdsadmin"])
 
 
 def require_none(old: Side, new: Side, fence_spec: FenceSpec) -> None:
@@ -77,7 +67,10 @@ def inspect(
     return Leaks(
         prepared=column(first, _PREPARED),
         own_read_only=column(first, _OWN_READ_ONLY, list(aws_roles.LOGINS)),
-        not_ours=_not_ours(first) + [f"{one} on {new[0]}" for one in _not_ours(other)],
+        not_ours=[
+            *map(str, alterable.denied_databases(first)),
+            *(f"{one} on {new[0]}" for one in alterable.denied_databases(other)),
+        ],
         superusers=strangers.of_superusers(first),
         of_our_roles=strangers.of_our_roles(
             first, list(fenced_roles.own(first, old[0])), list(old[1])
