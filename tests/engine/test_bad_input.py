@@ -43,12 +43,6 @@ from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            "bluegreen:credentials.tls=verify-ca",
-            "bluegreen:credentials.ca_file: got '/etc/ssl/certs/rds-global-bundle.pem', but there"
-            " is no such file; download https://truststore.pki.rds.amazonaws.com/",
-            id="no-certificates",
-        ),
-        pytest.param(
             "bluegreen:rollback=false",
             "rollback: false before the cutover; set rollback to true",
             id="wrong-combination",
@@ -57,6 +51,17 @@ from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 )
 def test_a_wrong_setting_is_named(lab: Lab, setting: str, said: str) -> None:
     assert said in lab.refused(lab.new_stack(setting))
+
+
+def test_a_file_of_certificates_that_is_not_there(lab: Lab) -> None:
+    missing = "/etc/ssl/certs/rds-nothing.pem"
+    stack = lab.new_stack(
+        "bluegreen:credentials.tls=verify-ca", f"bluegreen:credentials.ca_file={missing}"
+    )
+    assert (
+        f"bluegreen:credentials.ca_file: got '{missing}', but there is no such file; download"
+        " https://truststore.pki.rds.amazonaws.com/"
+    ) in lab.refused(stack)
 
 
 def test_an_unknown_source_stack(lab: Lab) -> None:
