@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.lab import RETIRABLE, Lab
+from tests.fixtures.lab import RETIRABLE, SOURCE, Lab
 
 
 @pytest.mark.slow
@@ -33,6 +33,27 @@ def test_static_and_dynamic_parameters_are_in_force_and_stay(lab: Lab) -> None:
         assert "track_io_timing" not in found
         with lab.connect(stack) as conn:
             assert conn.execute("SHOW track_commit_timestamp").fetchone() == ("on",)
+        lab.world.pulumi("preview", "-s", stack, "--expect-no-changes", "--refresh")
+    finally:
+        lab.destroy(stack)
+
+
+@pytest.mark.slow
+def test_a_clone_that_keeps_its_version_is_rebooted_for_its_own_group(lab: Lab) -> None:
+    """Its first one leaves out what must not run before it is closed; no upgrade restarts it."""
+    version = lab.world.outputs(SOURCE)["engine_version"]
+    stack = lab.new_stack(f"bluegreen:environment.engine_version={version}", *RETIRABLE)
+    lab.up(stack)
+    try:
+        identifier = lab.world.outputs(stack)["cluster_identifier"]
+        answer = lab.aws("rds").describe_db_clusters(DBClusterIdentifier=identifier)
+        (cluster,) = answer["DBClusters"]
+        assert cluster["DBClusterParameterGroup"] != f"{identifier}-clone"
+        assert {
+            member["DBClusterParameterGroupStatus"] for member in cluster["DBClusterMembers"]
+        } == {"in-sync"}
+        with lab.connect(stack) as conn:
+            assert conn.execute("SELECT count(*) FROM pg_stat_subscription").fetchone() == (1,)
         lab.world.pulumi("preview", "-s", stack, "--expect-no-changes", "--refresh")
     finally:
         lab.destroy(stack)
