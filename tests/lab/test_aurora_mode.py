@@ -128,6 +128,10 @@ def test_without_logical_replication_there_is_no_position(
                 psycopg.errors.ObjectNotInPrerequisiteState, match="wal_level must be set to"
             ):
                 conn.execute(f"SELECT {function}()".encode())
+            asked_first = (
+                f"SELECT CASE WHEN current_setting('wal_level') = 'logical' THEN {function}() END"
+            )
+            assert _value(conn, asked_first) is None
 
 
 def test_the_master_publishes_all_and_owns_it(app: Connection) -> None:
@@ -152,6 +156,16 @@ def test_the_master_makes_event_triggers_and_owns_them(app: Connection) -> None:
     owner = "SELECT pg_get_userbyid(evtowner) FROM pg_event_trigger WHERE evtname = 'one'"
     assert _value(app, owner) == MASTER
     app.execute("ALTER EVENT TRIGGER one DISABLE; DROP EVENT TRIGGER one")
+
+
+def test_the_master_makes_extensions_and_owns_them(app: Connection) -> None:
+    app.execute("CREATE EXTENSION vector")
+    owner = "SELECT pg_get_userbyid(extowner) FROM pg_extension WHERE extname = 'vector'"
+    assert _value(app, owner) == MASTER
+    app.execute("ALTER EXTENSION vector UPDATE; DROP EXTENSION vector")
+    app.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner of extension"):
+        app.execute("DROP EXTENSION plpgsql")
 
 
 def test_others_publish_no_more_than_elsewhere(aurora: LabServer, app: Connection) -> None:
