@@ -32,7 +32,7 @@ def told(lab: LabServer) -> str:
 
 def tell(lab: LabServer, lsn: str) -> None:
     """Let the clone's function tell another LSN, as it does once somebody has written there."""
-    with lab.connect(TOOL_DATABASE) as conn:
+    with lab.as_superuser(TOOL_DATABASE) as conn:
         conn.execute(
             sql.SQL(
                 "CREATE OR REPLACE FUNCTION pg_catalog.aurora_volume_logical_start_lsn()"
@@ -69,7 +69,7 @@ def test_the_life_of_an_origin_cell_by_cell(cloning: Cloning, host: ProviderHost
             " PUBLICATION p WITH (connect = false)"
         )
     lab, clone = cloning.clone()
-    with lab.connect(DATABASE) as conn:
+    with lab.as_superuser(DATABASE) as conn:
         # What a DROP DATABASE leaves that was broken off: nobody can connect to it.
         conn.execute("CREATE DATABASE half")
         conn.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
