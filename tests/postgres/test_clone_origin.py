@@ -69,10 +69,10 @@ def test_the_life_of_an_origin_cell_by_cell(cloning: Cloning, host: ProviderHost
             " PUBLICATION p WITH (connect = false)"
         )
     lab, clone = cloning.clone()
-    with lab.as_superuser(DATABASE) as conn:
+    with lab.connect(DATABASE) as conn, lab.as_superuser(DATABASE) as admin:
         # What a DROP DATABASE leaves that was broken off: nobody can connect to it.
         conn.execute("CREATE DATABASE half")
-        conn.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
+        admin.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
     lsn, props = told(lab), cloning.props(clone)
 
     # create: the LSN is the function's, the clone is closed and clean

@@ -49,7 +49,7 @@ GRANT CREATE ON SCHEMA public TO readers; -- who is given a table
 ROLES = """
 CREATE ROLE app_user LOGIN; CREATE ROLE leaver LOGIN; CREATE ROLE readers; CREATE ROLE goner;
 CREATE ROLE "Odd ""role"; GRANT readers TO leaver;
-GRANT readers TO CURRENT_USER; -- who gives them a table
+GRANT readers, app_user TO CURRENT_USER; -- who gives them tables
 ALTER ROLE app_user SET statement_timeout = '5s';
 """
 

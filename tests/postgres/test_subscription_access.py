@@ -119,6 +119,7 @@ def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
     for table in ("orders", "bluegreen.heartbeat"):
         subscribed.on_target(f'ALTER TABLE {table} OWNER TO "App Owner"', superuser=True)
     subscribed.on_target('GRANT USAGE ON SCHEMA bluegreen TO "App Owner"', superuser=True)
+    subscribed.on_target(f"GRANT SELECT ON orders TO {MASTER}", superuser=True)  # who compares
     granted: list[str] = []
     for _ in range(10):
         made, said = _attempt(host, subscribed)
