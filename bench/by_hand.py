@@ -192,7 +192,7 @@ class ByHand:
 
     def _position(self, new: Server) -> str:
         with new.connect(TOOL_DATABASE) as conn:
-            row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         assert row is not None
         return str(row[0])
 

@@ -14,7 +14,7 @@ from bluegreen.postgres import connection
 
 Connection = psycopg.Connection[Any]
 
-# What to do, by the class of the SQLSTATE: PostgreSQL's appendix A lists them.
+# What to do, by the SQLSTATE or its class: PostgreSQL's appendix A lists them.
 _NEXT = {
     "08": "try again once the server can be reached",
     "22": "see which name or value there is malformed, or can't be written in UTF-8",
@@ -23,6 +23,7 @@ _NEXT = {
     "42": "see that the role may use it, and that nobody has changed or dropped it",
     "53": "see the server's memory, disk and connections, then try again",
     "55": "try again once nothing uses it any more",
+    "55000": "see which setting or state it names, and try again once the server has it",
     "57": "try again once the server is up; its log says who ended or cancelled it",
 }
 _ELSE = "see the server's log, and try again once the cause is fixed"
@@ -81,4 +82,4 @@ def failure(error: psycopg.Error) -> str:
     said = f"{place}: " if place else ""
     said += f"PostgreSQL: {connection.said(error)}"
     said += f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-    return f"{said}; {_NEXT.get(state[:2], _ELSE)}"
+    return f"{said}; {_NEXT.get(state) or _NEXT.get(state[:2], _ELSE)}"

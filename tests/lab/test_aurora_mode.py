@@ -128,6 +128,10 @@ def test_without_logical_replication_there_is_no_position(
                 psycopg.errors.ObjectNotInPrerequisiteState, match="wal_level must be set to"
             ):
                 conn.execute(f"SELECT {function}()".encode())
+            asked_first = (
+                f"SELECT CASE WHEN current_setting('wal_level') = 'logical' THEN {function}() END"
+            )
+            assert _value(conn, asked_first) is None
 
 
 def test_the_master_publishes_all_and_owns_it(app: Connection) -> None:
@@ -152,6 +156,16 @@ def test_the_master_makes_event_triggers_and_owns_them(app: Connection) -> None:
     owner = "SELECT pg_get_userbyid(evtowner) FROM pg_event_trigger WHERE evtname = 'one'"
     assert _value(app, owner) == MASTER
     app.execute("ALTER EVENT TRIGGER one DISABLE; DROP EVENT TRIGGER one")
+
+
+def test_the_master_makes_extensions_and_owns_them(app: Connection) -> None:
+    app.execute("CREATE EXTENSION vector")
+    owner = "SELECT pg_get_userbyid(extowner) FROM pg_extension WHERE extname = 'vector'"
+    assert _value(app, owner) == MASTER
+    app.execute("ALTER EXTENSION vector UPDATE; DROP EXTENSION vector")
+    app.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner of extension"):
+        app.execute("DROP EXTENSION plpgsql")
 
 
 def test_others_publish_no_more_than_elsewhere(aurora: LabServer, app: Connection) -> None:
@@ -359,7 +373,7 @@ def test_without_a_compiler_the_master_is_a_superuser_and_the_lab_says_so(
     monkeypatch.setattr(aurora_mode, "cache_root", lambda: tmp_path / "cache" / "lab")
     (tmp_path / "cp").symlink_to("/bin/cp")  # what a test's server takes besides PostgreSQL
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv(aurora_mode.VARIABLE, "auto")
+    monkeypatch.delenv(aurora_mode.VARIABLE, raising=False)
     why = "there is no C compiler on PATH (cc, gcc, clang)"
     assert aurora_mode.described() == (
         f"the master user is a superuser, which it is not on Aurora: {why}"

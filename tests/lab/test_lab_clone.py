@@ -35,7 +35,7 @@ def test_a_clone_holds_exactly_the_commits_before_its_lsn(
         with source.connect() as conn:
             n = 0
             while not stop.is_set():
-                conn.execute("INSERT INTO ledger VALUES (%s, pg_current_wal_insert_lsn())", (n,))
+                conn.execute("INSERT INTO ledger VALUES (%s, pg_current_wal_lsn())", (n,))
                 n += 1
 
     writer = threading.Thread(target=write)

@@ -104,7 +104,7 @@ def pair(make_server: MakeServer, postgres_root: Path, block: str) -> Iterator[P
 
 
 def _subscribe(to: LabServer, of: LabServer, database: str, slot: str, start: str | None) -> None:
-    with to.connect(database) as conn:
+    with to.as_superuser(database) as conn:  # who needs no password
         conn.execute(
             sql.SQL(
                 "CREATE SUBSCRIPTION {slot} CONNECTION {conninfo} PUBLICATION p WITH ("
@@ -157,7 +157,7 @@ def _end_sessions(server: LabServer) -> None:
 def _drain(server: LabServer) -> None:
     """Wait until both subscribers have applied everything."""
     with server.connect() as conn:
-        (lsn,) = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or (None,)
+        (lsn,) = conn.execute("SELECT pg_current_wal_lsn()").fetchone() or (None,)
 
         def applied() -> bool:
             rows = conn.execute(
@@ -289,7 +289,7 @@ def test_a_switch_that_does_not_drain_loses_and_is_found(
     folder = tmp_path / "records"
     with _started(pair, names, folder) as workload:
         workload.wait_for_commits(300)
-        with pair.green.connect(APP_DATABASE) as conn:
+        with pair.green.as_superuser(APP_DATABASE) as conn:
             conn.execute("ALTER SUBSCRIPTION f_app DISABLE")
         workload.wait_for_commits(300)
         _close(pair.blue)

@@ -32,7 +32,7 @@ def told(lab: LabServer) -> str:
 
 def tell(lab: LabServer, lsn: str) -> None:
     """Let the clone's function tell another LSN, as it does once somebody has written there."""
-    with lab.connect(TOOL_DATABASE) as conn:
+    with lab.as_superuser(TOOL_DATABASE) as conn:
         conn.execute(
             sql.SQL(
                 "CREATE OR REPLACE FUNCTION pg_catalog.aurora_volume_logical_start_lsn()"
@@ -69,10 +69,10 @@ def test_the_life_of_an_origin_cell_by_cell(cloning: Cloning, host: ProviderHost
             " PUBLICATION p WITH (connect = false)"
         )
     lab, clone = cloning.clone()
-    with lab.connect(DATABASE) as conn:
+    with lab.connect(DATABASE) as conn, lab.as_superuser(DATABASE) as admin:
         # What a DROP DATABASE leaves that was broken off: nobody can connect to it.
         conn.execute("CREATE DATABASE half")
-        conn.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
+        admin.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'")
     lsn, props = told(lab), cloning.props(clone)
 
     # create: the LSN is the function's, the clone is closed and clean

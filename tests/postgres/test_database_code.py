@@ -90,7 +90,7 @@ def test_what_is_in_nobodys_way_is_not_named(conn: Connection) -> None:
     database_code.require_replicable(conn, ALL, "orders-1")
 
 
-def test_triggers_that_an_apply_worker_fires_are_named(conn: Connection) -> None:
+def test_triggers_that_an_apply_worker_fires_are_named(conn: Connection, lab: LabServer) -> None:
     run(
         conn,
         """
@@ -129,7 +129,8 @@ def test_triggers_that_an_apply_worker_fires_are_named(conn: Connection) -> None
         "SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.orders'::regclass"
         " AND tgname LIKE 'RI_ConstraintTrigger_c%' AND tgtype & 4 > 0"
     ).fetchall()
-    run(conn, f'ALTER TABLE orders ENABLE ALWAYS TRIGGER "{row[0]}"')
+    with lab.as_superuser("app") as admin:
+        admin.execute(f'ALTER TABLE orders ENABLE ALWAYS TRIGGER "{row[0]}"'.encode())
     assert f'"{row[0]}" on public.orders (ALWAYS)' in found(conn).triggers
 
 
@@ -224,8 +225,9 @@ def test_a_missing_plpgsql_is_named(lab: LabServer) -> None:
     with lab.connect() as admin:
         admin.execute("DROP DATABASE IF EXISTS bare WITH (FORCE)")
         admin.execute("CREATE DATABASE bare")
+    with lab.as_superuser("bare") as admin:
+        admin.execute("DROP EXTENSION plpgsql")
     with lab.connect("bare") as conn:
-        conn.execute("DROP EXTENSION plpgsql")
         with pytest.raises(Refused, match=r"language plpgsql: is missing.*CREATE EXTENSION"):
             database_code.require_replicable(conn, ALL, "orders-1")
         conn.execute("CREATE EXTENSION plpgsql")

@@ -22,7 +22,10 @@ def write(conn: psycopg.Connection[Any], name: str) -> None:
     conn.execute(f'CREATE TABLE "{name}" (id) AS SELECT 0'.encode("latin1"))
     conn.execute("CREATE PUBLICATION pub FOR ALL TABLES")
     conn.execute("SELECT pg_create_logical_replication_slot(current_database(), 'pgoutput')")
-    conn.execute(f'TRUNCATE "{name}"; COPY "{name}" FROM PROGRAM \'echo 1\''.encode("latin1"))
+    with conn.transaction():
+        conn.execute(f'TRUNCATE "{name}"'.encode("latin1"))
+        with conn.cursor().copy(f'COPY "{name}" FROM STDIN'.encode("latin1")) as copy:
+            copy.write_row((1,))
 
 
 @pytest.mark.parametrize("major", OLD_AND_NEW)

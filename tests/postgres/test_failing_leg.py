@@ -19,7 +19,7 @@ def test_a_leg_that_fails_ends_the_switch_long_before_its_deadline(
 ) -> None:
     """The barrier's table is lost while the fence is put up, in one database on the old side."""
     pair = switchable.pair
-    with pair.source_lab.connect(DATABASE) as conn:
+    with pair.source_lab.as_superuser(DATABASE) as conn:
         conn.execute("DROP EXTENSION plpgsql")
         with pytest.raises(Refused, match=r"'app' on orders-1: .* plpgsql.*CREATE EXTENSION"):
             switch(switchable.cutover())

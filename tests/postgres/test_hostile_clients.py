@@ -81,9 +81,10 @@ def test_sessions_that_are_no_ordinary_ones_are_ended_too(switchable: Switchable
         holder.execute("CREATE_REPLICATION_SLOT held TEMPORARY LOGICAL pgoutput")
         with lab.connect() as conn:
             conn.execute("DROP ROLE leaver")
-        stack.enter_context(_half_open(lab))
         looker = stack.enter_context(pair.source.connect(TOOL_DATABASE))
-        assert len(strangers.logging_in(looker)) == 1
+        if not lab.aurora:  # where nobody may end it, see above
+            stack.enter_context(_half_open(lab))
+            assert len(strangers.logging_in(looker)) == 1
         switch(world.cutover(roles=(APP, "batch")))
         assert strangers.logging_in(looker) == []
         for conn in (sender, holder, leaver):

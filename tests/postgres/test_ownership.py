@@ -273,7 +273,7 @@ def _is_ended(conn: psycopg.Connection[Any]) -> bool:
 def test_two_that_make_the_database_at_once_share_it(lab: LabServer, server: Server) -> None:
     """Each has seen that there is none; the second waits for the first one's row of that name."""
     with (
-        lab.connect() as holder,
+        lab.as_superuser() as holder,
         lab.connect() as watch,
         ThreadPoolExecutor(2) as pool,
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lab.postgres import aurora_mode
 from lab.postgres.server import LabServer
 from tests.fixtures import probed
 from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
@@ -17,12 +18,20 @@ _AURORAS = {
 }
 _NO_TLS = "where certificates of authorities are: ssl_ca_file"
 _BAD = ("refused", "differs")
+_IN_THE_MODE = {
+    "read pg_stat_wal",
+    "flushed, written and inserted are of one space",
+    "what pg_logical_emit_message answers is of the same space",
+}
 
 
 @pytest.fixture
 def planted(make_server: MakeServer, request: pytest.FixtureRequest) -> LabServer:
-    """Return a server with an application's database, whose master is a superuser."""
-    server = make_server(getattr(request, "param", 18))
+    """Return a server with an application's database, whose master is a superuser.
+
+    Not in Aurora mode, as in the next one: what community PostgreSQL answers is asked here.
+    """
+    server = make_server(getattr(request, "param", 18), aurora=False)
     plant(server)
     return server
 
@@ -30,7 +39,7 @@ def planted(make_server: MakeServer, request: pytest.FixtureRequest) -> LabServe
 @pytest.fixture
 def demoted(make_server: MakeServer, request: pytest.FixtureRequest) -> LabServer:
     """Return the same, whose master is none."""
-    server = make_server(getattr(request, "param", 18))
+    server = make_server(getattr(request, "param", 18), aurora=False)
     plant(server, demoted=True)
     return server
 
@@ -80,6 +89,25 @@ def test_an_ordinary_master_is_told_what_is_refused(demoted: LabServer) -> None:
     assert done.found["left"] == []
 
 
+@pytest.mark.parametrize("major", OLD_AND_NEW)
+def test_in_aurora_mode_what_aurora_lacks_is_told(make_server: MakeServer, major: int) -> None:
+    if (why := aurora_mode.obstacle(major)) is not None:
+        pytest.skip(why)
+    server = make_server(major, aurora=True)
+    plant(server)
+    done = run("--dsn", dsn(server), "--write", "--json")
+    told = done.what(*_BAD)
+    assert set(told) >= _IN_THE_MODE
+    assert told["read pg_stat_wal"].startswith("0A000 Function pg_stat_get_wal() is currently")
+    works = {
+        "publish all tables",
+        "make a slot",
+        "take LOGIN from roles that this one may not grant",
+    }
+    assert works <= set(done.what("works"))
+    assert done.found["left"] == []
+
+
 def test_a_server_below_logical_refuses_a_slot(make_server: MakeServer) -> None:
     server = make_server(18, wal_level="replica")
     done = run("--dsn", dsn(server, "postgres"), "--json")
@@ -88,7 +116,7 @@ def test_a_server_below_logical_refuses_a_slot(make_server: MakeServer) -> None:
 
 
 def test_a_reader_is_asked_what_readers_can_do(make_server: MakeServer) -> None:
-    server = make_server(18)
+    server = make_server(18, aurora=False)  # the others are no reader's
     server.stop()
     (server.data / "standby.signal").touch()
     server.start()

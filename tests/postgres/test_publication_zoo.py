@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg import errors, sql
+from psycopg.conninfo import make_conninfo
 
 from bluegreen.errors import Refused
 from bluegreen.polling import poll_until
@@ -17,7 +18,7 @@ from bluegreen.postgres.versions import Feature
 from bluegreen.replication import heartbeat
 from bluegreen.replication.publication import publishing, replica_identity
 from tests.fixtures.databases import Connection, Database, soon
-from tests.fixtures.postgres import EVERY_MAJOR
+from tests.fixtures.postgres import EVERY_MAJOR, MASTER, PASSWORD
 from tests.fixtures.zoo import (
     DECLARED,
     IDENTITIES,
@@ -145,7 +146,14 @@ def _subscribe(conn: Connection, publisher: Database, slot_name: str, streaming:
             "CREATE SUBSCRIPTION zoo CONNECTION {} PUBLICATION {} WITH (create_slot = false,"
             " slot_name = {}, copy_data = false, streaming = {})"
         ).format(
-            sql.Literal(f"{publisher.lab.replication_conninfo()} dbname={publisher.name}"),
+            sql.Literal(
+                make_conninfo(
+                    publisher.lab.replication_conninfo(),
+                    dbname=publisher.name,
+                    user=MASTER,
+                    password=PASSWORD,
+                )
+            ),
             sql.Identifier(ALL.name),
             sql.Literal(slot_name),
             sql.Literal(streaming),

@@ -227,7 +227,7 @@ def test_a_start_after_the_clone_loses_rows_that_only_the_canary_shows(busy: Clo
         before = writers.written
         copies.wait_until(lambda: writers.written > before + 200, "writes after the clone")
         with busy.source.connect() as conn:
-            row = conn.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            row = conn.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         assert row is not None
         busy.life.subscribe(clone, lab.major, busy.life.source, Direction.FORWARD, row[0])
         before = writers.written

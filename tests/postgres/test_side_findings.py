@@ -19,7 +19,7 @@ from lab.postgres import clone
 from lab.postgres.binaries import available
 from lab.postgres.server import LabServer
 from lab.workload import schema
-from tests.fixtures.postgres import MakeServer
+from tests.fixtures.postgres import MASTER, MakeServer
 from tests.fixtures.rds import PlacedClusters
 from tests.fixtures.replicated import DATABASE
 from tests.fixtures.zoo import make_drift, make_zoo
@@ -44,10 +44,12 @@ CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;
 CREATE TRIGGER touch BEFORE UPDATE ON theirs FOR EACH ROW EXECUTE FUNCTION touched();
 CREATE SEQUENCE numbers;
 GRANT SELECT, INSERT ON parts, m TO app_user;
+GRANT CREATE ON SCHEMA public TO readers; -- who is given a table
 """
 ROLES = """
 CREATE ROLE app_user LOGIN; CREATE ROLE leaver LOGIN; CREATE ROLE readers; CREATE ROLE goner;
 CREATE ROLE "Odd ""role"; GRANT readers TO leaver;
+GRANT readers, app_user TO CURRENT_USER; -- who gives them tables
 ALTER ROLE app_user SET statement_timeout = '5s';
 """
 
@@ -238,6 +240,17 @@ def test_every_difference_is_named_in_both_directions_and_mended_by_its_remedy(
     assert sides.levels(swapped=True) == {subject: back for _, subject, _, back in CASES}
     _mend(sides.labs[1], sides.findings())
     assert set(sides.levels()) == BY_HAND
+
+
+def test_who_has_made_a_role_is_no_difference(sides: Sides) -> None:
+    """From 16 on a role's maker becomes its administrator, which an upgraded role has none of."""
+    for connect in (sides.labs[0].as_superuser, sides.labs[1].connect):
+        with connect() as conn:
+            conn.execute("CREATE ROLE newcomer")
+    assert sides.levels() == {}
+    with sides.labs[1].connect() as conn:
+        conn.execute("GRANT newcomer TO CURRENT_USER")
+    assert set(sides.levels()) == {f"cluster: membership {MASTER} in newcomer"}
 
 
 def _mend(lab: LabServer, findings: list[Finding]) -> None:

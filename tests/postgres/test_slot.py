@@ -17,7 +17,7 @@ from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import MASTER, OLD_AND_NEW, PASSWORD
 from tests.fixtures.provider_host import Host, HostError, Made, ProviderHost
 from tests.fixtures.rds import PlacedClusters
-from tests.fixtures.slotted import PUBLICATION, find_slot, published, wish
+from tests.fixtures.slotted import PUBLICATION, allow_stamps, find_slot, published, wish
 
 
 @pytest.fixture(params=OLD_AND_NEW)
@@ -177,9 +177,10 @@ def _is_told(
 
 
 def test_one_that_was_made_anew_by_hand_is_told(
-    host: ProviderHost, props: dict[str, Any], conn: Connection
+    host: ProviderHost, props: dict[str, Any], database: Database, conn: Connection
 ) -> None:
     """It is readable, and lacks what was written before it."""
+    allow_stamps(database)
     made = host.create(props)
     _drop(conn, props["name"])
     conn.execute("INSERT INTO orders VALUES (1)")

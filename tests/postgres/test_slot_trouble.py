@@ -19,7 +19,7 @@ from tests.fixtures.databases import Connection, Database, soon
 from tests.fixtures.postgres import OLD_AND_NEW, MakeServer
 from tests.fixtures.provider_host import Host, HostError, ProviderHost
 from tests.fixtures.rds import PlacedClusters
-from tests.fixtures.slotted import PUBLICATION, find_slot, published, wish
+from tests.fixtures.slotted import PUBLICATION, allow_stamps, find_slot, published, wish
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def props(own: Database, placed: PlacedClusters) -> dict[str, Any]:
 def test_neither_readers_nor_restart_nor_crash_make_it_another_one(
     host: ProviderHost, own: Database, props: dict[str, Any], end: Callable[[LabServer], None]
 ) -> None:
+    allow_stamps(own)
     made = host.create(props)
     for _ in range(2):
         with own.connect() as conn:

@@ -121,6 +121,7 @@ def test_insufficient_privilege_is_mended_by_the_statements_that_it_names(
     for table in ("orders", "bluegreen.heartbeat"):
         subscribed.on_target(f'ALTER TABLE {table} OWNER TO "App Owner"', superuser=True)
     subscribed.on_target('GRANT USAGE ON SCHEMA bluegreen TO "App Owner"', superuser=True)
+    subscribed.on_target(f"GRANT SELECT ON orders TO {MASTER}", superuser=True)  # who compares
     granted: list[str] = []
     for _ in range(10):
         made, said = _attempt(host, subscribed)
@@ -251,7 +252,7 @@ def test_row_security_that_would_filter_the_apply(
     host: ProviderHost, subscribed: Subscribed
 ) -> None:
     subscribed.on_target(
-        "CREATE ROLE tenant; ALTER TABLE orders OWNER TO tenant;"
+        f"CREATE ROLE tenant; GRANT tenant TO {MASTER}; ALTER TABLE orders OWNER TO tenant;"
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY; ALTER TABLE orders FORCE ROW LEVEL SECURITY",
         superuser=True,
     )
@@ -382,22 +383,26 @@ def test_a_rotation_that_was_done_by_half_is_refused(
 
 
 def test_the_owner_may_be_another_role(host: ProviderHost, subscribed: Subscribed) -> None:
+    """One that the master may become can't become the master: it is given what it writes."""
     subscribed.on_target(
-        f'CREATE ROLE "Sub Owner"; GRANT {MASTER} TO "Sub Owner" WITH INHERIT FALSE;'
-        f'GRANT CREATE ON DATABASE {subscribed.database} TO "Sub Owner"'
+        f'CREATE ROLE "Sub Owner"; GRANT "Sub Owner" TO {MASTER};'
+        f'GRANT CREATE ON DATABASE {subscribed.database} TO "Sub Owner";'
+        'GRANT USAGE ON SCHEMA bluegreen TO "Sub Owner";'
+        'GRANT ALL ON orders, bluegreen.heartbeat TO "Sub Owner"'
     )
+    wish = subscribed.props | {"owner": "Sub Owner", "run_as_owner": True}
     try:
         with pytest.raises(HostError) as error:
-            host.create(subscribed.props | {"owner": "Sub Owner"})
+            host.create(wish)
         assert 'ALTER ROLE "Sub Owner" LOGIN' in _one_line(error)
         subscribed.on_target('ALTER ROLE "Sub Owner" LOGIN')
         subscribed.on_target(f"REVOKE CONNECT ON DATABASE {subscribed.database} FROM PUBLIC")
         with pytest.raises(HostError) as error:
-            host.create(subscribed.props | {"owner": "Sub Owner"})
+            host.create(wish)
         cure = f'GRANT CONNECT ON DATABASE "{subscribed.database}" TO "Sub Owner"'
         assert _one_line(error).endswith(cure)
         subscribed.on_target(cure)
-        host.create(subscribed.props | {"owner": "Sub Owner"})
+        host.create(wish)
         subscribed.write()
         subscribed.wait_until_equal()
         wait_until(

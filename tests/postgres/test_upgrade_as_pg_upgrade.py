@@ -151,7 +151,7 @@ def test_what_pg_upgrade_refuses_is_named_before(
     if lab.major not in fault.only:
         pytest.skip(f"{name} is no fault of {lab.major}")
     server = placed.place(lab, "orders-2")
-    with lab.connect("other") as conn:
+    with lab.as_superuser("other") as conn:
         for statement in fault.plant.split(";"):
             conn.execute(statement.encode())
     try:
@@ -159,7 +159,7 @@ def test_what_pg_upgrade_refuses_is_named_before(
         said = obstacles.problem(dataclasses.replace(found, open_to_writers=False))
         their = refused(lab, target)
     finally:
-        with lab.connect("other") as conn:
+        with lab.as_superuser("other") as conn:
             for statement in (*fault.remedy.split(";"), f"DROP ROLE {REPLICATOR}"):
                 conn.execute(statement.encode())
     assert bool(their) == bool(fault.named), their

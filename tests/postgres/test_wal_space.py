@@ -29,7 +29,7 @@ _UNVOUCHED = {
 def shift(lab: LabServer, functions: dict[str, str]) -> None:
     """Let functions answer what the others say and the shift, in every database of the server."""
     for database in lab.databases():
-        with lab.connect(database) as conn:
+        with lab.as_superuser(database) as conn:
             conn.execute("SET allow_system_table_mods = on")
             for name, other in functions.items():
                 conn.execute(
@@ -71,7 +71,7 @@ def test_a_server_that_counts_elsewhere_than_its_slots_is_refused_and_gets_no_sl
 
 def test_a_slot_goes_without_a_stamp_where_the_server_has_no_such_statistics(pair: Pair) -> None:
     """Seen on Aurora: pg_stat_wal raises 0A000, right behind the making of the slot."""
-    with pair.source_lab.connect(DATABASE) as conn:
+    with pair.source_lab.as_superuser(DATABASE) as conn:
         conn.execute("SET allow_system_table_mods = on")
         conn.execute("ALTER VIEW pg_catalog.pg_stat_bgwriter RENAME TO pg_stat_nothing")
     with pair.connect(pair.source) as conn:

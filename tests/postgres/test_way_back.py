@@ -67,6 +67,7 @@ def test_what_the_way_back_needs_is_named_before_the_way_there(switchable: Switc
     with lost.as_superuser(DATABASE) as conn:
         conn.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
         conn.execute("ALTER SYSTEM RESET ALL")
+        lost.configure()  # its own settings were there, too
         conn.execute("SELECT pg_reload_conf()")
     # The report comes before the update that makes it; the switch itself after.
     assert blockers(world) == []

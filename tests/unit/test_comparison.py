@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bluegreen.switch.readiness import fixes
 from bluegreen.switch.readiness.comparison import differences, plain
 from bluegreen.switch.readiness.fingerprint import Fact, Fingerprint
 
@@ -53,3 +54,16 @@ def test_what_an_older_major_can_not_grant_is_no_difference(major: int, count: i
     older = _side(major, Fact("privilege", name, whole, "role app", "INSERT, SELECT"))
     newer = _side(18, Fact("privilege", name, whole, "role app", "INSERT, MAINTAIN, SELECT"))
     assert len(differences(older, newer)) == count
+
+
+def test_a_roles_remedy_names_only_what_differs() -> None:
+    """On Aurora the mere word REPLICATION, SUPERUSER or BYPASSRLS is refused."""
+    attributes = "NOSUPERUSER {} NOREPLICATION NOBYPASSRLS VALID UNTIL '{}'"
+
+    def role(*values: str) -> Fingerprint:
+        return _side(16, Fact("role attributes", "app", "role app", "", attributes.format(*values)))
+
+    found = differences(role("CREATEDB", "2030-01-01"), role("NOCREATEDB", "infinity"))
+    assert [fixes.statement(one) for one in found] == [
+        "ALTER ROLE app CREATEDB VALID UNTIL '2030-01-01'"
+    ]

@@ -63,6 +63,11 @@ def test_errors_of_the_server_and_of_aws_are_one_line() -> None:
         "PostgreSQL: duplicate key (SQLSTATE 23505); see the server's log, and try again once the"
         " cause is fixed"
     )
+    assert one_line(psycopg.errors.ObjectNotInPrerequisiteState("wal_level is replica")) == (
+        "PostgreSQL: wal_level is replica (SQLSTATE 55000); see which setting or state it names,"
+        " and try again once the server has it"
+    )
+    assert "once nothing uses it" in one_line(psycopg.errors.ObjectInUse("in use"))
     error = ClientError({"Error": {"Code": "Throttling", "Message": "slow\ndown"}}, "DescribeX")
     assert "\n" not in one_line(error)
     assert "Throttling" in one_line(error)

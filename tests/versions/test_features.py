@@ -54,7 +54,7 @@ def server(request: pytest.FixtureRequest, make_server: MakeServer) -> LabServer
 def test_a_feature_is_there_from_its_major_on_and_not_before(server: LabServer) -> None:
     assert {feature.name for feature in Feature} <= set(PROBES), "a feature without a probe"
     found = {}
-    with server.connect() as conn:
+    with server.as_superuser() as conn:  # whether it may is another question
         conn.execute("CREATE TABLE t (id int PRIMARY KEY)")
         for feature in Feature:
             try:

@@ -56,6 +56,10 @@ SELECT 'membership', format('%%I in %%I', m.rolname, g.rolname), 'role ' || m.na
        'role ' || quote_ident(g.rolname),
        CASE WHEN bool_or(a.admin_option) THEN 'WITH ADMIN OPTION' ELSE '' END
   FROM pg_auth_members a JOIN role m ON m.oid = a.member JOIN pg_roles g ON g.oid = a.roleid
+ -- From 16 on whoever makes a role is given this, by the superuser of the bootstrap: no difference
+ -- to a role that was there before an upgrade.
+ WHERE NOT (a.grantor = 10 AND a.admin_option AND to_jsonb(a) @>
+            '{"inherit_option": false, "set_option": false}')
  GROUP BY 2, 3, 4
 UNION ALL
 SELECT 'setting', concat_ws(' ', split_part(o, '=', 1), 'of', 'role ' || r.name,

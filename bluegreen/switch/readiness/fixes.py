@@ -131,7 +131,9 @@ def _removal(fact: Fact) -> str:
 def _change(writer: Fact, standby: Fact) -> str:
     name, definition = writer.name, writer.definition
     match writer.kind:
-        case "role attributes" | "connection limit":
+        case "role attributes":
+            return f"ALTER ROLE {name} {_attributes(definition, standby.definition)}"
+        case "connection limit":
             return f"ALTER ROLE {name} {definition}"
         case "setting" | "default" | "replica identity":
             return _addition(writer)
@@ -160,6 +162,15 @@ def _change(writer: Fact, standby: Fact) -> str:
                 granted = ", ".join(sorted(have - wants))
                 return _privilege_statement("REVOKE", granted, writer, "FROM")
     return ""
+
+
+def _attributes(definition: str, have: str) -> str:
+    """Return what differs alone: on Aurora nobody may so much as name REPLICATION, or SUPERUSER."""
+    desired, _, until = definition.partition(" VALID UNTIL ")
+    words, _, until_there = have.partition(" VALID UNTIL ")
+    there = words.split()
+    differs = [one for one in desired.split() if one not in there]
+    return " ".join(differs + ([f"VALID UNTIL {until}"] if until != until_there else []))
 
 
 def _values(writer: Fact, standby: Fact) -> str:

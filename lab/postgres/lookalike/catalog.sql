@@ -12,13 +12,21 @@ SET allow_system_table_mods = on;
 CREATE OR REPLACE FUNCTION pg_catalog.lab_insert_lsn() RETURNS pg_lsn
 LANGUAGE internal STRICT VOLATILE PARALLEL SAFE AS 'pg_current_wal_insert_lsn';
 
+-- This one is refused with wal_level below logical.
+CREATE OR REPLACE FUNCTION pg_catalog.lab_current_wal_lsn() RETURNS pg_lsn
+LANGUAGE c STRICT VOLATILE PARALLEL SAFE AS 'rds_lookalike';
+
+CREATE OR REPLACE FUNCTION pg_catalog.pg_current_wal_lsn() RETURNS pg_lsn
+LANGUAGE sql STRICT VOLATILE PARALLEL SAFE
+AS $$ SELECT pg_catalog.lab_current_wal_lsn() $$;
+
 CREATE OR REPLACE FUNCTION pg_catalog.pg_current_wal_insert_lsn() RETURNS pg_lsn
 LANGUAGE sql STRICT VOLATILE PARALLEL SAFE
-AS $$ SELECT pg_catalog.pg_current_wal_lsn() OPERATOR(pg_catalog.+) 824633720832::numeric $$;
+AS $$ SELECT pg_catalog.lab_current_wal_lsn() OPERATOR(pg_catalog.+) 824633720832::numeric $$;
 
 CREATE OR REPLACE FUNCTION pg_catalog.pg_current_wal_flush_lsn() RETURNS pg_lsn
 LANGUAGE sql STRICT VOLATILE PARALLEL SAFE
-AS $$ SELECT pg_catalog.pg_current_wal_lsn() OPERATOR(pg_catalog.+) 824633720832::numeric $$;
+AS $$ SELECT pg_catalog.lab_current_wal_lsn() OPERATOR(pg_catalog.+) 824633720832::numeric $$;
 
 -- Its fourth argument is new in 17.
 DO $do$

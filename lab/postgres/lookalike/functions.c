@@ -3,8 +3,10 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_proc.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 
 #include "rds_lookalike.h"
 
@@ -33,12 +35,6 @@ refuse_function(Oid function)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("Function %s() is currently not supported for Aurora",
 							unsupported[at].name)));
-	/* Those of the other LSN space are made of this one (catalog.sql). */
-	if (function == F_PG_CURRENT_WAL_LSN && wal_level < WAL_LEVEL_LOGICAL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("wal_level must be set to 'logical'"),
-				 errhint("WAL control functions cannot be executed when wal_level < logical.")));
 }
 
 void
@@ -47,4 +43,22 @@ watch_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg
 	/* The lab's own superuser needs what community PostgreSQL has. */
 	if (access == OAT_FUNCTION_EXECUTE && class == ProcedureRelationId && !superuser())
 		refuse_function(object);
+}
+
+PG_FUNCTION_INFO_V1(lab_current_wal_lsn);
+
+/*
+ * What pg_current_wal_lsn() is in Aurora mode (catalog.sql), and so those that are made of it. It
+ * refuses when it is called, as there: a query that asks for wal_level first is none the worse for
+ * naming it, while the hook above runs before any of the query does.
+ */
+Datum
+lab_current_wal_lsn(PG_FUNCTION_ARGS)
+{
+	if (wal_level < WAL_LEVEL_LOGICAL && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("wal_level must be set to 'logical'"),
+				 errhint("WAL control functions cannot be executed when wal_level < logical.")));
+	return pg_current_wal_lsn(fcinfo);
 }

@@ -1,9 +1,10 @@
 /*
- * Publications and event triggers: members of rds_superuser may publish all tables, and all of a
- * schema, and make event triggers, which community PostgreSQL keeps for superusers.
+ * Publications, event triggers and extensions: members of rds_superuser may publish all tables, and
+ * all of a schema, make event triggers, and extensions that only superusers may make elsewhere.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -11,9 +12,12 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_event_trigger.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_publication.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -98,5 +102,48 @@ give_event_trigger(const char *name, Oid owner)
 		changeDependencyOnOwner(EventTriggerRelationId, form->oid, owner);
 		CommandCounterIncrement();
 	}
+	table_close(catalog, RowExclusiveLock);
+}
+
+bool
+raises_extension(CreateExtensionStmt *stmt)
+{
+	return !OidIsValid(get_extension_oid(stmt->extname, true)) &&
+		object_aclcheck(DatabaseRelationId, MyDatabaseId, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+}
+
+bool
+raises_extension_update(AlterExtensionStmt *stmt)
+{
+	Oid			oid = get_extension_oid(stmt->extname, true);
+
+	return OidIsValid(oid) && object_ownercheck(ExtensionRelationId, oid, GetUserId());
+}
+
+/* Its objects stay rdsadmin's, as those of a trusted one are the bootstrap superuser's. */
+void
+give_extension(const char *name, Oid owner)
+{
+	Relation	catalog = table_open(ExtensionRelationId, RowExclusiveLock);
+	Oid			oid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	oid = get_extension_oid(name, false);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		tuple = heap_copytuple(tuple);
+		((Form_pg_extension) GETSTRUCT(tuple))->extowner = owner;
+		CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+		changeDependencyOnOwner(ExtensionRelationId, oid, owner);
+		CommandCounterIncrement();
+	}
+	systable_endscan(scan);
 	table_close(catalog, RowExclusiveLock);
 }

@@ -5,7 +5,7 @@
  * Four things, none of which SQL alone can bring:
  *
  * - Members of rds_superuser, who are no superusers, may publish all tables and the tables of a
- *   schema, make event triggers, and alter and grant roles that they did not make.
+ *   schema, make event triggers and extensions, and alter and grant roles that they did not make.
  * - Who is in rds_replication may replicate. Here the role's attribute is what counts, so it
  *   follows the membership; the view pg_roles hides it, as RDS does (catalog.sql).
  * - Functions that Aurora lacks say so in its words.
@@ -50,6 +50,10 @@ is_raised(Node *node)
 			return raises_setting((AlterRoleSetStmt *) node);
 		case T_GrantRoleStmt:
 			return raises_grant((GrantRoleStmt *) node);
+		case T_CreateExtensionStmt:
+			return raises_extension((CreateExtensionStmt *) node);
+		case T_AlterExtensionStmt:
+			return raises_extension_update((AlterExtensionStmt *) node);
 		case T_CreateEventTrigStmt:
 			return true;
 		default:
@@ -64,6 +68,8 @@ follow(Node *node, Oid caller)
 		give_publication(((CreatePublicationStmt *) node)->pubname, caller);
 	else if (IsA(node, CreateEventTrigStmt) && OidIsValid(caller))
 		give_event_trigger(((CreateEventTrigStmt *) node)->trigname, caller);
+	else if (IsA(node, CreateExtensionStmt) && OidIsValid(caller))
+		give_extension(((CreateExtensionStmt *) node)->extname, caller);
 	else if (IsA(node, GrantRoleStmt))
 		follow_grant((GrantRoleStmt *) node);
 	else if (IsA(node, CreateRoleStmt))
@@ -81,6 +87,8 @@ is_ours(Node *node)
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
 		case T_GrantRoleStmt:
+		case T_CreateExtensionStmt:
+		case T_AlterExtensionStmt:
 		case T_CreateEventTrigStmt:
 			return IsTransactionState();
 		default:

@@ -21,6 +21,9 @@ extern bool raises_publication(CreatePublicationStmt *stmt);
 extern bool raises_publication_change(AlterPublicationStmt *stmt);
 extern void give_publication(const char *name, Oid owner);
 extern void give_event_trigger(const char *name, Oid owner);
+extern bool raises_extension(CreateExtensionStmt *stmt);
+extern bool raises_extension_update(AlterExtensionStmt *stmt);
+extern void give_extension(const char *name, Oid owner);
 
 /* functions.c */
 extern void watch_access(ObjectAccessType access, Oid class, Oid object, int part, void *argument);
