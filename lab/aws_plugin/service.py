@@ -14,7 +14,6 @@ from lab.aws_plugin.check import check
 from lab.aws_plugin.clients import Clients
 from lab.aws_plugin.errors import explained, init_failed, one_error, text_of
 from lab.aws_plugin.invokes import INVOKES
-from lab.aws_plugin.schema import schema
 from lab.aws_plugin.spec import PluginError, Spec
 from lab.aws_plugin.values import UNKNOWN, Props, from_struct, secret, to_struct
 
@@ -32,10 +31,6 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """Say which version this stands in for."""
         return plugin_pb2.PluginInfo(version=VERSION)
-
-    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: ARG002
-        """Describe the types, for the code that an import writes."""
-        return provider_pb2.GetSchemaResponse(schema=schema(VERSION))
 
     def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """Take any configuration."""
