@@ -3,7 +3,8 @@
 The fence sets a default on every database and takes LOGIN from roles. Who may do that is not to be
 read in the catalogs: AWS lets `rds_superuser` do more than community PostgreSQL lets its roles do,
 and keeps other things for itself, differently from version to version. So each is done in a
-subtransaction that ends with an error, and nobody else ever sees it.
+subtransaction that ends with an error, and nobody else ever sees it. Where the database lacks the
+language for that, which others name as a blocker, each is a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
-from psycopg import sql
+import psycopg
+from psycopg import errors, sql
 
-from bluegreen.postgres.queries import Connection, value
+from bluegreen.postgres.connection import said
+from bluegreen.postgres.queries import Connection, column, value
 from bluegreen.postgres.remedies import quoted
 
 # One that is gone by now tells nothing.
@@ -25,7 +29,7 @@ DECLARE
     denied jsonb := '{{}}';
     said text;
 BEGIN
-    PERFORM set_config('lock_timeout', '5s', true);
+    PERFORM set_config('lock_timeout', {patience}, true);
     FOR item IN {items} LOOP
         BEGIN
             EXECUTE format({statement}, item);
@@ -43,12 +47,14 @@ BEGIN
     PERFORM set_config('bluegreen.denied', denied::text, false);
 END $do$"""
 _DENIED = "SELECT current_setting('bluegreen.denied')"
+_PATIENCE = "5s"
+_LANGUAGE = "plpgsql"
 
 # Those that bluegreen.close_databases closes; the tool's own is not there before a first `up`.
 _DATABASES = sql.SQL(
     "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate"
     " AND datname NOT IN ('bluegreen', 'rdsadmin') ORDER BY 1"
-)
+).format()
 _OWNERS = "SELECT datname::text, pg_get_userbyid(datdba)::text FROM pg_database"
 
 
@@ -89,8 +95,35 @@ def denied_databases(conn: Connection) -> list[DeniedDatabase]:
     return [DeniedDatabase(name, owners.get(name, "nobody")) for name in denied]
 
 
-def _denied(conn: Connection, items: sql.Composable, statement: str) -> Mapping[str, str]:
-    text = sql.SQL(_TRY).format(items=items, statement=sql.Literal(statement))
-    conn.execute(text)
+def _denied(conn: Connection, items: sql.Composed, statement: LiteralString) -> Mapping[str, str]:
+    try:
+        with conn.transaction():
+            conn.execute(
+                sql.SQL(_TRY).format(
+                    items=items, statement=sql.Literal(statement), patience=sql.Literal(_PATIENCE)
+                )
+            )
+    except (errors.UndefinedObject, errors.InsufficientPrivilege) as error:
+        if _LANGUAGE not in said(error):
+            raise
+        return _one_by_one(conn, items, statement)
     found: Mapping[str, str] = json.loads(value(conn, _DENIED))
     return dict(sorted(found.items()))
+
+
+def _one_by_one(
+    conn: Connection, items: sql.Composed, statement: LiteralString
+) -> Mapping[str, str]:
+    found = {}
+    for item in sorted(column(conn, items)):
+        try:
+            with conn.transaction(force_rollback=True):
+                conn.execute("SELECT set_config('lock_timeout', %s, true)", (_PATIENCE,))
+                conn.execute(sql.SQL(statement.replace("%I", "{}")).format(sql.Identifier(item)))
+        except (errors.UndefinedObject, errors.InvalidCatalogName):
+            continue
+        except (errors.LockNotAvailable, errors.InternalError_, errors.ReadOnlySqlTransaction):
+            raise
+        except psycopg.Error as error:
+            found[item] = said(error)
+    return found

@@ -34,6 +34,13 @@ def test_what_is_refused_is_named_and_nothing_changes(major: int, make_server: M
         databases = [str(one) for one in alterable.denied_databases(conn)]
         assert conn.execute(_STATE).fetchall() == before
         assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
+    with server.as_superuser("theirs") as conn:
+        conn.execute("DROP EXTENSION plpgsql")
+    with server.connect("theirs", user=_ADMIN, password="x") as conn:
+        assert alterable.denied_roles(conn, names) == roles
+        assert [str(one) for one in alterable.denied_databases(conn)] == databases
+        assert conn.execute(_STATE).fetchall() == before
+        assert conn.execute("SHOW lock_timeout").fetchone() == ("0",)
     # Before 16 CREATEROLE was enough.
     assert list(roles) == (["another's", "mighty"] if major >= 16 else ["mighty"])
     assert all(said.startswith(("permission denied", "must be")) for said in roles.values())

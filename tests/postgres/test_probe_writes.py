@@ -153,7 +153,7 @@ def test_each_object_carries_the_tools_mark(server: LabServer) -> None:
 
 
 def test_the_password_of_the_probes_role_is_nowhere(server: LabServer) -> None:
-    with server.connect() as conn:
+    with server.as_superuser() as conn:
         conn.execute("ALTER SYSTEM SET log_statement = 'ddl'")
         conn.execute("SELECT pg_reload_conf()")
     done = run("--dsn", dsn(server), "--write")

@@ -185,7 +185,6 @@ def test_drift_is_shown_by_refresh_and_mended(host: ProviderHost, subscribed: Su
         "SET (disable_on_error = true)",
         "SET PUBLICATION other WITH (refresh = false)",
         "DISABLE",
-        "CONNECTION 'host=127.0.0.1 port=1 dbname=x password=x'",
     ):
         subscribed.alter(by_hand)
         live = _read(host, made)
@@ -194,6 +193,23 @@ def test_drift_is_shown_by_refresh_and_mended(host: ProviderHost, subscribed: Su
         assert not host.diff(_read(host, made), subscribed.props).changes, by_hand
         subscribed.write()
         subscribed.wait_until_equal()
+
+
+def test_another_connection_is_seen_where_it_may_be_read_and_set_again(
+    host: ProviderHost, subscribed: Subscribed
+) -> None:
+    """Only superusers may read it. Elsewhere it is set again where no worker runs by it."""
+    made = host.create(subscribed.props)
+    subscribed.wait_until_worker()
+    subscribed.alter("CONNECTION 'host=127.0.0.1 port=1 dbname=x password=x'")
+    wait_until(lambda: not _read(host, made).outs["live"]["worker"], "the worker's end")
+    live = _read(host, made)
+    readable = not subscribed.target_lab.aurora
+    assert host.diff(live, subscribed.props).changes == readable
+    made = host.update(live, subscribed.props)
+    assert not host.diff(_read(host, made), subscribed.props).changes
+    subscribed.write()
+    subscribed.wait_until_equal()
 
 
 def test_removed_by_hand_is_seen_as_gone_and_recreated(
