@@ -191,6 +191,7 @@ def test_an_origins_position_can_be_read(
         f"GRANT EXECUTE ON FUNCTION pg_replication_origin_advance(text, pg_lsn) TO {role}",
         f"GRANT {MASTER} TO {role} WITH SET TRUE, INHERIT FALSE",
         f"ALTER SCHEMA bluegreen OWNER TO {role}",
+        f"ALTER TABLE bluegreen.heartbeat OWNER TO {role}",
         _POSITIONS[position].format(role=role),
     ):
         subscribed.on_target(statement, superuser=True)
