@@ -93,7 +93,7 @@ def test_hard_users_databases_and_passwords(
         host.delete(made)
     finally:
         for lab in labs:
-            with lab.connect() as conn:
+            with lab.as_superuser() as conn:
                 conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
