@@ -129,7 +129,7 @@ def test_refuses_what_differs_and_names_the_difference(
 def test_refuses_a_server_without_the_function(
     host: ProviderHost, props: dict[str, Any], seam: Seam
 ) -> None:
-    with seam.lab.connect(TOOL_DATABASE) as conn:
+    with seam.lab.as_superuser(TOOL_DATABASE) as conn:
         conn.execute("DROP FUNCTION pg_catalog.aurora_volume_logical_start_lsn()")
     with pytest.raises(HostError, match=r"has no aurora_volume_logical_start_lsn\(\)"):
         host.create(props)
@@ -235,11 +235,13 @@ def test_a_subscription_of_the_source(
         "CREATE SUBSCRIPTION upstream CONNECTION 'host=127.0.0.1 port=1 password=x' PUBLICATION p"
         " WITH (connect = false, slot_name = 'upstream')"
     )
-    # As AWS's superuser, whose session is spared when the clone is closed.
-    sides = [lab.as_superuser(DATABASE) for lab in (seam.lab, seam.source.lab)]
-    try:
-        for conn in sides:
+    labs = (seam.lab, seam.source.lab)
+    for lab in labs:
+        with lab.connect(DATABASE) as conn:
             conn.execute(statements)
+    # As AWS's superuser, whose session is spared when the clone is closed.
+    sides = [lab.as_superuser(DATABASE) for lab in labs]
+    try:
         if enabled:
             sides[1].execute("ALTER SUBSCRIPTION upstream ENABLE")
             with pytest.raises(

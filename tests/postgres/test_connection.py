@@ -93,7 +93,7 @@ def test_hard_users_databases_and_passwords(
         host.delete(made)
     finally:
         for lab in labs:
-            with lab.connect() as conn:
+            with lab.as_superuser() as conn:
                 conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
@@ -110,7 +110,7 @@ def _shown(this: Subscribed, password: str) -> list[Any]:
 def _ordinary_role_is_told(this: Subscribed, caplog: pytest.LogCaptureFixture) -> None:
     """Check that a role which may not silence the log is told that it takes the password."""
     with this.target_lab.connect(this.database) as conn:
-        conn.execute("CREATE ROLE ordinary")
+        conn.execute("CREATE ROLE ordinary; GRANT ordinary TO CURRENT_USER")
         conn.execute("SET ROLE ordinary")
         execute_secret(conn, sql.SQL("SELECT {}").format(sql.Literal(1)), "bg")
         conn.execute("RESET ROLE")
@@ -152,7 +152,8 @@ def test_no_password_in_the_servers_log(
         this.on_target("SELECT pg_reload_conf()", superuser=True)
     log = this.target_lab.log.read_text()
     assert "DROP TABLE orders" in log, "the log shows statements"
-    assert "s3cr3t" not in log
+    if not this.target_lab.aurora:  # there nobody may silence the log, and that is said, as above
+        assert "s3cr3t" not in log
     assert "s3cr3t" not in provider_host.log.read_text()
 
 

@@ -3,6 +3,8 @@
 GRANT USAGE ON SCHEMA shop TO app_user;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA shop TO app_user;
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA shop TO app_user;
+-- First: who is given a table must have the right to make one there.
+ALTER SCHEMA "Odd Names" OWNER TO app_user;
 DO $$
 DECLARE
     name text;
@@ -15,4 +17,3 @@ BEGIN
     END LOOP;
 END $$;
 ALTER SEQUENCE "Odd Names"."say ""hello"", sequence" OWNER TO app_user;
-ALTER SCHEMA "Odd Names" OWNER TO app_user;
