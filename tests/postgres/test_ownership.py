@@ -109,7 +109,7 @@ def test_what_an_application_calls_bluegreen_is_refused_first_and_never_touched(
         heartbeat.drop(conn)
     assert contents(lab, "app") == before
     assert "bluegreen" not in lab.databases()
-    with lab.connect("app") as conn:
+    with lab.as_superuser("app") as conn:
         conn.execute("ALTER SCHEMA bluegreen RENAME TO theirs")
 
     with application(lab, "postgres") as conn:
