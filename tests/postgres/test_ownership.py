@@ -108,8 +108,10 @@ def test_what_an_application_calls_bluegreen_is_refused_first_and_never_touched(
         heartbeat.drop(conn)
     assert contents(lab, "app") == before
     assert "bluegreen" not in lab.databases()
-    with lab.connect("app") as conn:
-        conn.execute("ALTER SCHEMA bluegreen RENAME TO theirs")
+    with application(lab) as conn:
+        conn.execute(
+            f"ALTER SCHEMA bluegreen RENAME TO theirs; GRANT USAGE ON SCHEMA theirs TO {MASTER}"
+        )
 
     with application(lab, "postgres") as conn:
         conn.execute("CREATE DATABASE bluegreen")
