@@ -21,11 +21,12 @@ from bluegreen.replication import coverage
 from bluegreen.replication.publication import publishing
 from lab.postgres import clone as copies
 from lab.postgres.binaries import binaries
-from lab.postgres.server import SUPERUSER, LabServer
+from lab.postgres.server import LabServer
 from lab.workload import contents
 from tests.fixtures import canary
 from tests.fixtures.cloned import Cloning, Way
 from tests.fixtures.databases import soon
+from tests.fixtures.postgres import MASTER, PASSWORD
 from tests.fixtures.replicated import DATABASE, DEPLOYMENT
 from tests.fixtures.zoo import DECLARED, make_zoo, stored_tables, write_zoo
 from tests.versions import life as steps
@@ -127,10 +128,10 @@ def load(source: LabServer) -> Iterator[Load]:
 def pgbench(source: LabServer, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run pgbench on the source while the block runs."""
     tools = binaries(18)
-    command = [tools.tool("pgbench"), "-h", source.host, "-p", str(source.port), "-U", SUPERUSER]
+    command = [tools.tool("pgbench"), "-h", source.host, "-p", str(source.port), "-U", MASTER]
     process = subprocess.Popen(
         [*command, *arguments, DATABASE],
-        env=tools.environment,
+        env=tools.environment | {"PGPASSWORD": PASSWORD},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

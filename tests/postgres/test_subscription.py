@@ -178,14 +178,15 @@ def test_what_no_server_could_do_is_refused_at_preview(
 def test_drift_is_shown_by_refresh_and_mended(host: ProviderHost, subscribed: Subscribed) -> None:
     made = host.create(subscribed.props)
     subscribed.wait_until_worker()
-    for by_hand in (
+    changes = [
         "SET (streaming = off)",
         "SET (synchronous_commit = on)",
         "SET (origin = any)",
         "SET (disable_on_error = true)",
         "SET PUBLICATION other WITH (refresh = false)",
         "DISABLE",
-    ):
+    ]
+    for by_hand in changes:
         subscribed.alter(by_hand)
         live = _read(host, made)
         assert host.diff(live, subscribed.props).changes, by_hand
