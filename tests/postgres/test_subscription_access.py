@@ -187,6 +187,7 @@ def test_an_origins_position_can_be_read(
         f"GRANT pg_create_subscription TO {role}",
         f"GRANT CREATE ON DATABASE {subscribed.database} TO {role}",
         f"GRANT EXECUTE ON FUNCTION pg_replication_origin_advance(text, pg_lsn) TO {role}",
+        f"REVOKE {role} FROM {MASTER}",  # who made it, where that is no superuser
         f"GRANT {MASTER} TO {role} WITH SET TRUE",
         f"ALTER SCHEMA bluegreen OWNER TO {role}",
         _POSITIONS[position].format(role=role),
