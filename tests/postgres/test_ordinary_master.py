@@ -52,6 +52,8 @@ def test_what_an_ordinary_master_lacks_is_refused_by_name(ordinary: Switchable) 
         f"ALTER DATABASE postgres OWNER TO {MASTER}"
     )
     for statement, said in lacks:
+        if pair.source_lab.aurora and "can't alter" in said:
+            continue  # rds_superuser may alter the roles of others
         with pair.source_lab.as_superuser() as conn:
             conn.execute(statement)
         with pytest.raises(Refused, match=said):
