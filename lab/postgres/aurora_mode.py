@@ -3,7 +3,7 @@
 In a community server only a superuser may publish all tables, so that a master user who is none
 needs a library in the server (`lookalike/`), built here against the server's own headers. Where it
 can't be built the master user is a superuser, which hides what Aurora would refuse. `LAB_AURORA`
-chooses: `off`, `on` (refuses to go on without), or `auto` (where it can be built).
+chooses: `auto` (where it can be built, the default), `on` (refuses to go on without), or `off`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.postgres.binaries import ALWAYS, binaries, cache_root, make_once
 
 VARIABLE = "LAB_AURORA"
 _CHOICES = ("off", "on", "auto")
-_DEFAULT = "off"
+_DEFAULT = "auto"
 
 LIBRARY = "rds_lookalike"
 _SOURCES = Path(__file__).with_name("lookalike")
@@ -78,7 +78,7 @@ def described() -> str:
     if everywhere():
         return "the master user is no superuser: what Aurora refuses is refused (Aurora mode)"
     why = next((why for why in map(obstacle, ALWAYS) if why is not None), None)
-    reason = why or f"{VARIABLE}=on changes that"
+    reason = why or f"{VARIABLE} is {os.environ.get(VARIABLE)}"
     return f"the master user is a superuser, which it is not on Aurora: {reason}"
 
 

@@ -373,7 +373,7 @@ def test_without_a_compiler_the_master_is_a_superuser_and_the_lab_says_so(
     monkeypatch.setattr(aurora_mode, "cache_root", lambda: tmp_path / "cache" / "lab")
     (tmp_path / "cp").symlink_to("/bin/cp")  # what a test's server takes besides PostgreSQL
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv(aurora_mode.VARIABLE, "auto")
+    monkeypatch.delenv(aurora_mode.VARIABLE, raising=False)
     why = "there is no C compiler on PATH (cc, gcc, clang)"
     assert aurora_mode.described() == (
         f"the master user is a superuser, which it is not on Aurora: {why}"

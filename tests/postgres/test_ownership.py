@@ -109,9 +109,7 @@ def test_what_an_application_calls_bluegreen_is_refused_first_and_never_touched(
     assert contents(lab, "app") == before
     assert "bluegreen" not in lab.databases()
     with application(lab) as conn:
-        conn.execute(
-            f"ALTER SCHEMA bluegreen RENAME TO theirs; GRANT USAGE ON SCHEMA theirs TO {MASTER}"
-        )
+        conn.execute("ALTER SCHEMA bluegreen RENAME TO theirs; DROP SCHEMA theirs CASCADE")
 
     with application(lab, "postgres") as conn:
         conn.execute("CREATE DATABASE bluegreen")
