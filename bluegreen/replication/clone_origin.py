@@ -23,6 +23,7 @@ from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
 from bluegreen.names import TOOL_DATABASE, TOOL_SCHEMA, Direction
 from bluegreen.postgres import owned, queries, remedies, slots, subscriptions, wal
+from bluegreen.postgres.connection import said
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
@@ -33,6 +34,12 @@ from bluegreen.replication.subscription import subscribing
 log = logging.getLogger(__name__)
 
 _TABLE = sql.Identifier(TOOL_SCHEMA, "clone_origin")
+# to_regclass() fails where the role lacks USAGE on the schema.
+_CRON = """
+SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'cron' AND c.relname = 'job'
+"""
+_JOBS = "SELECT jobid::text FROM cron.job WHERE active ORDER BY jobid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +360,19 @@ def _name_jobs(conn: psycopg.Connection[Any], clone: Server) -> None:
     ).fetchall()
     for (database,) in found:
         with clone.connect(database) as own:
-            there = own.execute("SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL").fetchone()
-            if not (there and there[0]):
+            if own.execute(_CRON).fetchone() is None:
                 continue
-            jobs = own.execute(
-                "SELECT jobid::text FROM cron.job WHERE active ORDER BY jobid"
-            ).fetchall()
+            try:
+                jobs = own.execute(_JOBS).fetchall()
+            except errors.InsufficientPrivilege as error:
+                log.warning(
+                    "clone %s: database %s has pg_cron, and its jobs can't be read: %s; they fail"
+                    " while it is closed to writers, and run from the switch on",
+                    clone,
+                    database,
+                    said(error),
+                )
+                continue
         if jobs:
             log.warning(
                 "clone %s: database %s has active pg_cron job(s) %s; they fail while it is closed "

@@ -102,7 +102,7 @@ class Code:
 def planned(conn: Connection, publication: Publication) -> Sent:
     """Return what `publication` would send if it were made now."""
     tables = [
-        {"name": sql.Identifier(one.schema, one.name).as_string(), "columns": one.columns}
+        {"schema": one.schema, "name": one.name, "columns": one.columns}
         for one in publication.tables
     ]
     found = conn.execute(
@@ -128,7 +128,7 @@ def sent(conn: Connection, publication: str) -> Sent:
 
 def inspect(conn: Connection, replicated: Sent) -> Code:
     """Return what the database's own code would do when rows of `replicated` are applied in it."""
-    args = {"sent": json.dumps(_quoted(replicated))}
+    args = {"sent": json.dumps(_rows(replicated))}
     with conn.cursor(row_factory=class_row(_Function)) as cursor:
         functions = {one.oid: one for one in cursor.execute(queries.FUNCTIONS).fetchall()}
     names = {one.name for one in functions.values()} - set(column(conn, queries.SERVERS_FUNCTIONS))
@@ -147,8 +147,11 @@ def inspect(conn: Connection, replicated: Sent) -> Code:
     )
 
 
-def _quoted(replicated: Sent) -> dict[str, list[str]]:
-    return {sql.Identifier(*table).as_string(): list(found) for table, found in replicated.items()}
+def _rows(replicated: Sent) -> list[dict[str, Any]]:
+    return [
+        {"schema": schema, "name": name, "columns": list(found)}
+        for (schema, name), found in replicated.items()
+    ]
 
 
 def _written(query: str) -> sql.Composed:

@@ -1,6 +1,8 @@
 """Queries over the code of a database: what an apply worker or a session of the tool would run.
 
-`{written}` stands for WRITTEN. Every column and catalog is there from 14 on.
+`{written}` stands for WRITTEN. Every column and catalog is there from 14 on. Tables are found in
+the catalogs, since to_regclass() fails where a role lacks USAGE on the schema, as AWS's master user
+does on an application's own.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 PLANNED = """
 WITH RECURSIVE named (id, columns) AS (
     SELECT c.oid, t.columns
-      FROM pg_catalog.jsonb_to_recordset(%(tables)s::jsonb) AS t(name text, columns jsonb)
-      JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)
+      FROM pg_catalog.jsonb_to_recordset(%(tables)s::jsonb)
+           AS t(schema text, name text, columns jsonb)
+      JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
     UNION
     SELECT i.inhrelid, x.columns FROM pg_catalog.pg_inherits i JOIN named x ON x.id = i.inhparent
 )
@@ -28,10 +32,13 @@ SELECT n.nspname::text, c.relname::text,
 # Where rows of the sent tables are written: there, and in the partitions they are routed to.
 WRITTEN = """
 WITH RECURSIVE sent (id, columns) AS (
-    SELECT pg_catalog.to_regclass(key), value
-      FROM pg_catalog.jsonb_each(%(sent)s::jsonb) WHERE pg_catalog.to_regclass(key) IS NOT NULL
+    SELECT c.oid, t.columns
+      FROM pg_catalog.jsonb_to_recordset(%(sent)s::jsonb)
+           AS t(schema text, name text, columns jsonb)
+      JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
 ), written (id, columns) AS (
-    SELECT id::oid, columns FROM sent
+    SELECT id, columns FROM sent
     UNION
     SELECT i.inhrelid, x.columns
       FROM pg_catalog.pg_inherits i JOIN written x ON x.id = i.inhparent
@@ -177,6 +184,8 @@ SELECT f.oid::regprocedure::text AS name, f.prosrc AS body
 
 # Its launcher on either side writes this table, with the same numbers, whatever the fence says.
 CRON_LOG = """
-SELECT pg_catalog.to_regclass('cron.job_run_details') IS NOT NULL
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'cron' AND c.relname = 'job_run_details')
    AND pg_catalog.current_setting('cron.log_run', true) = 'on'
 """

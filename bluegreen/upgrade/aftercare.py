@@ -49,12 +49,19 @@ _OWNERS_PATH = """
 SELECT pg_catalog.set_config('search_path', coalesce((
     SELECT pg_catalog.substr(o, 13)
       FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_catalog.pg_db_role_setting s ON s.setrole IN (0, c.relowner)
        AND s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database
                                   WHERE datname = pg_catalog.current_database()))
      CROSS JOIN pg_catalog.unnest(s.setconfig) o
-     WHERE c.oid = pg_catalog.to_regclass(%s) AND o LIKE 'search_path=%%'
+     WHERE n.nspname = %s AND c.relname = %s AND o LIKE 'search_path=%%'
      ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), '"$user", public'), false)
+"""
+
+# to_regclass() fails where the role lacks USAGE on the schema.
+_EXISTS = """
+SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = %s
 """
 
 # Statistics are sampled, so a big table costs little more than a small one: two sessions read
@@ -120,13 +127,13 @@ def analyze(server: Server, database: str, tables: Collection[BareTable]) -> lis
         with server.connect(database) as conn:
             for table in share:
                 name = sql.Identifier(table.schema, table.name)
-                conn.execute(_OWNERS_PATH, (name.as_string(),))
+                conn.execute(_OWNERS_PATH, (table.schema, table.name))
                 try:
                     conn.execute(sql.SQL("ANALYZE {}").format(name))
                 except psycopg.Error as error:
                     if conn.broken:
                         raise
-                    if _exists(conn, name):
+                    if _exists(conn, table):
                         failed.append(f"{table.schema}.{table.name}: {_said(error)}")
         return failed
 
@@ -137,9 +144,8 @@ def analyze(server: Server, database: str, tables: Collection[BareTable]) -> lis
         return [failure for one in running for failure in one.result()]
 
 
-def _exists(conn: psycopg.Connection[Row], name: sql.Identifier) -> bool:
-    row = conn.execute("SELECT pg_catalog.to_regclass(%s)", (name.as_string(),)).fetchone()
-    return row is not None and row[0] is not None
+def _exists(conn: psycopg.Connection[Row], table: BareTable) -> bool:
+    return conn.execute(_EXISTS, (table.schema, table.name)).fetchone() is not None
 
 
 def _said(error: psycopg.Error) -> str:

@@ -197,6 +197,21 @@ def test_active_cron_jobs_are_named_in_one_line(
     assert "job(s) 7;" in lines[0]
 
 
+def test_cron_jobs_that_may_not_be_read_are_told_of(
+    cloning: Cloning, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another role's, as AWS's own may be: only a superuser could name them."""
+    cloning.slot()
+    with cloning.source.as_superuser(DATABASE) as conn:
+        conn.execute("CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigint, active boolean)")
+        conn.execute("INSERT INTO cron.job VALUES (7, true)")
+    _, clone = cloning.clone()
+    with caplog.at_level(logging.WARNING, "bluegreen.replication.clone_origin"):
+        CloneOriginProvider().create(cloning.props(clone))
+    (line,) = [one.getMessage() for one in caplog.records if "pg_cron" in one.getMessage()]
+    assert ("can't be read: permission denied for schema cron" in line) == cloning.source.aurora
+
+
 def test_a_missing_privilege_is_one_line_that_names_it(
     cloning: Cloning, host: ProviderHost
 ) -> None:

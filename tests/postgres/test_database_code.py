@@ -90,6 +90,25 @@ def test_what_is_in_nobodys_way_is_not_named(conn: Connection) -> None:
     database_code.require_replicable(conn, ALL, "orders-1")
 
 
+@pytest.mark.usefixtures("conn")
+def test_a_schema_that_the_role_may_not_use_is_looked_into_all_the_same(lab: LabServer) -> None:
+    """On Aurora an application's own schema is closed to the master user, unless it is let in."""
+    with lab.as_superuser("app") as admin:
+        admin.execute("DROP ROLE IF EXISTS outside; CREATE ROLE outside LOGIN PASSWORD 'x'")
+        admin.execute("CREATE SCHEMA closed; CREATE TABLE closed.item (id int PRIMARY KEY, n text)")
+        admin.execute("INSERT INTO closed.item VALUES (1, 'A')")
+        admin.execute(
+            "CREATE INDEX ON closed.item (lower(n)); REVOKE ALL ON SCHEMA app FROM public"
+        )
+    one = PublishedTable("closed", "item")
+    with lab.connect("app", user="outside", password="x") as outside:
+        for what in (ALL, Publication("p", all_tables=False, tables=frozenset({one}))):
+            assert ("closed", "item") in database_code.planned(outside, what)
+            assert found(outside, what) == Code(True, [], [], [], [], [])
+    with lab.as_superuser("app") as admin:
+        admin.execute("DROP ROLE outside")
+
+
 def test_triggers_that_an_apply_worker_fires_are_named(conn: Connection, lab: LabServer) -> None:
     run(
         conn,
