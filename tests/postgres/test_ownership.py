@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from bluegreen.errors import Refused
+from bluegreen import names
+from bluegreen.errors import Refused, Retry
 from bluegreen.postgres import owned
 from bluegreen.postgres.publications import Publication
 from bluegreen.postgres.server import Server
@@ -23,11 +24,11 @@ from bluegreen.replication.publication import publishing
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.host_errors import ProviderError
 from lab.postgres.binaries import MAJORS
-from lab.postgres.server import LabServer
+from lab.postgres.server import SUPERUSER, LabServer
 from tests.fixtures.databases import soon
 from tests.fixtures.postgres import MASTER, PASSWORD, MakeServer
 from tests.fixtures.rds import REGION, PlacedClusters
-from tests.fixtures.switchable import wait_until
+from tests.fixtures.switchable import DEMOTE, wait_until
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Props = dict[str, Any]
@@ -235,6 +236,38 @@ def test_a_database_whose_making_was_interrupted_is_finished_or_dropped(
         end(server)
         assert tool_database.exists(server) == (end is register.ensure_database)
         register.drop_database(server)
+
+
+def test_a_superuser_s_session_is_waited_for_where_the_database_is_dropped(
+    lab: LabServer, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS's own has one to any database now and then; those of others are ended."""
+    with lab.as_superuser() as conn:
+        conn.execute(DEMOTE)
+    register.ensure_database(server)
+    with ThreadPoolExecutor(1) as pool, lab.as_superuser(names.TOOL_DATABASE) as theirs:
+        with server.connect(names.TOOL_DATABASE) as ours:
+            dropping = pool.submit(register.drop_database, server)
+            wait_until(lambda: _is_ended(ours), "an ordinary session's end")
+        assert not dropping.done()
+        theirs.close()
+        dropping.result()
+    assert names.TOOL_DATABASE not in lab.databases()
+    register.ensure_database(server)
+    monkeypatch.setattr(tool_database, "_DROP_SECONDS", 0.0)
+    with (
+        lab.as_superuser(names.TOOL_DATABASE),
+        pytest.raises(Retry, match=f"can't be dropped while sessions of {SUPERUSER} are there"),
+    ):
+        register.drop_database(server)
+
+
+def _is_ended(conn: psycopg.Connection[Any]) -> bool:
+    try:
+        conn.execute("SELECT")
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def test_two_that_make_the_database_at_once_share_it(lab: LabServer, server: Server) -> None:
