@@ -301,7 +301,7 @@ def _reboot_waiting(desired: Upgrade, deadline: float) -> None:
     for member in found.members:
         if not parameters.waits(member.parameter_group_status):
             continue
-        parameters.reboot_instance(server, member.identifier)
+        parameters.reboot_instance(server, member.identifier, deadline=deadline)
         cluster.wait_until(
             server.region,
             server.cluster,

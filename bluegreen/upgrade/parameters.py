@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 
 from bluegreen.aws import cluster
 from bluegreen.aws.clients import client
-from bluegreen.aws.cluster import Cluster
+from bluegreen.aws.cluster import AVAILABLE, Cluster
 from bluegreen.aws.errors import asking
 from bluegreen.errors import Refused, Retry
 from bluegreen.polling import poll_until
@@ -156,7 +156,7 @@ def _reboot(
     writer = described.writer
     if writer is None:
         raise Retry(f"cluster {server.cluster}: has no writer at this moment; try again")
-    reboot_instance(server, writer.identifier)
+    reboot_instance(server, writer.identifier, deadline=deadline)
     found = _wait_until_in_force(server, desired, deadline)
     # In many versions the writer's reboot restarts the readers too, so check again first.
     after = cluster.wait_until_available(
@@ -164,12 +164,18 @@ def _reboot(
     )
     for member in after.members:
         if not member.is_writer and waits(member.parameter_group_status):
-            reboot_instance(server, member.identifier)
+            reboot_instance(server, member.identifier, deadline=deadline)
     return found
 
 
-def reboot_instance(server: Server, instance: str) -> None:
-    """Ask AWS to reboot an instance; it takes a while to begin."""
+def reboot_instance(server: Server, instance: str, *, deadline: float) -> None:
+    """Ask AWS to reboot an instance once it is available; it takes a while to begin.
+
+    AWS refuses it in any other state, such as `modifying`, in which it serves.
+    """
+    for _ in poll_until(deadline):
+        if cluster.get_instance(server.region, instance).status == AVAILABLE:
+            break
     with asking(f"instance {instance}: RebootDBInstance"):
         client("rds", server.region).reboot_db_instance(DBInstanceIdentifier=instance)
     log.info("instance %s: rebooted for its static parameters", instance)
