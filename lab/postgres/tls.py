@@ -64,10 +64,12 @@ def described() -> str:
 
 
 def installation(major: int) -> Binaries:
-    """Return an installation of `major`, 16 or 18, with TLS and every tool; made when missing.
+    """Return an installation of `major` with TLS; that of 16 or 18 is made when it is missing.
 
-    Raises `npm.MissingError`.
+    Others, Debian's or npm's own, are built with it. Raises `npm.MissingError`.
     """
+    if major not in _RELEASES:
+        return binaries(major)
     home = cache_root() / "postgresql-tls" / _RELEASES[major]
     make_once(home, lambda fresh: _put_together(major, fresh))
     return _at(major, home)
