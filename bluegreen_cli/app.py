@@ -13,7 +13,6 @@ import psycopg
 import typer
 
 from bluegreen import __version__, stack_outputs
-from bluegreen.aws import cluster
 from bluegreen.errors import BlueGreenError, Refused
 from bluegreen.finding import Level
 from bluegreen.postgres import slots
@@ -56,7 +55,7 @@ def status(stack: Stack, as_json: Json = False) -> None:
     with _errors():
         outputs = _outputs(stack)
         server = outputs.server
-        found = cluster.get(server.region, server.cluster, account=server.account)
+        found = server.get_cluster()
         with server.connect("postgres") as conn:
             closed = closing.is_closed(conn, outputs.databases)
             kept = slots.inspect_all(conn)

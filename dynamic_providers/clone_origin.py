@@ -11,7 +11,6 @@ import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen.aws import cluster
 from bluegreen.errors import Retry
 from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Server
@@ -80,7 +79,7 @@ class CloneOriginProvider(Provider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         server: Server = self.values(props)["server"]
-        itself = cluster.find(server.region, server.cluster, account=server.account)
+        itself = server.find_cluster()
         if itself is None or itself.resource_id != props["resource_id"]:
             return ReadResult(None, {})
         live = inputs_only(props)
@@ -90,7 +89,7 @@ class CloneOriginProvider(Provider):
         server: Server = self.values(props)["server"]
         deadline = time.monotonic() + _DROP_SECONDS
         for _ in poll_until(deadline, first=0.2, most=2.0):
-            itself = cluster.find(server.region, server.cluster, account=server.account)
+            itself = server.find_cluster()
             if itself is None or itself.resource_id != props["resource_id"]:
                 return
             try:

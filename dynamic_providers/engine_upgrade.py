@@ -9,7 +9,6 @@ import pulumi
 from pulumi import contains_unknowns
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from bluegreen.aws import cluster
 from bluegreen.postgres.server import Server
 from bluegreen.upgrade import engine
 from bluegreen.upgrade.engine_version import EngineVersion
@@ -70,7 +69,7 @@ class EngineUpgradeProvider(Provider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the version that runs; gone when AWS says that the cluster is gone."""
         server: Server = self.values(props)["server"]
-        found = cluster.find(server.region, server.cluster, account=server.account)
+        found = server.find_cluster()
         if found is None:
             return ReadResult(None, {})
         inputs = self.inputs_in(props)

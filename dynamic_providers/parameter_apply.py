@@ -10,7 +10,6 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 from pydantic import BeforeValidator
 
-from bluegreen.aws import cluster
 from bluegreen.upgrade import parameters as parameter_apply
 from bluegreen.upgrade.parameters import AllowReboot
 from dynamic_providers.inputs import UPDATES, Default, Value, properties
@@ -66,7 +65,7 @@ class ParameterApplyProvider(Provider):
         """Return the values in force; gone when AWS says that the cluster is gone."""
         given = self.values(props)
         server, desired = given["server"], given["parameters"]
-        if cluster.find(server.region, server.cluster, account=server.account) is None:
+        if server.find_cluster() is None:
             return ReadResult(None, {})
         found = parameter_apply.in_force(server, desired)
         inputs = self.inputs_in(props)

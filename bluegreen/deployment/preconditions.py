@@ -157,7 +157,7 @@ def room_problem(source: str, lineage: Collection[str]) -> str | None:
 
 
 def _require_room_for_a_clone(source: Server) -> None:
-    group = _described(source).clone_group_id
+    group = source.get_cluster().clone_group_id
     reason = room_problem(source.cluster, cluster.lineage(source.region, group)) if group else None
     if reason is not None:
         raise Refused(reason)
@@ -168,7 +168,7 @@ def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
     if desired.engine_version is None:
         return
     version = EngineVersion.parse(desired.engine_version)
-    engine.require_reachable(_described(source), version)
+    engine.require_reachable(source.get_cluster(), version)
     to = version.major
     with source.connect("postgres") as conn:
         have = versions.major(conn)
@@ -261,7 +261,7 @@ def remove(had: DeploymentSpec) -> None:
     """
     if had.spec.state in (StackState.PLAIN, StackState.REHEARSAL) or had.source is None:
         return
-    if not _exists(had.source):
+    if had.source.find_cluster() is None:
         return
     _require_no_switch(had.source)
     register.drop_database(had.source)
@@ -276,7 +276,7 @@ def is_registered(had: DeploymentSpec) -> bool:
     _require_account(had)
     if had.spec.state not in (StackState.FORWARD, StackState.SWITCHED) or had.source is None:
         return True
-    if not _exists(had.source):
+    if had.source.find_cluster() is None:
         return True
     return has_register(had.source)
 
@@ -391,7 +391,7 @@ def _living_source(desired: DeploymentSpec) -> Server:
             f"run pulumi up -s {desired.spec.source} first"
         )
     _require_serving(
-        _described(desired.source),
+        desired.source.get_cluster(),
         f"source {desired.source.cluster}",
     )
     return desired.source
@@ -402,16 +402,8 @@ def _source_if_it_lives(desired: DeploymentSpec) -> Server | None:
     if desired.source is None:
         return None
     source = desired.source
-    found = cluster.find(source.region, source.cluster, account=source.account)
+    found = source.find_cluster()
     return source if found is not None and found.serves else None
-
-
-def _described(server: Server) -> Cluster:
-    return cluster.get(server.region, server.cluster, account=server.account)
-
-
-def _exists(server: Server) -> bool:
-    return cluster.find(server.region, server.cluster, account=server.account) is not None
 
 
 def _target(desired: DeploymentSpec) -> Server | None:
@@ -441,7 +433,7 @@ def _require_serving(found: Cluster, what: str) -> None:
 
 def _require_available(source: Server) -> None:
     """Raise `Refused` while AWS is at work on a source that is to be cloned."""
-    found = _described(source)
+    found = source.get_cluster()
     if found.status != AVAILABLE:
         raise Refused(
             f"source {found.identifier}: is {found.status}, expected {AVAILABLE} to be cloned; "

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bluegreen import names
-from bluegreen.aws import cluster
 from bluegreen.aws.cluster import AVAILABLE
 from bluegreen.errors import Refused
 from bluegreen.names import Direction
@@ -53,7 +52,7 @@ def require_retirable(asked: Retirement) -> None:
     be reached: what can't be inspected must not be destroyed.
     """
     server = asked.server
-    found = cluster.find(server.region, server.cluster, account=server.account)
+    found = server.find_cluster()
     if found is None:
         log.info("cluster %s: gone in AWS, nothing to protect", server.cluster)
         return

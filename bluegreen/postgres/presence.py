@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import psycopg
 
-from bluegreen.aws import cluster
 from bluegreen.errors import Refused, Retry, Unreachable
 from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Row, Server
@@ -27,7 +26,7 @@ def connect_unless_gone(server: Server, database: str) -> psycopg.Connection[Row
     AWS is asked first, since another server may answer at a deleted cluster's address. Raises
     `Unreachable` when the server is out of reach although its cluster exists.
     """
-    if cluster.find(server.region, server.cluster, account=server.account) is None:
+    if server.find_cluster() is None:
         return None
     try:
         return server.connect(database)

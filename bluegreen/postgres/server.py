@@ -12,6 +12,7 @@ import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
 from psycopg import conninfo
 
+from bluegreen.aws import cluster as clusters
 from bluegreen.aws.clients import client
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import Refused, Retry, Unreachable
@@ -149,6 +150,17 @@ class Server:
             credentials,
             cluster.account,
         )
+
+    def find_cluster(self) -> Cluster | None:
+        """Return its cluster as AWS describes it, None when it is gone; errors as `cluster.find`.
+
+        Always asked in the cluster's own account: another one would say that it is gone.
+        """
+        return clusters.find(self.region, self.cluster, account=self.account)
+
+    def get_cluster(self) -> Cluster:
+        """Return its cluster; raises `Refused` when it is gone, and as `find_cluster` does."""
+        return clusters.get(self.region, self.cluster, account=self.account)
 
     def to_props(self) -> dict[str, Any]:
         """Return the `server` property of a resource, without what nobody has chosen."""

@@ -17,7 +17,6 @@ import psycopg
 from psycopg import errors, sql
 
 from bluegreen import names
-from bluegreen.aws import cluster
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import CloneAgain, Refused, Retry
 from bluegreen.lsn import Lsn
@@ -92,7 +91,7 @@ def ensure(
     """
     with clone.connect(TOOL_DATABASE) as conn, remedies.explained(conn, f"clone {clone}"):
         lsn = _read_volume_lsn(conn)  # nothing may come before this statement
-        itself = cluster.get(clone.region, clone.cluster, account=clone.account)
+        itself = clone.get_cluster()
         if resource_id is not None and itself.resource_id != resource_id:
             raise Refused(
                 f"clone {clone}: is cluster {itself.resource_id}, expected {resource_id}; it was "
@@ -101,9 +100,7 @@ def ensure(
         stored = find(conn, itself.resource_id)
         if stored is not None and stored.finished:
             return stored
-        require_this_cluster(
-            itself, cluster.get(source.region, source.cluster, account=source.account)
-        )
+        require_this_cluster(itself, source.get_cluster())
         require_writer(conn, f"clone {clone}")
         found = stored.lsn if stored is not None else _required(lsn, clone)
         with source.connect(databases[0]) as there, clone.connect(databases[0]) as here:

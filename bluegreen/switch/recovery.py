@@ -13,7 +13,6 @@ from typing import assert_never
 
 import psycopg
 
-from bluegreen.aws import cluster
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE
 from bluegreen.postgres.connection import said
@@ -170,14 +169,9 @@ def inspect(plan: SwitchPlan, live: Attempt | None, *, vouched: bool) -> Snapsho
         with plan.new.connect(TOOL_DATABASE) as there:
             opening = register.find_opening(there, live.name)
     except Retry:
-        exists = _exists(plan.new)
+        exists = plan.new.find_cluster() is not None
         return dataclasses.replace(seen, new_reachable=False, new_exists=exists)
     return dataclasses.replace(seen, opening=opening)
-
-
-def _exists(server: Server) -> bool:
-    """Return whether AWS knows the cluster; raises `Refused` when the wrong account was asked."""
-    return cluster.find(server.region, server.cluster, account=server.account) is not None
 
 
 def resolve_live(plan: SwitchPlan, conn: Connection, live: Attempt, report: Report) -> bool:
@@ -246,7 +240,7 @@ def find(plan: SwitchPlan, *, vouched: bool) -> Recovery:
                     decision = decide(inspect(candidate, live, vouched=vouched))
                     return Recovery(candidate, live.name, decision)
         except Retry:
-            if _exists(candidate.old):
+            if candidate.old.find_cluster() is not None:
                 unreachable.append(candidate.old)
     if unreachable:
         raise Retry(
@@ -260,7 +254,7 @@ def _at_rest(plan: SwitchPlan) -> Decision:
     """Report who is the writer when no attempt is live; a cluster that is gone is none."""
     writers = []
     for server in (plan.old, plan.new):
-        if not _exists(server):
+        if server.find_cluster() is None:
             continue
         with server.connect(TOOL_DATABASE) as conn:
             if not closing.is_closed(conn, plan.databases):

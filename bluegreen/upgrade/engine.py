@@ -289,15 +289,7 @@ def _reboot_waiting(desired: Upgrade, deadline: float) -> None:
     (`clone_parameters`), and what is static in its own would wait for ever.
     """
     server = desired.server
-    found = cluster.wait_until(
-        server.region,
-        server.cluster,
-        lambda now: now.parameter_group_status != "applying",
-        deadline=deadline,
-        report=log.info,
-        awaited="parameter group applied",
-        account=server.account,
-    )
+    found = parameters.wait_until_applied(server, deadline)
     for member in found.members:
         if not parameters.waits(member.parameter_group_status):
             continue

@@ -111,15 +111,7 @@ def ensure(
     `deadline` is in seconds of `time.monotonic()`. Raises `Refused` when a parameter waits for a
     reboot that isn't allowed, or isn't in the cluster's parameter group at all.
     """
-    described = cluster.wait_until(
-        server.region,
-        server.cluster,
-        lambda now: now.parameter_group_status != "applying",
-        deadline=deadline,
-        report=log.info,
-        awaited="parameter group applied",
-        account=server.account,
-    )
+    described = wait_until_applied(server, deadline)
     found = in_force(server, desired)
     waiting = pending(desired, found)
     rebooting = [m.identifier for m in described.members if waits(m.parameter_group_status)]
@@ -166,6 +158,19 @@ def _reboot(
         if not member.is_writer and waits(member.parameter_group_status):
             reboot_instance(server, member.identifier, deadline=deadline)
     return found
+
+
+def wait_until_applied(server: Server, deadline: float) -> Cluster:
+    """Return the cluster once AWS has given its instances what their group holds."""
+    return cluster.wait_until(
+        server.region,
+        server.cluster,
+        lambda now: now.parameter_group_status != "applying",
+        deadline=deadline,
+        report=log.info,
+        awaited="parameter group applied",
+        account=server.account,
+    )
 
 
 def reboot_instance(server: Server, instance: str, *, deadline: float) -> None:

@@ -17,7 +17,6 @@ from bluegreen.deployment.retirement import Retirement
 from bluegreen.errors import Refused
 from bluegreen.postgres import presence
 from bluegreen.postgres.server import Credentials, Server
-from bluegreen.switch import recovery
 from dynamic_providers.deployment import DeploymentProvider
 from dynamic_providers.deployment_spec import stack_spec
 from dynamic_providers.engine_upgrade import EngineUpgradeProvider
@@ -84,7 +83,7 @@ BELIEVES: dict[str, Callable[[], object]] = {
         Retirement(SERVER, ("app",), "blue", None, deletion_protection=False, retire=False)
     ),
     "presence": lambda: presence.connect_unless_gone(SERVER, "app"),
-    "recover": lambda: recovery._exists(SERVER),
+    "a server of a plan": SERVER.find_cluster,
     "names": traffic_guard.Environment("orders-1", REGION, None, LOGINS, ACCOUNT).is_closed,
     "first up": lambda: preconditions.prepare(SPEC),
     "deployment's end": lambda: preconditions.remove(SPEC),

@@ -15,11 +15,10 @@ from typing import Any
 import psycopg
 from psycopg import conninfo
 
-from bluegreen.postgres import owned, remedies
+from bluegreen.postgres import owned
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
-
-_KEY = "connections"
+from bluegreen.replication.subscription import notes
 
 
 def is_noted(
@@ -31,21 +30,13 @@ def is_noted(
     """
     if have.enabled and have.worker_pid is None:
         return False
-    known = owned.remembered(conn).get(_KEY, {}).get(have.name)
-    return bool(known == [str(have.oid), _digest(text, publisher)])
+    return notes.read(conn, "connections", have) == _digest(text, publisher)
 
 
 def note(conn: psycopg.Connection[Any], have: Subscription, text: str, publisher: Server) -> None:
     """Remember the connection; nothing where the tool has no schema to keep that in."""
-    if owned.find_schema(conn) is None:
-        return
-    digest = _digest(text, publisher)
-
-    def change(known: owned.Memory) -> owned.Memory:
-        return {_KEY: {**known.get(_KEY, {}), have.name: [str(have.oid), digest]}}
-
-    with remedies.explained(conn, f"what is known of subscription {have.name}"):
-        owned.change_memory(conn, change)
+    if owned.find_schema(conn) is not None:
+        notes.write(conn, "connections", have, _digest(text, publisher))
 
 
 def _digest(text: str, publisher: Server) -> str:

@@ -14,11 +14,10 @@ import psycopg
 
 from bluegreen.errors import Refused
 from bluegreen.lsn import Lsn
-from bluegreen.postgres import owned, remedies, slots
+from bluegreen.postgres import owned, slots
 from bluegreen.postgres.subscriptions import Subscription
+from bluegreen.replication.subscription import notes
 from bluegreen.replication.subscription.options import SubscriptionSpec
-
-_KEY = "starts"
 
 
 def position(
@@ -63,8 +62,8 @@ def proven(
 
 def noted(conn: psycopg.Connection[Any], have: Subscription) -> Lsn | None:
     """Return the start that the tool has set for exactly this subscription, if it noted one."""
-    known = owned.remembered(conn).get(_KEY, {}).get(have.name)
-    return Lsn.parse(known[1]) if known and known[0] == str(have.oid) else None
+    start = notes.read(conn, "starts", have)
+    return None if start is None else Lsn.parse(start)
 
 
 def note(conn: psycopg.Connection[Any], have: Subscription, desired: SubscriptionSpec) -> None:
@@ -75,9 +74,4 @@ def note(conn: psycopg.Connection[Any], have: Subscription, desired: Subscriptio
             " pg_replication_origin_status nor pg_replication_origin_progress, and there is no"
             " schema bluegreen here to note it in; Publication makes that schema"
         )
-
-    def change(known: owned.Memory) -> owned.Memory:
-        return {_KEY: {**known.get(_KEY, {}), have.name: [str(have.oid), str(desired.start)]}}
-
-    with remedies.explained(conn, f"what is known of {desired}"):
-        owned.change_memory(conn, change)
+    notes.write(conn, "starts", have, str(desired.start))

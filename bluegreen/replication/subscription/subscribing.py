@@ -93,7 +93,8 @@ def ensure(
         _require_worker(subscriber, desired)
         _create(subscriber, text, desired)
         have = _get(subscriber, desired.name)
-        _note_connection(subscriber, have, text, source)
+        if connection.agrees(subscriber, desired.name, text) is None:
+            connection_note.note(subscriber, have, text, source)
     else:
         _require_same(subscriber, have, desired, text, alter=alter)
         if not owned.is_marked(subscriber, _KIND, desired.name):
@@ -321,21 +322,16 @@ def _alter(
             conn.execute(statement)
         log.info("%s: %s", desired, words)
     agrees = connection.agrees(conn, desired.name, text)
-    if agrees is None:
+    unreadable = agrees is None
+    if unreadable:
         agrees = connection_note.is_noted(conn, have, text, source)
     if not agrees:
         # The server would accept any password, and the worker would fail later.
         connection.try_login(source, conn.info.dbname)
         connection.try_from_subscriber(conn, text, desired.name)
         connection.set_text(conn, desired.name, text)
-        _note_connection(conn, have, text, source)
-
-
-def _note_connection(
-    conn: psycopg.Connection[Any], have: Subscription, text: str, source: Server
-) -> None:
-    if connection.agrees(conn, have.name, text) is None:
-        connection_note.note(conn, have, text, source)
+        if unreadable:
+            connection_note.note(conn, have, text, source)
 
 
 def _set_enabled(

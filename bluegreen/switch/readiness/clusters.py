@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bluegreen.aws import cluster
 from bluegreen.aws.cluster import Cluster
 from bluegreen.errors import BlueGreenError
 from bluegreen.finding import Finding, Level
@@ -14,16 +13,11 @@ from bluegreen.postgres.server import Server
 def findings(old: Server, new: Server) -> list[Finding]:
     """Return what is to be known of two clusters before the writer moves from `old` to `new`."""
     try:
-        sides = inspect(old), inspect(new)
+        sides = old.get_cluster(), new.get_cluster()
     except BlueGreenError as error:
         # What a switch needs is asked of the servers; the rest of the report stands.
         return [Finding(Level.WARN, "clusters in AWS", f"could not be looked at: {error}")]
     return list(judge(*sides))
-
-
-def inspect(server: Server) -> Cluster:
-    """Return the cluster of a server. Raises `Refused` and `Retry`, as AWS answers."""
-    return cluster.get(server.region, server.cluster, account=server.account)
 
 
 def judge(old: Cluster, new: Cluster) -> Iterator[Finding]:
