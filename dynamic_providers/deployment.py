@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from bluegreen.aws import account
 from bluegreen.deployment import preconditions as deployment
-from bluegreen.deployment.preconditions import DeploymentSpec, Published
+from bluegreen.deployment.spec import DeploymentSpec, Published
 from bluegreen.deployment.transition import StackState, refusals
 from bluegreen.postgres.server import Credentials, Server
 from bluegreen.replication.publication.scope import from_scope

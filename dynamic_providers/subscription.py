@@ -26,6 +26,7 @@ from bluegreen.postgres.subscriptions import Subscription as Found
 from bluegreen.replication import coverage, session_timeouts
 from bluegreen.replication.subscription import (
     connection,
+    dropping,
     failing_transaction,
     options,
     subscribing,
@@ -178,7 +179,7 @@ class SubscriptionProvider(Provider):
         left = presence.while_it_exists(
             given["server"],
             given["database"],
-            lambda conn: subscribing.drop_own(
+            lambda conn: dropping.drop_own(
                 conn, given["name"], deadline=time.monotonic() + _SECONDS
             ),
             deadline=time.monotonic() + _RESTART_SECONDS,
@@ -252,7 +253,7 @@ def _drop_copy_slots(publisher: Server, database: str, left: list[str]) -> None:
         if conn is None:
             return
         with conn:
-            subscribing.drop_copy_slots(conn, left, str(publisher))
+            dropping.drop_copy_slots(conn, left, str(publisher))
     except BlueGreenError as error:
         # The subscription is gone already, and its publisher may be for good.
         log.warning("slots %s may be left on %s: %s", ", ".join(left), publisher, error)

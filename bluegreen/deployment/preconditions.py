@@ -8,74 +8,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from bluegreen.aws import account, cluster, instance_classes
+from bluegreen.aws import account, cluster
 from bluegreen.aws.cluster import AVAILABLE, Cluster
-from bluegreen.deployment import source_check
-from bluegreen.deployment.transition import StackSpec, StackState
+from bluegreen.deployment import first_look, source_check
+from bluegreen.deployment.spec import DeploymentSpec
+from bluegreen.deployment.transition import StackState
 from bluegreen.errors import Refused, Retry, StayFenced
 from bluegreen.names import TOOL_DATABASE, Direction, deployment_name
-from bluegreen.postgres import versions
-from bluegreen.postgres.publications import Publication
-from bluegreen.postgres.queries import Connection
-from bluegreen.postgres.server import Credentials, Server, secret_login
-from bluegreen.postgres.table_names import TableName
+from bluegreen.postgres.server import Server
 from bluegreen.register import claim, register
 from bluegreen.register.switch_in_progress import attempt, has_register
 from bluegreen.register.writer import Writer, is_closed, writer
-from bluegreen.replication import database_code
-from bluegreen.replication.publication import publishing
 from bluegreen.replication.running_direction import require_healthy
-from bluegreen.replication.subscription import owner_rights
-from bluegreen.upgrade import engine, obstacles
-from bluegreen.upgrade.engine_version import EngineVersion
 
 log = logging.getLogger(__name__)
 
 # An apply worker that ended is started again after wal_retrieve_retry_interval, 5 s by default.
 _HEALTHY_WITHIN_SECONDS = 20.0
 
-_MOST_CLONES = 15
-
-_LOCK_SECONDS = 60.0  # for the locks that reading tables and publications takes
 
 _RECOVER = "run pulumi up with the flags as they were, or bluegreen recover"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What one database will publish, and the replica identities declared for it."""
-
-    publication: Publication
-    identities: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentSpec:
-    """What one stack is to be, and how to reach its servers."""
-
-    spec: StackSpec
-    credentials: Credentials
-    """Of the target."""
-    source: Server | None
-    """None in a plain stack, and where the source's stack no longer has outputs."""
-    publishes: Mapping[str, Published] = field(default_factory=dict)
-    """By database; inspected before the first `up` makes anything."""
-    engine_version: str | None = None
-    """The version that the clone is brought to."""
-    instance_classes: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """The classes of the instances, by Region."""
-    account: str | None = None
-    """The AWS account in which the stack's resources are; None where nobody has recorded it."""
 
 
 def prepare(desired: DeploymentSpec) -> StackState:
     """Verify that the servers allow a stack's first `up`; make the register where one is needed."""
     state = desired.spec.state
     _require_account(desired)
-    _require_classes(desired)
+    first_look.require_classes(desired)
     if state is StackState.PLAIN:
         return state
     taken = cluster.find(desired.spec.region, desired.spec.cluster, account=desired.account)
@@ -86,15 +46,15 @@ def prepare(desired: DeploymentSpec) -> StackState:
         )
     source = _living_source(desired)
     _require_available(source)
-    _require_room_for_a_clone(source)
+    first_look.require_room_for_a_clone(source)
     found = source_check.inspect(source, desired.spec.databases)
     source_check.require_clonable(found, desired.spec.databases)
-    _require_upgradable(source, desired)
+    first_look.require_upgradable(source, desired)
     if state is StackState.REHEARSAL:  # nothing replicates, so the source is left as it is
         return state
     name = deployment_name(desired.spec.name)
     source_check.require_replicable(source, found, desired.spec.databases, name)
-    _require_publishable(source, desired)
+    first_look.require_publishable(source, desired)
     _register(source, desired)
     return state
 
@@ -102,26 +62,6 @@ def prepare(desired: DeploymentSpec) -> StackState:
 def _require_account(desired: DeploymentSpec) -> None:
     """Raise `Refused` when the AWS plugin works in another account than this library."""
     account.require(f"stack {desired.spec.name}", desired.spec.region, desired.account)
-
-
-def _require_classes(desired: DeploymentSpec) -> None:
-    """Raise `Refused` for an instance class that AWS would refuse, in a second Region hours later.
-
-    Without the right to ask, nothing is known and nothing refused.
-    """
-    version = desired.engine_version
-    for region, classes in sorted(desired.instance_classes.items()):
-        try:
-            offered = instance_classes.inspect_all(region, version) if version else {}
-        except Refused as error:
-            log.info("%s", error)
-            continue
-        for chosen in sorted(classes):
-            reason = instance_classes.problem(
-                region, str(version), chosen, offered, in_global=len(desired.instance_classes) > 1
-            )
-            if reason is not None:
-                raise Refused(reason)
 
 
 def _register(source: Server, desired: DeploymentSpec) -> None:
@@ -138,84 +78,6 @@ def _register(source: Server, desired: DeploymentSpec) -> None:
                 " of a deployment that may have the same name in another project; finish or destroy"
                 " that one first"
             )
-
-
-def room_problem(source: str, lineage: Collection[str]) -> str | None:
-    """Return why the next clone would be none; `lineage` are all that share storage already.
-
-    AWS: "up to 15 clones based on a copy, including clones based on other clones. After that, only
-    copies can be created" (Aurora user guide, Cloning). A full copy takes hours, and is no clone.
-    """
-    others = sorted(set(lineage) - {source})
-    if len(others) < _MOST_CLONES:
-        return None
-    return (
-        f"source {source}: shares its storage with {len(others)} clusters already "
-        f"({', '.join(others[:3])}, ...), and AWS clones a lineage {_MOST_CLONES} times: the next "
-        "one would be a full copy; delete one that nobody needs"
-    )
-
-
-def _require_room_for_a_clone(source: Server) -> None:
-    group = source.get_cluster().clone_group_id
-    reason = room_problem(source.cluster, cluster.lineage(source.region, group)) if group else None
-    if reason is not None:
-        raise Refused(reason)
-
-
-def _require_upgradable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` for what the clone's major upgrade would stumble over."""
-    if desired.engine_version is None:
-        return
-    version = EngineVersion.parse(desired.engine_version)
-    engine.require_reachable(source.get_cluster(), version)
-    to = version.major
-    with source.connect("postgres") as conn:
-        have = versions.major(conn)
-    if to > have:
-        obstacles.require_clone_upgradable(source, desired.spec.databases, to_major=to)
-
-
-def _require_publishable(source: Server, desired: DeploymentSpec) -> None:
-    """Raise `Refused` where publishing would break production's own writes.
-
-    The publications refuse the same things, and the subscriptions rows that they could not apply,
-    but only after other resources have been made: those of the way back when the target has taken
-    writes already.
-    """
-    deadline = time.monotonic() + _LOCK_SECONDS
-    for database, published in sorted(desired.publishes.items()):
-        with source.connect(database) as conn:
-            database_code.require_replicable(conn, published.publication, source.cluster)
-            tables = publishing.require_publishable(
-                conn, published.publication, published.identities, deadline=deadline
-            )
-            _require_appliable(conn, source, desired, tables)
-
-
-def _require_appliable(
-    conn: Connection, source: Server, desired: DeploymentSpec, tables: Sequence[TableName]
-) -> None:
-    """Raise `Refused` where the clone could not apply the source's rows, or the source the clone's.
-
-    The clone inherits roles, tables and privileges, so the source is asked for both.
-    """
-    have = versions.major(conn)
-    to = have
-    if desired.engine_version is not None:
-        to = EngineVersion.parse(desired.engine_version).major
-    ways = [("rows for the target", desired.credentials, desired.spec.region, to)]
-    if desired.spec.rollback:
-        ways.append(("rows of the way back", source.credentials, source.region, have))
-    for what, credentials, region, major in ways:
-        owner_rights.require_appliable(
-            conn,
-            f"source {source}: {what} in {conn.info.dbname!r}",
-            credentials.admin_iam_user or secret_login(credentials.admin_secret_arn, region)[0],
-            tables,
-            run_as_owner=False,
-            major=major,
-        )
 
 
 def change(had: StackState, desired: DeploymentSpec) -> StackState:

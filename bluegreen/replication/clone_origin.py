@@ -28,7 +28,7 @@ from bluegreen.postgres.server import Server
 from bluegreen.register import closing, fenced_roles, register
 from bluegreen.register.fenced_roles import FenceSpec
 from bluegreen.replication import counterparts, heartbeat, slot
-from bluegreen.replication.subscription import subscribing
+from bluegreen.replication.subscription import dropping
 
 log = logging.getLogger(__name__)
 
@@ -322,7 +322,7 @@ def _drop_subscriptions(conn: psycopg.Connection[Any], clone: Server, *, deadlin
     for database, name in sorted(_subscriptions(conn)):
         with clone.connect(database) as own:
             # Copy slots on the publisher belong to the source, which uses the same names.
-            subscribing.drop(own, name, deadline=deadline)
+            dropping.drop(own, name, deadline=deadline)
         log.info("clone %s: inherited subscription %s of %s dropped", clone, name, database)
 
 

@@ -24,7 +24,7 @@ from bluegreen.names import TOOL_DATABASE, Direction
 from bluegreen.postgres.server import Server
 from bluegreen.register import closing, register
 from bluegreen.replication import slot
-from bluegreen.replication.subscription import subscribing
+from bluegreen.replication.subscription import dropping, subscribing
 from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.switch.plan import SwitchPlan
 from bluegreen.switch.step import Step
@@ -213,7 +213,7 @@ class Rig:
         deadline = time.monotonic() + 30
         with self.new.connect(DATABASE) as new, self.old.connect(DATABASE) as old:
             subscribing.ensure(old, new, self.new, wanted, alter=False, deadline=deadline)
-            subscribing.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
+            dropping.drop(new, names.subscription(DEPLOYMENT, running), deadline=deadline)
             slot.drop(
                 old,
                 names.slot(DEPLOYMENT, running, DATABASE),

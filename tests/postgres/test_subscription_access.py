@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from psycopg import sql
 
-from bluegreen.replication.subscription import subscribing
+from bluegreen.replication.subscription import dropping
 from dynamic_providers.subscription import SubscriptionProvider
 from lab.postgres import replicator
 from lab.postgres.clone import wait_until
@@ -236,9 +236,9 @@ def test_what_a_drop_may_not_remove_is_named(
     )
     try:
         with subscribed.target.connect(subscribed.database) as conn:
-            left = subscribing.drop(conn, name, deadline=time.monotonic() + 30)
+            left = dropping.drop(conn, name, deadline=time.monotonic() + 30)
         with subscribed.source.connect(subscribed.database) as conn:
-            subscribing.drop_copy_slots(conn, left, "orders-1")
+            dropping.drop_copy_slots(conn, left, "orders-1")
     finally:
         subscribed.on_target("DELETE FROM pg_replication_origin WHERE roident = 99", superuser=True)
         subscribed.on_target(

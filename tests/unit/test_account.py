@@ -12,8 +12,8 @@ import pytest
 from bluegreen.aws import account, cluster
 from bluegreen.aws.clients import client
 from bluegreen.deployment import preconditions, retirement, traffic_guard
-from bluegreen.deployment.preconditions import DeploymentSpec
 from bluegreen.deployment.retirement import Retirement
+from bluegreen.deployment.spec import DeploymentSpec
 from bluegreen.errors import Refused
 from bluegreen.postgres import presence
 from bluegreen.postgres.server import Credentials, Server

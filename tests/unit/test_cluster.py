@@ -9,7 +9,7 @@ import pytest
 
 from bluegreen.aws import cluster
 from bluegreen.aws.cluster import Cluster
-from bluegreen.deployment.preconditions import room_problem
+from bluegreen.deployment.first_look import room_problem
 from bluegreen.errors import Refused, Retry
 from tests.fixtures.aws_api import AwsApi
 from tests.fixtures.rds import REGION, PlacedClusters

@@ -8,7 +8,7 @@ import pytest
 
 from bluegreen.aws import instance_classes
 from bluegreen.deployment import preconditions
-from bluegreen.deployment.preconditions import DeploymentSpec
+from bluegreen.deployment.spec import DeploymentSpec
 from bluegreen.errors import Refused
 from bluegreen.postgres.server import Credentials
 from dynamic_providers.deployment_spec import stack_spec

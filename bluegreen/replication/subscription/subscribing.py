@@ -8,25 +8,21 @@ dropped here: dropping a subscription works with the publisher gone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-from bluegreen.errors import CloneAgain, Refused, Retry
+from bluegreen.errors import CloneAgain, Refused
 from bluegreen.lsn import Lsn
-from bluegreen.polling import poll_until
 from bluegreen.postgres import (
     capacity,
     owned,
     publications,
     remedies,
-    slots,
     subscriptions,
     versions,
 )
-from bluegreen.postgres import connection as postgres_connection
 from bluegreen.postgres.queries import require_writer
 from bluegreen.postgres.server import Server
 from bluegreen.postgres.subscriptions import Subscription
@@ -36,6 +32,7 @@ from bluegreen.replication import counterparts, heartbeat, slot
 from bluegreen.replication.subscription import (
     connection,
     connection_note,
+    dropping,
     owner_rights,
     start_notes,
 )
@@ -44,8 +41,6 @@ from bluegreen.replication.subscription.options import SubscriptionSpec
 from bluegreen.replication.subscription.tables import refresh, require_none_put_back
 
 log = logging.getLogger(__name__)
-
-_KIND = "SUBSCRIPTION"
 
 
 def ensure(
@@ -74,10 +69,10 @@ def ensure(
     text = connection.text(subscriber, source, desired.name)
     have = subscriptions.inspect(subscriber, desired.name)
     if not alter:
-        owned.require_marked(subscriber, _KIND, desired.name)
+        owned.require_marked(subscriber, dropping.KIND, desired.name)
     if have is not None and have.slot_name is None:
         # A drop of ours was interrupted after it had released the slot.
-        drop(subscriber, desired.name, deadline=deadline)
+        dropping.drop(subscriber, desired.name, deadline=deadline)
         have = None
     owner = desired.owner or (have.owner if have else subscriber.info.user)
     owner_rights.require_appliable(
@@ -97,9 +92,9 @@ def ensure(
             connection_note.note(subscriber, have, text, source)
     else:
         _require_same(subscriber, have, desired, text, alter=alter)
-        if not owned.is_marked(subscriber, _KIND, desired.name):
+        if not owned.is_marked(subscriber, dropping.KIND, desired.name):
             with remedies.explained(subscriber, str(desired)):
-                owned.mark(subscriber, _KIND, desired.name)  # the state knows it
+                owned.mark(subscriber, dropping.KIND, desired.name)  # the state knows it
         require_none_skipped(publisher, subscriber, source, have, since=desired.start)
         if not alter and not have.enabled and have.position == desired.start:
             require_slot(publisher, source, desired)
@@ -234,7 +229,7 @@ def _create(conn: psycopg.Connection[Any], text: str, desired: SubscriptionSpec)
         _assignments(options),
     )
     # One message, and so one transaction.
-    both = sql.SQL("; ").join([statement, owned.marking(_KIND, desired.name)])
+    both = sql.SQL("; ").join([statement, owned.marking(dropping.KIND, desired.name)])
     connection.execute_secret(conn, both, desired.name)
     log.info("%s: made, disabled", desired)
 
@@ -263,7 +258,7 @@ def _set_start(
     """Set where a subscription that has applied nothing yet, and is `at` 0/0, starts."""
     if have.enabled:
         # Somebody enabled it without a start: its worker may be applying at this moment.
-        _disable(subscriber, have, deadline=deadline)
+        dropping.disable(subscriber, have, deadline=deadline)
         have = _get(subscriber, desired.name)
         at = at if have.position is None else have.position
     if at >= desired.start:
@@ -344,87 +339,6 @@ def _set_enabled(
         conn.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(sql.Identifier(desired.name)))
         log.info("%s: enabled", desired)
     elif have.enabled and not desired.enabled:
-        _disable(conn, have, deadline=deadline)
+        dropping.disable(conn, have, deadline=deadline)
         return True
     return False
-
-
-def _disable(conn: psycopg.Connection[Any], have: Subscription, *, deadline: float) -> None:
-    """Disable it and wait until none of its workers runs.
-
-    The workers are ended: by itself a worker takes about a second to notice (measured).
-    """
-    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(sql.Identifier(have.name)))
-    for _ in poll_until(deadline, first=0.01, most=0.2):
-        pids = subscriptions.workers(conn, have.oid)
-        if not pids:
-            log.info("subscription %s: disabled, its workers are gone", have.name)
-            return
-        for pid in pids:
-            conn.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (pid,))
-    raise Retry(
-        f"subscription {have.name}: disabled, but worker {', '.join(map(str, pids))} still runs; "
-        "see what it waits for in pg_stat_activity, and try again"
-    )
-
-
-def drop_own(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:
-    """Drop the subscription as `drop` does; raises `Refused` where somebody else made it."""
-    owned.require_marked(conn, _KIND, name)
-    return drop(conn, name, deadline=deadline)
-
-
-def drop(conn: psycopg.Connection[Any], name: str, *, deadline: float) -> list[str]:
-    """Drop the subscription without contacting its publisher; a missing one is fine.
-
-    Returns the names of slots that first copies of its tables may have left on the publisher:
-    hand them to `drop_copy_slots`.
-    """
-    have = subscriptions.inspect(conn, name)
-    if have is None:
-        return []
-    identifier = sql.Identifier(name)
-    _disable(conn, have, deadline=deadline)
-    copy_slots = subscriptions.copy_slots(conn, have.oid)
-    if copy_slots:
-        # While a first copy is unfinished the drop would connect to the publisher to clean up
-        # there.
-        connection.lead_nowhere(conn, name)
-    conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(identifier))
-    conn.execute(sql.SQL("DROP SUBSCRIPTION IF EXISTS {}").format(identifier))
-    for origin in subscriptions.origins(conn, have.oid):
-        _drop_origin(conn, name, origin)
-    log.info("subscription %s: dropped", name)
-    return copy_slots
-
-
-def _drop_origin(conn: psycopg.Connection[Any], name: str, origin: str) -> None:
-    """Drop what a first copy has left; where this role may not, it is named, and takes a place."""
-    try:
-        conn.execute("SELECT pg_catalog.pg_replication_origin_drop(%s)", (origin,))
-    except (errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
-        log.warning(
-            "subscription %s: dropped, but its replication origin %s stays: %s; nothing is written"
-            " under it, and it takes one of the server's places for origins",
-            name,
-            origin,
-            postgres_connection.said(error),
-        )
-
-
-def drop_copy_slots(publisher: psycopg.Connection[Any], names: Sequence[str], where: str) -> None:
-    """Drop on the publisher the slots that `drop` named; missing ones are fine."""
-    for name in names:
-        if name.endswith("*"):
-            # Other subscribers, clones of this one first of all, have slots of the same beginning.
-            log.warning(
-                "slots %s may be left on %s by a first copy that was not over, and keep WAL; this"
-                " role may not run pg_control_system(), which tells whose they are: drop those"
-                " that nobody needs",
-                name,
-                where,
-            )
-            continue
-        have = slots.inspect(publisher, name)
-        if have is not None and have.active_pid is None:
-            slot.drop(publisher, name, where=where, deadline=0)
