@@ -123,7 +123,7 @@ class Primary(pulumi.ComponentResource):
     def apply_parameters(self, after: Sequence[pulumi.Resource]) -> ParameterApply:
         """Declare that static parameters are in force; of a clone once its LSN has been read.
 
-        A clone that isn't the writer serves nobody and may be restarted: its parameter group was
+        A clone that is closed serves nobody and may be restarted: its parameter group was
         made seconds before it, and AWS asks for minutes before the first use of one.
         """
         groups, source, settings = self._groups, self._source, self._stack.settings
@@ -133,12 +133,12 @@ class Primary(pulumi.ComponentResource):
             static = source.engine_version.apply(
                 lambda version: groups.parameters.static_of(family_of(version))
             )
-        serves = source is None or settings.cutover
         return ParameterApply(
             "parameters",
             server=self.server,
             parameters=static,
-            allow_reboot=settings.environment.allow_reboot if serves else "now",
+            allow_reboot=settings.environment.allow_reboot,
+            standby_databases=[] if source is None else self._stack.databases,
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 

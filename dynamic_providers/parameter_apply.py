@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict, Unpack
 
 import pulumi
@@ -37,6 +37,9 @@ class ParameterApplyInputs(TypedDict):
     """Static parameters that must be in force, with their values."""
     allow_reboot: NotRequired[Annotated[pulumi.Input[str], Value(AllowReboot), Default("never")]]
     """When a reboot may bring them into force."""
+    standby_databases: NotRequired[Annotated[pulumi.Input[Sequence[str]], Default(())]]
+    """Databases of a clone: while they are closed to writers it serves nobody, and may be rebooted
+    whatever `allow_reboot` says."""
     timeout_seconds: NotRequired[Annotated[SecondsInput, UPDATES, Default(1800)]]
     """How long that may take, in seconds."""
 
@@ -87,6 +90,7 @@ def _ensured(given: Values) -> Props:
         desired,
         allow=given["allow_reboot"],
         deadline=time.monotonic() + given["timeout_seconds"],
+        standby=given["standby_databases"],
     )
     waiting = [
         item.name

@@ -81,11 +81,10 @@ def ensure(desired: Upgrade, *, asked_before: EngineVersion | None, deadline: fl
             have,
             desired.version,
         )
-    regrouped = False
     if not in_place:  # one that serves was made with its groups
-        regrouped = _ensure_groups(desired, found, deadline)
+        _ensure_groups(desired, found, deadline)
     _wait_until_serving(desired, deadline)
-    if not in_place and (regrouped or is_closed(server, desired.databases)):
+    if not in_place and is_closed(server, desired.databases):
         _reboot_waiting(desired, deadline)
         _wait_until_serving(desired, deadline)
     # A closed environment is a clone that nobody uses yet: there this also completes an interrupted
@@ -247,12 +246,11 @@ def _wait_until_reached(before: Cluster, version: EngineVersion, deadline: float
     )
 
 
-def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> bool:
-    """Give cluster and instances the desired groups; return whether the cluster had another."""
+def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> None:
+    """Give cluster and instances the desired groups where they have others."""
     server, rds = desired.server, client("rds", found.region)
     group = desired.cluster_parameter_group
-    other = bool(group and found.parameter_group != group)
-    if group and other:
+    if group and found.parameter_group != group:
         with asking(f"cluster {server.cluster}: ModifyDBCluster"):
             rds.modify_db_cluster(
                 DBClusterIdentifier=server.cluster,
@@ -279,7 +277,6 @@ def _ensure_groups(desired: Upgrade, found: Cluster, deadline: float) -> bool:
     cluster.wait_until_available(
         server.region, server.cluster, deadline=deadline, account=server.account
     )
-    return other
 
 
 def _reboot_waiting(desired: Upgrade, deadline: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from bluegreen.aws.errors import asking
 from bluegreen.errors import Refused, Retry
 from bluegreen.polling import poll_until
 from bluegreen.postgres.server import Server
+from bluegreen.register.writer import is_closed
 
 log = logging.getLogger(__name__)
 
@@ -104,10 +105,17 @@ def effective(desired: Mapping[str, str], found: Mapping[str, Setting]) -> dict[
 
 
 def ensure(
-    server: Server, desired: Mapping[str, str], *, allow: AllowReboot, deadline: float
+    server: Server,
+    desired: Mapping[str, str],
+    *,
+    allow: AllowReboot,
+    deadline: float,
+    standby: Collection[str] = (),
 ) -> dict[str, str]:
     """Bring `desired` into force, by a reboot where that is allowed; return what is in force.
 
+    With the databases `standby` closed to writers it serves nobody, and is rebooted whatever
+    `allow` says: the server is asked, since flags are flipped while the writer is still there.
     `deadline` is in seconds of `time.monotonic()`. Raises `Refused` when a parameter waits for a
     reboot that isn't allowed, or isn't in the cluster's parameter group at all.
     """
@@ -120,6 +128,8 @@ def ensure(
     what = f"cluster {server.cluster}: " + (
         "; ".join(map(str, waiting)) or "its parameter group has static parameters not in force"
     )
+    if waiting and standby and is_closed(server, standby):
+        allow = AllowReboot.NOW
     match allow:
         case AllowReboot.NEVER if waiting:
             raise Refused(

@@ -71,4 +71,5 @@ def test_the_clone_is_restarted_only_when_its_lsn_is_known(lab: Lab) -> None:
     by_kind = {one["type"].rpartition(":")[2]: one for one in states}
     assert by_kind["CloneOrigin"]["urn"] in by_kind["ParameterApply"]["dependencies"]
     assert by_kind["ParameterApply"]["urn"] in by_kind["EngineUpgrade"]["dependencies"]
-    assert by_kind["ParameterApply"]["inputs"]["allow_reboot"] == "now"
+    inputs = by_kind["ParameterApply"]["inputs"]
+    assert (inputs["allow_reboot"], inputs["standby_databases"]) == ("never", ["app"])

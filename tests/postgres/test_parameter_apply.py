@@ -114,6 +114,28 @@ def test_a_reboot_that_is_allowed_brings_it_into_force(
     assert rebooted == ["orders-1-1"]
 
 
+@pytest.mark.parametrize("allow", ["never", "window"])
+def test_a_clone_is_rebooted_without_leave_only_while_it_is_closed(
+    server: Server, lab: LabServer, allow: str
+) -> None:
+    """While a flag is flipped back the clone is the writer still: the server is asked, no flag."""
+    asked = logical(server, allow) | {"standby_databases": ["postgres"]}
+    started = lab.pid()
+    if allow == "never":
+        with pytest.raises(ProviderError, match="allow_reboot to now"):
+            provider.create(asked)
+    else:
+        made = provider.create(asked)
+        assert made.outs is not None
+        assert made.outs["waiting"] == ["rds.logical_replication"]
+    assert lab.pid() == started
+    with lab.as_superuser() as conn:
+        conn.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    # It would be rebooted now, if its group had the value.
+    with pytest.raises(ProviderError, match=f"parameter group {GROUP} .*is not set, expected 1"):
+        provider.create(asked)
+
+
 def test_no_reboot_for_what_the_group_does_not_hold(server: Server, lab: LabServer) -> None:
     started = lab.pid()
     with pytest.raises(ProviderError, match=f"parameter group {GROUP} .*is not set, expected 1"):
