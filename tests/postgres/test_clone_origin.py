@@ -182,6 +182,15 @@ def test_an_enabled_subscription_of_the_source_is_refused_by_name(
     assert untouched(lab)
 
 
+def _said_of_cron(cloning: Cloning, caplog: pytest.LogCaptureFixture) -> str:
+    """Clone, and return the one line that warns of pg_cron."""
+    _, clone = cloning.clone()
+    with caplog.at_level(logging.WARNING, "bluegreen.replication.clone_origin"):
+        CloneOriginProvider().create(cloning.props(clone))
+    (line,) = [one.getMessage() for one in caplog.records if "pg_cron" in one.getMessage()]
+    return line
+
+
 def test_active_cron_jobs_are_named_in_one_line(
     cloning: Cloning, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,12 +198,7 @@ def test_active_cron_jobs_are_named_in_one_line(
     with cloning.source.connect(DATABASE) as conn:
         conn.execute("CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigint, active boolean)")
         conn.execute("INSERT INTO cron.job VALUES (7, true), (8, false)")
-    _, clone = cloning.clone()
-    with caplog.at_level(logging.WARNING, "bluegreen.replication.clone_origin"):
-        CloneOriginProvider().create(cloning.props(clone))
-    lines = [one.getMessage() for one in caplog.records if "pg_cron" in one.getMessage()]
-    assert len(lines) == 1
-    assert "job(s) 7;" in lines[0]
+    assert "job(s) 7;" in _said_of_cron(cloning, caplog)
 
 
 def test_cron_jobs_that_may_not_be_read_are_told_of(
@@ -205,10 +209,7 @@ def test_cron_jobs_that_may_not_be_read_are_told_of(
     with cloning.source.as_superuser(DATABASE) as conn:
         conn.execute("CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigint, active boolean)")
         conn.execute("INSERT INTO cron.job VALUES (7, true)")
-    _, clone = cloning.clone()
-    with caplog.at_level(logging.WARNING, "bluegreen.replication.clone_origin"):
-        CloneOriginProvider().create(cloning.props(clone))
-    (line,) = [one.getMessage() for one in caplog.records if "pg_cron" in one.getMessage()]
+    line = _said_of_cron(cloning, caplog)
     assert ("can't be read: permission denied for schema cron" in line) == cloning.source.aurora
 
 

@@ -101,24 +101,7 @@ def test_a_state_that_no_waiting_mends_is_refused(
 def test_the_lineage_of_a_cluster_is_all_that_share_its_storage(
     library_at_aws_api: AwsApi,
 ) -> None:
-    rds = library_at_aws_api.client("rds")
-
-    def give_an_instance(name: str) -> None:
-        """AWS clones no cluster without one."""
-        rds.create_db_instance(
-            DBInstanceIdentifier=f"{name}-1",
-            DBClusterIdentifier=name,
-            DBInstanceClass="db.r6g.large",
-            Engine="aurora-postgresql",
-        )
-
-    rds.create_db_cluster(
-        DBClusterIdentifier="lineage",
-        Engine="aurora-postgresql",
-        MasterUsername="clusteradmin",
-        MasterUserPassword="not-a-secret",
-    )
-    give_an_instance("lineage")
+    rds = library_at_aws_api.make_cluster("lineage")
     for source, clone in (("lineage", "lineage-a"), ("lineage-a", "lineage-b")):
         rds.restore_db_cluster_to_point_in_time(
             DBClusterIdentifier=clone,
@@ -126,7 +109,7 @@ def test_the_lineage_of_a_cluster_is_all_that_share_its_storage(
             RestoreType="copy-on-write",
             UseLatestRestorableTime=True,
         )
-        give_an_instance(clone)
+        library_at_aws_api.make_instance(clone)
     group = cluster.get(REGION, "lineage-b").clone_group_id
     assert group is not None
     assert cluster.lineage(REGION, group) == ["lineage", "lineage-a", "lineage-b"]

@@ -15,19 +15,7 @@ from tests.fixtures.aws_api import REGION, AwsApi
 def test_an_instance_that_is_being_modified_is_rebooted_when_that_is_over(
     library_at_aws_api: AwsApi,
 ) -> None:
-    rds = library_at_aws_api.client("rds")
-    rds.create_db_cluster(
-        DBClusterIdentifier="rebooted",
-        Engine="aurora-postgresql",
-        MasterUsername="clusteradmin",
-        MasterUserPassword="not-a-secret",
-    )
-    rds.create_db_instance(
-        DBInstanceIdentifier="rebooted-1",
-        DBClusterIdentifier="rebooted",
-        Engine="aurora-postgresql",
-        DBInstanceClass="db.r6g.large",
-    )
+    rds = library_at_aws_api.make_cluster("rebooted")
     server = Server("rebooted", REGION, "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
     with pytest.raises(ClientError, match="InvalidDBInstanceState"):
         rds.reboot_db_instance(DBInstanceIdentifier="rebooted-1")  # it is being made

@@ -43,20 +43,7 @@ def test_a_version_that_is_out_of_reach_is_refused_with_those_that_are_not() -> 
 
 
 def test_a_maintenance_window_is_left_to_aws(library_at_aws_api: AwsApi) -> None:
-    rds = library_at_aws_api.client("rds")
-    rds.create_db_cluster(
-        DBClusterIdentifier="windowed",
-        Engine="aurora-postgresql",
-        EngineVersion="16.13",
-        MasterUsername="m",
-        MasterUserPassword="password",
-    )
-    rds.create_db_instance(
-        DBInstanceIdentifier="windowed-1",
-        DBClusterIdentifier="windowed",
-        Engine="aurora-postgresql",
-        DBInstanceClass="db.r6g.large",
-    )
+    rds = library_at_aws_api.make_cluster("windowed", EngineVersion="16.13")
     server = Server("windowed", REGION, "127.0.0.1", 5432, Credentials("a", "r", tls="disable"))
     wanted = Upgrade(server, ("app",), EngineVersion.parse("16.14"), None, None, AllowReboot.WINDOW)
     for _ in range(2):
